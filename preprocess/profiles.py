@@ -1,0 +1,189 @@
+"""The named ways from a recording to the network's input, and the one entry point `prepare`.
+
+| profile     | seconds          | spectrogram            | picture                                     |
+|-------------|------------------|------------------------|---------------------------------------------|
+| `ccmusic`   | whole file in    | cqt 84/512 or          | magma 496x369, JPEG, 224x224, [-1, 1];      |
+|             | 11.4 s slices    | mel 128/2048/512, dB   | what the released genre weights expect      |
+| `article-a` | first 30         | cqt 84/512, dB         | grey x3, whole range squashed to 224x224,   |
+|             |                  | or mel 128/2048/512    | [0, 1], low frequencies at the top          |
+| `article-b` | first 30         | mel 40/1024/256, dB    | grey x3, centre 224 frames (2.6 s), bands   |
+|             |                  | or cqt 84/256          | stretched to 224 rows, [0, 1]               |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from preprocess.audio import Limits, Waveform, load
+from preprocess.errors import RecordingError
+from preprocess.render import SIZE, grey_picture, magma_picture, resize_bilinear
+from preprocess.spectrum import SR, amplitude_to_db, cqt, mel, power_to_db
+
+Array = npt.NDArray[np.float32]
+Spectrum = Literal["cqt", "mel"]
+
+MIN_SECONDS = 0.5  # the lowest CQT filter (C1, Q = 17.3) is 0.53 s long: less is no music to any profile
+SLICE_SECONDS = 11.4
+ARTICLE_SECONDS = 30.0
+DEFAULT_MAX_ROWS = 32
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The network's input and what the answer needs to explain itself.
+
+    Attributes
+    ----------
+    rows : float32 [n, 3, 224, 224]
+    slices : (start, end) of each row in seconds of the recording
+    slices_total : slices that the recording has; more than rows where their number is bounded
+    duration : seconds of the recording
+    profile, spectrum : how it was prepared
+    notes : sentences about anything a reader of the answer should know
+    """
+
+    rows: Array
+    slices: tuple[tuple[float, float], ...]
+    slices_total: int
+    duration: float
+    profile: str
+    spectrum: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def seconds_used(self) -> float:
+        """Seconds of the recording that reached the network."""
+        return sum(end - start for start, end in self.slices)
+
+
+def prepare(
+    recording: bytes | tuple[npt.NDArray, int],
+    profile: str = "ccmusic",
+    *,
+    spectrum: str = "cqt",
+    max_rows: int = DEFAULT_MAX_ROWS,
+    jpeg: bool = True,
+    limits: Limits | None = None,
+) -> Prepared:
+    """Turn a recording into rows of the network's input.
+
+    Parameters
+    ----------
+    recording : an encoded file, or (samples float [n] or [n, channels], rate in Hz)
+    profile : "ccmusic", "article-a" or "article-b"
+    spectrum : "cqt" or "mel"
+    max_rows : most rows; slices beyond it are left out evenly over the recording
+    jpeg : `ccmusic` only: the JPEG round trip of the training pictures
+    limits : what is accepted (None: the defaults)
+
+    Raises
+    ------
+    RecordingError
+        unknown profile or spectrum, or a recording that is not audio, too short, silent or beyond a limit
+    """
+    if profile not in PROFILES:
+        raise RecordingError(f"profile {profile!r} is unknown; choose one of {', '.join(PROFILES)}.")
+    if spectrum not in ("cqt", "mel"):
+        raise RecordingError(f"spectrum {spectrum!r} is unknown; choose cqt or mel.")
+    if max_rows < 1:
+        raise ValueError(f"max_rows must be at least 1, not {max_rows}")
+    seconds = None if profile == "ccmusic" else ARTICLE_SECONDS
+    wave = load(recording, sr=SR, seconds=seconds, limits=limits)
+    if len(wave.samples) < MIN_SECONDS * SR:
+        raise RecordingError(
+            f"The recording lasts {len(wave.samples) / SR:.3f} s; at least {MIN_SECONDS} s are needed."
+        )
+    return PROFILES[profile](wave, spectrum, max_rows, jpeg)
+
+
+def _ccmusic(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool) -> Prepared:
+    """Official pipeline of ccmusic-database/music_genre: dB relative to the file's peak, 11.4 s slices.
+
+    A recording shorter than a slice, which the official one cannot use, is repeated to fill one.
+    """
+    y, notes = wave.samples, wave.notes
+    seconds = len(y) / SR
+    if seconds < SLICE_SECONDS:
+        y = np.tile(y, int(np.ceil(SLICE_SECONDS / seconds)))[: int(np.ceil(SLICE_SECONDS * SR))]
+        notes += (f"The recording lasts {seconds:.1f} s and was repeated to fill {SLICE_SECONDS} s.",)
+    if spectrum == "cqt":
+        amplitude = cqt(y)
+        db = amplitude_to_db(amplitude, ref=float(amplitude.max()))
+    else:
+        power = mel(y)
+        db = power_to_db(power, ref=float(power.max()))
+    _refuse_silence(db)
+
+    frames = db.shape[1]
+    step = int(SLICE_SECONDS * frames / (len(y) / SR))
+    total = max(1, frames // step)
+    begin = max(0, (frames - total * step) // 2)
+    taken = np.arange(total) if total <= max_rows else (np.arange(max_rows) * 2 + 1) * total // (2 * max_rows)
+    if total > max_rows:
+        notes += (f"{max_rows} of {total} slices were used, evenly spaced over the recording.",)
+    starts = [begin + int(k) * step for k in taken]
+    rows = np.stack([magma_picture(db[:, start : start + step], jpeg=jpeg) for start in starts])
+    per_frame = min(seconds, len(y) / SR) / frames
+    slices = tuple((start * per_frame, (start + step) * per_frame) for start in starts)
+    return Prepared(rows, slices, total, wave.duration, "ccmusic", spectrum, notes)
+
+
+def _article_a(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool) -> Prepared:
+    """Article A: the first 30 s in one grey picture, dB with reference 1, min-max to [0, 1]."""
+    db = amplitude_to_db(cqt(wave.samples)) if spectrum == "cqt" else power_to_db(mel(wave.samples))
+    _refuse_silence(db)
+    picture = _min_max(resize_bilinear(db, SIZE, SIZE))
+    return _one_row(picture, (0.0, len(wave.samples) / SR), wave, "article-a", spectrum)
+
+
+def _article_b(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool) -> Prepared:
+    """Article B: dB relative to the peak of the first 30 s, min-max, centre 224 frames or repeated to 224.
+
+    The article stops at [40, 224], which no ViT-B/16 accepts: here the bands are stretched to 224 rows by
+    bilinear interpolation and the picture is repeated in the three channels, as article A does.
+    """
+    hop_length = 256
+    if spectrum == "mel":
+        power = mel(wave.samples, n_fft=1024, hop_length=hop_length, n_mels=40)
+        db = power_to_db(power, ref=float(power.max()))
+    else:
+        amplitude = cqt(wave.samples, hop_length=hop_length)
+        db = amplitude_to_db(amplitude, ref=float(amplitude.max()))
+    _refuse_silence(db)
+    scaled, frames = _min_max(db), db.shape[1]
+    begin = max(0, (frames - SIZE) // 2)
+    scaled = np.tile(scaled, -(-SIZE // frames))[:, begin : begin + SIZE]
+    end = min(begin + SIZE, frames)
+    times = (begin * hop_length / SR, min(end * hop_length / SR, len(wave.samples) / SR))
+    return _one_row(resize_bilinear(scaled, SIZE, SIZE), times, wave, "article-b", spectrum)
+
+
+def _one_row(picture: Array, times: tuple[float, float], wave: Waveform, profile: str, spectrum: str) -> Prepared:
+    return Prepared(grey_picture(picture)[None], (times,), 1, wave.duration, profile, spectrum, wave.notes)
+
+
+def _min_max(values: Array) -> Array:
+    """Scale to [0, 1]; a picture that is constant after resizing becomes 0."""
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low) if high > low else np.zeros_like(values)
+
+
+def _refuse_silence(db: Array) -> None:
+    """A flat spectrogram has no range that a profile could scale, and no class is meant by it."""
+    if db.max() == db.min():
+        raise RecordingError(
+            "The recording is silent (no part of its spectrogram is louder than another);"
+            " send a recording with sound in it."
+        )
+
+
+PROFILES: dict[str, Callable[[Waveform, Spectrum, int, bool], Prepared]] = {
+    "ccmusic": _ccmusic,
+    "article-a": _article_a,
+    "article-b": _article_b,
+}
