@@ -1,0 +1,1 @@
+"""Network output -> answer, in NumPy; importable without Triton."""

@@ -1,0 +1,1 @@
+"""What the `model.py` files consist of: Triton tensors <-> functions of preprocess/ and postprocess/."""

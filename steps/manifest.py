@@ -1,0 +1,53 @@
+"""The manifest that `export` leaves beside each network: what its inputs and outputs mean."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from preprocess import PROFILES
+
+FORMAT = 1
+
+
+def read_manifest(step_dir: Path, system: str) -> dict:
+    """Read and check the manifest of the network beside a step.
+
+    Parameters
+    ----------
+    step_dir : folder of the Python step in the model repository
+    system : name of the system, "vgg19_bn_cqt"
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        no manifest, or one that does not fit this server; Triton then refuses to load the step
+    """
+    path = step_dir.parent / f"{system}_network" / "1" / "manifest.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{system} has no weights ({path} is missing): run make export")
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    problem = _problem(manifest, system)
+    if problem:
+        raise ValueError(f"{path} does not fit this server: {problem}; run make export")
+    return manifest
+
+
+def _problem(manifest: dict, system: str) -> str | None:
+    """What is wrong with a manifest, or None."""
+    if manifest.get("format") != FORMAT:
+        return f"its format is {manifest.get('format')}, not {FORMAT}"
+    if manifest["system"] != system:
+        return f"it describes {manifest['system']}, not {system}"
+    if manifest["profile"] not in PROFILES:
+        return f"its profile {manifest['profile']!r} is not one of {', '.join(PROFILES)}"
+    if manifest["input"]["shape"] != [3, 224, 224]:
+        return f"the network takes {manifest['input']['shape']}, the profiles make [3, 224, 224]"
+    classes, labels = manifest["output"]["classes"], len(manifest["labels"])
+    if classes != labels:
+        return f"the network has {classes} outputs but {labels} labels"
+    for level in manifest.get("levels", []):
+        members = level["members"]
+        if len(members) != classes or not all(0 <= m < len(level["labels"]) for m in members):
+            return f"level {level['name']} does not map {classes} classes to its {len(level['labels'])} labels"
+    return None
