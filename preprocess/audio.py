@@ -1,9 +1,9 @@
 """Encoded recording -> mono samples at the rate that the profile asks for.
 
-libsndfile (soundfile) reads WAV, FLAC, OGG/Vorbis, Opus, MP3 and AIFF; FFmpeg's libraries (PyAV) read what it
-cannot: M4A/AAC, WMA, MP4, WebM. Both are read in blocks that are mixed down and resampled as they come, so the
-memory in use does not depend on the number of channels or on the file's rate, and a header that lies about the
-length cannot get past the limits.
+libsndfile (soundfile) reads WAV, FLAC, OGG/Vorbis, MP3 and AIFF; FFmpeg's libraries (PyAV) read what it cannot:
+M4A/AAC, WMA, Opus, MP4, WebM, and what it gives up on. Both are read in blocks that are mixed down and resampled
+as they come, so the memory in use does not depend on the number of channels or on the file's rate, and a header
+that lies about the length cannot get past the limits.
 
 The numbers are those of `librosa.load`: float32, mean of the channels, soxr's HQ resampler, ceil(n * sr / sr_in)
 samples.
@@ -24,7 +24,8 @@ import soxr
 
 from preprocess.errors import RecordingError
 
-Samples = npt.NDArray[np.float32]
+Samples = npt.NDArray[np.float32]  # [n], mono
+Block = npt.NDArray[np.float32]  # [frames, channels]
 
 BLOCK_FRAMES = 1 << 16  # 1.5 s at 44.1 kHz; stays in the CPU's cache, twice as fast as all at once
 
@@ -90,7 +91,23 @@ def load(
         empty, not audio, no samples, only NaN or infinite samples, or beyond a limit
     """
     limits = limits or Limits()
-    source = _Encoded(recording, limits) if isinstance(recording, bytes) else _Raw(*recording, limits)
+    if not isinstance(recording, bytes):
+        return _resampled(_Raw(*recording, limits), sr, seconds, limits)
+    if not recording:
+        raise RecordingError("The recording is empty (0 bytes); send the whole file.")
+    if len(recording) > limits.max_bytes:
+        raise RecordingError(
+            f"The recording has {len(recording)} bytes, the limit is {limits.max_bytes} (max_bytes);"
+            " compress it or send a part of it."
+        )
+    try:
+        return _resampled(_Sndfile(recording, limits), sr, seconds, limits)
+    except (sf.LibsndfileError, RuntimeError):  # not its format, or given up in the middle
+        return _resampled(_Ffmpeg(recording, limits), sr, seconds, limits)
+
+
+def _resampled(source: _Raw | _Sndfile | _Ffmpeg, sr: int, seconds: float | None, limits: Limits) -> Waveform:
+    """Read a source block by block: check, mix down, resample."""
     stream = soxr.ResampleStream(source.sr, sr, 1, dtype="float32", quality="HQ")
     wanted = math.inf if seconds is None else int(seconds * source.sr)
     most = int(limits.max_seconds * source.sr)
@@ -108,17 +125,20 @@ def load(
         if taken >= wanted:
             break
     if taken == 0:
-        raise RecordingError(f"The {source.name} holds no samples; send a recording with sound in it.")
+        raise RecordingError("The recording holds no samples; send a recording with sound in it.")
     if bad == taken:
-        raise RecordingError(f"All {taken} samples of the {source.name} are NaN or infinite; send finite samples.")
+        raise RecordingError(f"All {taken} samples of the recording are NaN or infinite; send finite samples.")
     parts.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
     samples = _fix_length(np.concatenate(parts), math.ceil(taken * sr / source.sr))
-    notes = (f"{bad} samples were NaN or infinite and were taken as silence.",) if bad else ()
-    duration = max(source.duration, taken / source.sr) if taken >= wanted else taken / source.sr
-    return Waveform(samples, sr, duration, notes)
+
+    decoded, declared = taken / source.sr, source.duration
+    notes = [f"{bad} samples were NaN or infinite and were taken as silence."] if bad else []
+    if taken < wanted and decoded < 0.98 * declared:
+        notes.append(f"Only {decoded:.1f} s of {declared:.1f} s could be decoded; the file seems to be cut off.")
+    return Waveform(samples, sr, max(decoded, declared) if taken >= wanted else decoded, tuple(notes))
 
 
-def _downmix(block: npt.NDArray[np.float32]) -> Samples:
+def _downmix(block: Block) -> Samples:
     """Mean over channels, float32 [n, channels] -> [n]; a product, 20 times faster than `mean(axis=1)`."""
     if block.shape[1] == 1:
         return block[:, 0]
@@ -153,6 +173,25 @@ def _check_format(channels: int, sr: int, frames: int | None, limits: Limits) ->
         raise _too_long(frames / sr, limits)
 
 
+class _Raw:
+    """Samples that need no decoding."""
+
+    def __init__(self, samples: npt.NDArray, sr: int, limits: Limits) -> None:
+        samples = np.asarray(samples, np.float32)
+        if samples.ndim not in (1, 2):
+            raise RecordingError(f"Samples must be [n] or [n, channels], not of shape {samples.shape}.")
+        self._samples = samples.reshape(len(samples), -1) if samples.size else samples.reshape(0, 1)
+        self.sr = int(sr)
+        frames, channels = self._samples.shape
+        _check_format(channels, self.sr, frames, limits)
+        self.duration = frames / self.sr
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield float32 [frames, channels]."""
+        for start in range(0, len(self._samples), BLOCK_FRAMES):
+            yield self._samples[start : start + BLOCK_FRAMES]
+
+
 class _SoundFile(sf.SoundFile):
     """A file read from beginning to end.
 
@@ -164,93 +203,57 @@ class _SoundFile(sf.SoundFile):
         return False
 
 
-class _Raw:
-    """Samples that need no decoding."""
-
-    name = "array of samples"
-
-    def __init__(self, samples: npt.NDArray, sr: int, limits: Limits) -> None:
-        self._samples = np.asarray(samples, np.float32)
-        if self._samples.ndim not in (1, 2):
-            raise RecordingError(f"Samples must be [n] or [n, channels], not of shape {self._samples.shape}.")
-        if self._samples.ndim == 1:
-            self._samples = self._samples[:, None]
-        self.sr = int(sr)
-        frames, channels = self._samples.shape
-        _check_format(channels, self.sr, frames, limits)
-        self.duration = frames / self.sr
-
-    def blocks(self) -> Iterator[npt.NDArray[np.float32]]:
-        """Yield float32 [frames, channels]."""
-        for start in range(0, len(self._samples), BLOCK_FRAMES):
-            yield self._samples[start : start + BLOCK_FRAMES]
-
-
-class _Encoded:
-    """An encoded file: its format is known after construction, its samples come from `blocks`."""
-
-    name = "recording"
+class _Sndfile:
+    """A file that libsndfile reads; raises LibsndfileError or RuntimeError for any other, or a damaged one."""
 
     def __init__(self, data: bytes, limits: Limits) -> None:
-        if not data:
-            raise RecordingError("The recording is empty (0 bytes); send the whole file.")
-        if len(data) > limits.max_bytes:
-            raise RecordingError(
-                f"The recording has {len(data)} bytes, the limit is {limits.max_bytes} (max_bytes);"
-                " compress it or send a part of it."
-            )
-        try:
-            self._file: sf.SoundFile | av.container.InputContainer = _SoundFile(io.BytesIO(data))
-        except (sf.LibsndfileError, RuntimeError):  # RuntimeError: a raw format that soundfile cannot guess
-            self._file = _open_with_ffmpeg(data)
-        if isinstance(self._file, sf.SoundFile):
-            channels, self.sr, frames = self._file.channels, self._file.samplerate, self._file.frames
-        else:
-            stream = self._file.streams.audio[0]
-            channels, self.sr = stream.codec_context.channels, stream.codec_context.sample_rate
-            length = self._file.duration  # microseconds, None where the container does not say
-            frames = None if length is None else int(length / av.time_base * self.sr)
-        self._channels = channels
-        # A stream whose length is not in its header is declared as (nearly) endless by libsndfile.
-        frames = None if frames is not None and frames >= 1 << 62 else frames
-        _check_format(channels, self.sr, frames, limits)
+        if b"OpusHead" in data[:64]:
+            # libsndfile 1.2 gives up on some intact Opus files, and is the slower one for the others.
+            raise RuntimeError("left to FFmpeg")
+        self._file = _SoundFile(io.BytesIO(data))
+        self.sr, frames = self._file.samplerate, self._file.frames
+        # A stream whose length is not in its header is declared as (nearly) endless.
+        frames = None if frames >= 1 << 62 else frames
+        _check_format(self._file.channels, self.sr, frames, limits)
         self.duration = (frames or 0) / self.sr
 
-    def blocks(self) -> Iterator[npt.NDArray[np.float32]]:
-        """Yield float32 [frames, channels]; what follows a damaged place is left out, as players do."""
+    def blocks(self) -> Iterator[Block]:
+        """Yield float32 [frames, channels]."""
         with self._file:
-            if isinstance(self._file, sf.SoundFile):
-                yield from self._soundfile_blocks(self._file)
-            else:
-                yield from self._ffmpeg_blocks(self._file)
+            while len(block := self._file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
+                yield block
 
-    @staticmethod
-    def _soundfile_blocks(file: sf.SoundFile) -> Iterator[npt.NDArray[np.float32]]:
-        while True:
+
+class _Ffmpeg:
+    """A file that FFmpeg's libraries read; what follows a damaged place is left out, as players do."""
+
+    def __init__(self, data: bytes, limits: Limits) -> None:
+        self._container = _open_container(data)
+        codec = self._container.streams.audio[0].codec_context
+        self.sr, self._channels = codec.sample_rate, codec.channels
+        length = self._container.duration  # microseconds, None where the container does not say
+        frames = None if length is None else int(length / av.time_base * self.sr)
+        _check_format(self._channels, self.sr, frames, limits)
+        self.duration = (frames or 0) / self.sr
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield float32 [frames, channels]."""
+        planar = av.AudioResampler(format="fltp")  # any sample format -> float32, same rate and layout
+        with self._container as container:
             try:
-                block = file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
-            except sf.LibsndfileError:  # cut off in the middle of a frame
+                for frame in container.decode(audio=0):
+                    if frame.layout.nb_channels != self._channels or frame.sample_rate != self.sr:
+                        raise RecordingError(
+                            f"The recording changes from {self._channels} channels at {self.sr} Hz to"
+                            f" {frame.layout.nb_channels} at {frame.sample_rate} Hz; send it in one format."
+                        )
+                    for part in planar.resample(frame):
+                        yield np.ascontiguousarray(part.to_ndarray().T)
+            except av.FFmpegError:
                 return
-            if not len(block):
-                return
-            yield block
-
-    def _ffmpeg_blocks(self, container: av.container.InputContainer) -> Iterator[npt.NDArray[np.float32]]:
-        planar = av.AudioResampler(format="fltp")  # any sample format -> float32, neither rate nor layout change
-        try:
-            for frame in container.decode(audio=0):
-                if frame.layout.nb_channels != self._channels or frame.sample_rate != self.sr:
-                    raise RecordingError(
-                        f"The recording changes from {self._channels} channels at {self.sr} Hz to"
-                        f" {frame.layout.nb_channels} channels at {frame.sample_rate} Hz; send it in one format."
-                    )
-                for part in planar.resample(frame):
-                    yield np.ascontiguousarray(part.to_ndarray().T)
-        except (av.FFmpegError, EOFError):
-            return
 
 
-def _open_with_ffmpeg(data: bytes) -> av.container.InputContainer:
+def _open_container(data: bytes) -> av.container.InputContainer:
     try:
         container = av.open(io.BytesIO(data), metadata_errors="ignore")
     except (av.FFmpegError, ValueError) as error:

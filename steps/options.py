@@ -21,7 +21,7 @@ class Options:
     """How many classes the answer ranks."""
 
     def __post_init__(self) -> None:
-        if self.profile not in PROFILES:
+        if self.profile not in list(PROFILES):  # a list: JSON values need not be hashable
             raise RecordingError(
                 f"OPTIONS: profile {self.profile!r} is unknown; choose one of {', '.join(PROFILES)}."
             )

@@ -29,16 +29,16 @@ def music(seconds: float = 12.0, sr: int = 44100, channels: int = 2, seed: int =
 
 
 def encode(samples: np.ndarray, sr: int, kind: str) -> bytes:
-    """Encode as wav, wav24, float, flac, ogg, opus, mp3 (libsndfile) or m4a, wma (FFmpeg)."""
-    if kind in ("m4a", "wma"):
-        return _encode_with_ffmpeg(samples, sr, *{"m4a": ("ipod", "aac"), "wma": ("asf", "wmav2")}[kind])
+    """Encode as wav, wav24, float, flac, ogg, mp3 (libsndfile) or m4a, wma, opus (FFmpeg)."""
+    ffmpeg = {"m4a": ("ipod", "aac"), "wma": ("asf", "wmav2"), "opus": ("ogg", "libopus")}
+    if kind in ffmpeg:
+        return _encode_with_ffmpeg(samples, sr, *ffmpeg[kind])
     formats = {
         "wav": ("WAV", "PCM_16"),
         "wav24": ("WAV", "PCM_24"),
         "float": ("WAV", "FLOAT"),
         "flac": ("FLAC", "PCM_16"),
         "ogg": ("OGG", "VORBIS"),
-        "opus": ("OGG", "OPUS"),
         "mp3": ("MP3", "MPEG_LAYER_III"),
     }
     file = io.BytesIO()

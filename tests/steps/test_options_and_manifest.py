@@ -1,0 +1,84 @@
+"""OPTIONS and the manifest are checked before anything is served."""
+
+import json
+
+import pytest
+
+from preprocess import RecordingError
+from steps.manifest import read_manifest
+from steps.options import Options, parse_options
+
+
+@pytest.mark.parametrize("text", [None, b"", b"  ", b"{}"])
+def test_no_options_are_the_defaults(text):
+    assert parse_options(text, "ccmusic") == Options(profile="ccmusic", top_k=5)
+
+
+def test_options_are_read():
+    assert parse_options(b'{"profile": "article-a", "top_k": 3}', "ccmusic") == Options("article-a", 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"top_k=3", "is not JSON"),
+        (b"\xff\xfe", "is not JSON"),
+        (b"[1]", "must be a JSON object, not list"),
+        (b'{"topk": 3}', "'topk' is unknown; known are profile, top_k"),
+        (b'{"top_k": 0}', "top_k must be a whole number from 1 up, not 0"),
+        (b'{"top_k": "3"}', "not '3'"),
+        (b'{"top_k": true}', "not True"),
+        (b'{"top_k": 2.5}', "not 2.5"),
+        (b'{"profile": "official"}', "profile 'official' is unknown; choose one of ccmusic"),
+        (b'{"profile": ["a"]}', "profile \\['a'\\] is unknown"),
+    ],
+)
+def test_bad_options_get_a_sentence(text, words):
+    with pytest.raises(RecordingError, match=words) as error:
+        parse_options(text, "ccmusic")
+    assert str(error.value).startswith("OPTIONS") and "\n" not in str(error.value)
+
+
+GOOD = {
+    "format": 1,
+    "system": "s",
+    "profile": "ccmusic",
+    "input": {"name": "ROWS", "shape": [3, 224, 224]},
+    "output": {"name": "LOGITS", "classes": 3},
+    "labels": [{"en": "A"}, {"en": "B"}, {"en": "C"}],
+    "levels": [{"name": "2", "labels": [{"en": "X"}, {"en": "Y"}], "members": [0, 1, 1]}],
+}
+
+
+def write(folder, manifest):
+    path = folder / "s_network" / "1" / "manifest.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(manifest))
+
+
+def test_manifest_is_read_from_the_network_beside_the_step(tmp_path):
+    write(tmp_path, GOOD)
+    assert read_manifest(tmp_path / "s_preprocess", "s") == GOOD
+
+
+def test_missing_weights_say_what_to_do(tmp_path):
+    with pytest.raises(FileNotFoundError, match="s has no weights .* run make export"):
+        read_manifest(tmp_path / "s_preprocess", "s")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"format": 2}, "its format is 2, not 1"),
+        ({"system": "other"}, "describes other, not s"),
+        ({"profile": "article-z"}, "profile 'article-z' is not one of"),
+        ({"input": {"shape": [1, 40, 224]}}, "takes \\[1, 40, 224\\]"),
+        ({"output": {"classes": 9}}, "9 outputs but 3 labels"),
+        ({"levels": [{"name": "2", "labels": [{}], "members": [0, 1, 0]}]}, "level 2 does not map 3 classes"),
+        ({"levels": [{"name": "2", "labels": [{}], "members": [0, 0]}]}, "level 2 does not map 3 classes"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(tmp_path, change, words):
+    write(tmp_path, GOOD | change)
+    with pytest.raises(ValueError, match=words):
+        read_manifest(tmp_path / "s_preprocess", "s")
