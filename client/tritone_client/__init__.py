@@ -1,0 +1,39 @@
+"""Thin client of Tritone: send a recording as it is, get its labels back.
+
+>>> from tritone_client import Client
+>>> with Client("127.0.0.1:8001") as client:
+...     prediction = client.classify("song.mp3", top_k=3)
+>>> prediction.label, prediction.probability
+"""
+
+from tritone_client.client import Client, Health, System
+from tritone_client.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidRecording,
+    InvalidUrl,
+    ServerBusy,
+    ServerUnavailable,
+    TritoneError,
+    UnknownModel,
+)
+from tritone_client.prediction import Prediction, Ranked, Slice, Vote, Weights
+
+__all__ = [
+    "Client",
+    "DeadlineExceeded",
+    "Health",
+    "InferenceFailed",
+    "InvalidRecording",
+    "InvalidUrl",
+    "Prediction",
+    "Ranked",
+    "ServerBusy",
+    "ServerUnavailable",
+    "Slice",
+    "System",
+    "TritoneError",
+    "UnknownModel",
+    "Vote",
+    "Weights",
+]

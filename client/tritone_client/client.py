@@ -1,0 +1,175 @@
+"""The client: deadlines, retries and errors around a transport."""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from tritone_client import retry
+from tritone_client.address import Protocol, parse_url
+from tritone_client.errors import Failure, explain
+from tritone_client.prediction import Prediction, parse_prediction
+from tritone_client.request import Recording, build_request
+from tritone_client.transport import Tls, open_transport
+
+Answer = TypeVar("Answer")
+
+# A served system S is the ensemble S of these steps (S_preprocess, ...).
+STEPS = ("preprocess", "network", "postprocess")
+
+
+@dataclass(frozen=True)
+class System:
+    """A served system: its version, `READY` or the state of the first part that is not, and why it is not.
+
+    `platform` is what runs its network, such as `onnxruntime_onnx`; empty while that is not ready.
+    """
+
+    name: str
+    version: str
+    state: str
+    reason: str
+    platform: str
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether the server runs, whether all its models take requests, and whether each system does."""
+
+    live: bool
+    ready: bool
+    systems: dict[str, bool]
+
+
+def systems(models: Collection[str]) -> list[str]:
+    """The names of the systems among the names of all served models."""
+    return sorted(name for name in models if f"{name}_{STEPS[0]}" in models)
+
+
+class Client:
+    """A connection to Tritone's server, for any number of threads; also a context manager.
+
+    Args:
+        url: `host:port` or a URL with the scheme grpc, grpcs, http or https.
+        protocol: "grpc" or "http" where the URL has no scheme; otherwise port 8000 means HTTP, any other gRPC.
+        timeout: seconds for a whole call, retries included.
+        retries: further attempts after a failure that may cure itself (full queue, server or model restarting);
+            None allows as many as the timeout does.
+        root_certificates: PEM file of the authorities to trust with grpcs and https; None means the system's.
+        certificate: PEM file with this client's certificate, for servers that ask for one.
+        private_key: PEM file with the key of `certificate`.
+        headers: sent with each request, such as an authorization.
+
+    Raises:
+        InvalidUrl: the address or a TLS file cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str = "127.0.0.1:8001",
+        *,
+        protocol: Protocol | None = None,
+        timeout: float = 30.0,
+        retries: int | None = None,
+        root_certificates: str | None = None,
+        certificate: str | None = None,
+        private_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.address = parse_url(url, protocol)
+        self.timeout = timeout
+        self.retries = retries
+        self._transport = open_transport(
+            self.address, Tls(root_certificates, certificate, private_key), dict(headers or {})
+        )
+        self._closed = threading.Event()
+
+    def classify(
+        self,
+        recording: Recording,
+        *,
+        model: str = "vgg19_bn_cqt",
+        top_k: int = 5,
+        timeout: float | None = None,
+        **options: object,
+    ) -> Prediction:
+        """The labels of a recording.
+
+        Args:
+            recording: path of an audio file, its bytes, or `(samples, sample rate in Hz)` with samples [n] or
+                [n, channels], float in [-1, 1] or int16.
+            model: the system to ask.
+            top_k: how many labels to rank.
+            timeout: seconds for this call instead of the client's.
+            options: further options of the server, such as `profile="article-a"`; None leaves one to the server.
+
+        Raises:
+            InvalidRecording, UnknownModel, ServerUnavailable, ServerBusy, DeadlineExceeded, InferenceFailed.
+        """
+        start = time.monotonic()
+        request = build_request(recording, model, {"top_k": top_k, **options})
+        tensors = self._call(partial(self._transport.infer, request), timeout, model)
+        return parse_prediction(tensors, time.monotonic() - start)
+
+    def models(self) -> tuple[System, ...]:
+        """The systems in the server's repository, by name."""
+        index = {entry["name"]: entry for entry in self._call(self._transport.index)}
+        return tuple(self._system(name, index) for name in systems(index))
+
+    def ping(self) -> None:
+        """Raise `ServerUnavailable` unless a server answers; asked once, without retries."""
+        self._call(self._transport.live, retries=0)
+
+    def health(self) -> Health:
+        """How the server is at this moment; asked once, without retries. Raises `ServerUnavailable`."""
+
+        def ask(method: Callable[[float], Answer]) -> Answer:
+            return self._call(method, retries=0)
+
+        transport = self._transport
+        live, ready, index = ask(transport.live), ask(transport.ready), ask(transport.index)
+        names = systems({entry["name"] for entry in index})
+        return Health(live, ready, {name: ask(partial(transport.ready, model=name)) for name in names})
+
+    def close(self) -> None:
+        """End all connections; calls still running in other threads fail."""
+        self._closed.set()
+        self._transport.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _system(self, name: str, index: Mapping[str, Mapping[str, str]]) -> System:
+        parts = [index[part] for part in (name, *(f"{name}_{step}" for step in STEPS)) if part in index]
+        # Triton leaves the state out of the index for a model that was never loaded.
+        worst = next((part for part in parts if part.get("state") != "READY"), parts[0])
+        network = f"{name}_network"
+        loaded = index.get(network, {}).get("state") == "READY"
+        platform = self._call(partial(self._transport.metadata, network))["platform"] if loaded else ""
+        version, state = parts[0].get("version", ""), worst.get("state", "") or "NOT LOADED"
+        return System(name, version, state, worst.get("reason", ""), platform)
+
+    def _call(
+        self,
+        attempt: Callable[[float], Answer],
+        timeout: float | None = None,
+        model: str = "",
+        retries: int | None = None,
+    ) -> Answer:
+        """`attempt` with retries until the deadline, its failure as the user's exception."""
+        start = time.monotonic()
+        try:
+            return retry.call(
+                attempt,
+                timeout=self.timeout if timeout is None else timeout,
+                retries=self.retries if retries is None else retries,
+                sleep=self._closed.wait,  # a closed client does not sleep on
+            )
+        except Failure as failure:
+            seconds = time.monotonic() - start
+            raise explain(failure, url=str(self.address), model=model, seconds=seconds) from None

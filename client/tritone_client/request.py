@@ -1,0 +1,105 @@
+"""A recording and its options as the tensors that a served system takes. Pure functions: nothing is sent here."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tritone_client.errors import InvalidRecording
+
+Recording = str | Path | bytes | tuple[npt.ArrayLike, int]
+
+MAX_BYTES = 256 << 20  # 25 minutes of WAV at CD quality; the server has a lower limit of its own and says it
+OUTPUTS = ("RESULT", "PROBABILITIES", "LABELS", "SLICE_PROBABILITIES")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One inference: the model's name, its input tensors by name, and the outputs wanted."""
+
+    model: str
+    inputs: dict[str, npt.NDArray[Any]]
+    outputs: tuple[str, ...] = OUTPUTS
+
+
+def build_request(recording: Recording, model: str, options: dict[str, object]) -> Request:
+    """The request for `recording`: the path of an audio file, its bytes, or `(samples, sample rate in Hz)`.
+
+    Options that are None are left to the server. Raises `InvalidRecording` for what cannot be sent.
+    """
+    inputs = (
+        pcm_tensors(*recording) if isinstance(recording, tuple) else {"AUDIO": bytes_tensor(encoded(recording))}
+    )
+    options = {name: value for name, value in options.items() if value is not None}
+    try:
+        text = json.dumps(options, sort_keys=True)  # sorted: equal options are equal keys of the server's cache
+    except TypeError as error:
+        raise InvalidRecording(f"Options must be JSON values: {error}, in {options}.") from None
+    return Request(model, inputs | {"OPTIONS": bytes_tensor(text.encode())})
+
+
+def encoded(recording: str | Path | bytes) -> bytes:
+    """The bytes of an encoded recording, read from its file if a path is given."""
+    if isinstance(recording, bytes | bytearray | memoryview):
+        name, data = "The recording", bytes(recording)
+    else:
+        path = Path(recording).expanduser()
+        name = f"'{path}'"
+        try:
+            if path.is_dir():
+                raise InvalidRecording(f"{name} is a directory: give the files in it.")
+            if path.stat().st_size > MAX_BYTES:
+                raise InvalidRecording(too_large(name, path.stat().st_size))
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise InvalidRecording(f"{name} does not exist: check the path.") from None
+        except OSError as error:
+            raise InvalidRecording(f"{name} cannot be read: {error.strerror}.") from None
+    if not data:
+        raise InvalidRecording(f"{name} is empty: send an audio file.")
+    if len(data) > MAX_BYTES:
+        raise InvalidRecording(too_large(name, len(data)))
+    return data
+
+
+def too_large(name: str, size: int) -> str:
+    """The sentence for a recording that is beyond `MAX_BYTES`."""
+    sizes = f"{size / 2**20:.0f} MiB, more than the {MAX_BYTES / 2**20:.0f}"
+    return f"{name} has {sizes} that can be sent: cut or compress it."
+
+
+def pcm_tensors(samples: npt.ArrayLike, sample_rate: int) -> dict[str, npt.NDArray[Any]]:
+    """Tensors `PCM` float32 [n] and `SAMPLE_RATE` int32 [1] of samples [n] or [n, channels], float or int16.
+
+    Channels are mixed by their mean; int16 is scaled by 1/32768, so that full scale is 1 either way.
+    """
+    array = np.asarray(samples)
+    if array.dtype.kind != "f" and array.dtype != np.int16:
+        raise InvalidRecording(f"Samples must be float or int16, not {array.dtype}: convert them first.")
+    if array.ndim not in (1, 2) or array.size == 0:
+        raise InvalidRecording(
+            f"Samples must have the shape [n] or [n, channels] with n > 0, not {list(array.shape)}."
+        )
+    if array.ndim == 2 and array.shape[1] > array.shape[0]:
+        raise InvalidRecording(
+            f"Samples of shape {list(array.shape)} look like [channels, n]: send their transpose."
+        )
+    if sample_rate != int(sample_rate) or not 0 < sample_rate < 2**31:
+        raise InvalidRecording(f"The sample rate must be a positive whole number of Hz, not {sample_rate}.")
+    scale = np.float32(1 / 32768 if array.dtype == np.int16 else 1)
+    mono = array.astype(np.float32, copy=False)
+    if array.ndim == 2:
+        mono = mono @ np.full(
+            array.shape[1], scale / array.shape[1], np.float32
+        )  # ten times faster than mean(axis=1)
+    elif scale != 1:
+        mono = mono * scale
+    return {"PCM": np.ascontiguousarray(mono), "SAMPLE_RATE": np.array([sample_rate], np.int32)}
+
+
+def bytes_tensor(data: bytes) -> npt.NDArray[np.object_]:
+    """A BYTES [1] tensor; as objects, because NumPy's own bytes type drops trailing zero bytes."""
+    return np.array([data], dtype=np.object_)

@@ -1,0 +1,122 @@
+"""A tiny model that speaks the contract of Tritone's systems, for Triton's Python backend.
+
+It is copied into a model repository by `triton.py`. The answer echoes what arrived, so that a test sees what the
+client really sent, and the option `behave` makes it fail in a chosen way:
+`invalid`, `busy` (the first `times` calls that name the same `counter`), `internal`,
+`slow` (`seconds`), `raise`, `crash`.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+LABELS = [("Symphony", "交响乐"), ("Opera", "戏曲"), ("Solo", "独奏"), ("Chamber", "室内乐")]
+PROBABILITIES = np.array([0.125, 0.5, 0.25, 0.125], np.float32)
+
+
+class TritonPythonModel:
+    """Answers every recording with the same four probabilities."""
+
+    def initialize(self, args):
+        """Keep a folder for what must outlive a crash of this process."""
+        self.memory = Path(args["model_repository"])
+
+    def execute(self, requests):
+        """One response, or one error, per request."""
+        return [self.respond(request) for request in requests]
+
+    def respond(self, request):
+        """The answer to one request, an error where its options ask for one."""
+        try:
+            return pb_utils.InferenceResponse(output_tensors=self.answer(request))
+        except pb_utils.TritonModelException as error:
+            return pb_utils.InferenceResponse(error=error.args[0])
+
+    def answer(self, request):
+        """Output tensors that repeat what arrived."""
+
+        def value(name):
+            tensor = pb_utils.get_input_tensor_by_name(request, name)
+            return None if tensor is None else tensor.as_numpy()
+
+        audio, pcm, rate, options = (value(name) for name in ("AUDIO", "PCM", "SAMPLE_RATE", "OPTIONS"))
+        options = {} if options is None else json.loads(options[0])
+        self.behave(**options)
+        order = np.argsort(-PROBABILITIES, kind="stable")[: options.get("top_k", 5)]
+        top = [
+            dict(zip(("label", "label_zh"), LABELS[i], strict=True), probability=float(PROBABILITIES[i]))
+            for i in order
+        ]
+        first = {"label": top[0]["label"], "probability": top[0]["probability"]}
+        notes = ["These are demo weights: the label means nothing for real music."]
+        if audio is not None and len(audio[0]) < 3:
+            notes.append("The recording is shorter than a slice: it was padded.")
+        result = {
+            "model": "vgg19_bn_cqt",
+            **first,
+            "top": top,
+            "levels": {
+                "2": [{"label": "Classic", "probability": 1.0}, {"label": "Non_classic", "probability": 0.0}]
+            },
+            "vote": {"label": "Opera", "share": 0.75},
+            "slices": [{"start": 0.5, "end": 11.5, **first}, {"start": 11.5, "end": 22.5, **first}],
+            "slices_total": 2,
+            "slices_used": 2,
+            "duration": 23.0,
+            "seconds_used": 22.0,
+            "profile": options.get("profile", "ccmusic"),
+            "profile_default": "profile" not in options,
+            "notes": notes,
+            "weights": {"origin": "demo", "source": "seed 0", "sha256": "00ff", "demo": True},
+            "echo": {
+                "audio_sha256": None if audio is None else hashlib.sha256(audio[0]).hexdigest(),
+                "audio_bytes": None if audio is None else len(audio[0]),
+                "pcm": None if pcm is None else pcm[:8].tolist(),
+                "pcm_samples": None if pcm is None else len(pcm),
+                "sample_rate": None if rate is None else int(rate[0]),
+                "options": options,
+                "outputs": sorted(request.requested_output_names()),
+            },
+        }
+        answers = {
+            "PROBABILITIES": PROBABILITIES,
+            "LABELS": np.array([english for english, _ in LABELS], object),
+            "SLICE_PROBABILITIES": np.stack([PROBABILITIES, PROBABILITIES]),
+            "RESULT": np.array([json.dumps(result)], object),
+        }
+        return [
+            pb_utils.Tensor(name, answers[name]) for name in answers if name in request.requested_output_names()
+        ]
+
+    def behave(self, behave="well", times=1, seconds=1.0, counter="all", **_):
+        """Fail as asked."""
+        calls = self.memory / f"calls-{behave}-{counter}"
+        with calls.open("ab") as file:  # one byte a call: counts right over several processes
+            file.write(b".")
+        count = calls.stat().st_size - 1
+        if behave == "invalid":
+            refuse(
+                "The recording is 3 bytes of text, not audio: send WAV, FLAC, OGG, Opus, MP3 or M4A.",
+                "INVALID_ARG",
+            )
+        elif behave == "busy" and count < times:
+            refuse("Exceeds maximum queue size", "UNAVAILABLE")
+        elif behave == "internal":
+            refuse("The network answered 9 classes where the manifest names 16.", "INTERNAL")
+        elif behave == "raise":
+            raise RuntimeError("a bug in the model")
+        elif behave == "slow":
+            time.sleep(seconds)
+        elif behave == "crash":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refuse(sentence, code):
+    """End the request with a sentence and a Triton error code."""
+    raise pb_utils.TritonModelException(pb_utils.TritonError(sentence, getattr(pb_utils.TritonError, code)))

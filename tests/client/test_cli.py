@@ -1,0 +1,122 @@
+"""The command `tritone`, as a user runs it: in a process of its own."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.text import Text
+
+from tests.client.triton import Triton, free_ports
+
+TRITONE = str(Path(sys.executable).with_name("tritone"))
+
+
+def run(*args: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([TRITONE, *args], capture_output=True, text=True, timeout=60, **kwargs)
+
+
+@pytest.fixture
+def songs(tmp_path: Path) -> list[str]:
+    paths = [tmp_path / f"song [{i}].mp3" for i in range(6)]
+    for i, path in enumerate(paths):
+        path.write_bytes(b"x" * (i + 1))
+    return [str(path) for path in paths]
+
+
+def test_a_table_with_notes_once(triton: Triton, songs: list[str]):
+    done = run("classify", *songs, "--url", triton.grpc, "--top-k", "2")
+    assert done.returncode == 0 and done.stderr == ""
+    assert "\x1b" not in done.stdout  # no colours in a pipe
+    rows = [line for line in done.stdout.splitlines() if "Opera 戏曲" in line]
+    assert len(rows) == 6 and all("50%" in row and "Solo 25%" in row and "75% of 2" in row for row in rows)
+    assert done.stdout.count("demo weights") == done.stdout.count("padded") == 1
+    assert [done.stdout.index(f"[{i}].mp3") for i in range(6)] == sorted(
+        done.stdout.index(f"[{i}].mp3") for i in range(6)
+    )
+
+
+def test_json_lines_in_order_and_failures_among_them(triton: Triton, songs: list[str]):
+    done = run(
+        "classify", songs[0], "/nowhere.mp3", *songs[1:], "--json", "--url", triton.http, "--profile", "article-b"
+    )
+    assert done.returncode == 1 and done.stderr == ""
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["file"] for line in lines] == [songs[0], "/nowhere.mp3", *songs[1:]]
+    assert lines[1] == {
+        "file": "/nowhere.mp3",
+        "error": "'/nowhere.mp3' does not exist: check the path.",
+        "cause": "InvalidRecording",
+    }
+    assert [line["echo"]["audio_bytes"] for line in (lines[0], *lines[2:])] == [1, 2, 3, 4, 5, 6]
+    assert lines[0]["profile"] == "article-b" and lines[0]["probabilities"]["Opera"] == 0.5
+
+
+def test_a_failed_file_is_a_row(triton: Triton, songs: list[str]):
+    done = run("classify", "/nowhere.mp3", songs[0], "--url", triton.grpc)
+    assert done.returncode == 1
+    assert "failed" in done.stdout and "does not exist" in done.stdout and "Opera" in done.stdout
+
+
+def test_standard_input(triton: Triton):
+    done = run("classify", "-", "--json", "--url", triton.grpc, input="seven b")
+    assert json.loads(done.stdout)["echo"]["audio_bytes"] == 7
+
+
+def test_settings_from_the_environment(triton: Triton, songs: list[str]):
+    environment = os.environ | {"TRITONE_URL": triton.http, "TRITONE_TOP_K": "1", "TRITONE_HEADER": "x-team:audio"}
+    done = run("classify", songs[0], "--json", env=environment)
+    assert json.loads(done.stdout)["echo"]["options"] == {"top_k": 1}
+
+
+@pytest.mark.parametrize("command", [["classify", "song.mp3"], ["models"], ["health"]])
+def test_no_server_is_one_line_at_once(command: list[str]):
+    port = free_ports(1)[0]
+    start = time.monotonic()
+    done = run(*command, "--url", f"127.0.0.1:{port}", "--timeout", "1.5")
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("tritone: No server can be reached at grpc://")
+    assert time.monotonic() - start < 5
+
+
+def test_models_and_health(triton: Triton):
+    assert "vgg19_bn_cqt  READY" in run("models", "--url", triton.grpc).stdout
+    assert (
+        json.loads(run("models", "--json", "--url", triton.grpc).stdout.splitlines()[1])["name"] == "vgg19_bn_cqt"
+    )
+    done = run("health", "--url", triton.http)
+    assert done.returncode == 0 and done.stdout.count("ready") == 3
+    triton.post("narrow/unload")
+    try:
+        done = run("health", "--url", triton.http)
+        assert done.returncode == 1 and "not ready  system narrow" in done.stdout
+    finally:
+        triton.post("narrow/load")
+
+
+def test_a_narrow_terminal(triton: Triton, songs: list[str]):
+    """In a real terminal of 50 columns: colours, and no line beyond it."""
+    near, far = pty.openpty()
+    environment = os.environ | {"COLUMNS": "50", "TERM": "xterm-256color"}
+    command = [TRITONE, "classify", songs[0], "--url", triton.grpc]
+    process = subprocess.Popen(command, stdout=far, stderr=far, env=environment)
+    assert process.wait(30) == 0
+    os.close(far)
+    shown = os.read(near, 100_000).decode()
+    os.close(near)
+    assert "\x1b[" in shown and "Opera" in shown and "50%" in shown
+    assert all(Text.from_ansi(line).cell_len <= 50 for line in shown.splitlines())
+
+
+def test_an_interruption_ends_it_at_once(triton: Triton, songs: list[str]):
+    command = [TRITONE, "classify", *songs * 1000, "--json", "--url", triton.http]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout and process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=5)
+    assert process.returncode not in (0, None) and "Traceback" not in stderr

@@ -1,0 +1,79 @@
+"""Recordings as tensors: what is sent, and what is refused before anything is sent."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tritone_client import InvalidRecording, request
+from tritone_client.request import build_request
+
+
+def test_bytes_keep_their_trailing_zeros():
+    assert build_request(b"RIFF\0\0", "m", {}).inputs["AUDIO"][0] == b"RIFF\0\0"
+
+
+@pytest.mark.parametrize("as_path", [str, Path])
+def test_a_path_is_read(song: Path, as_path: type):
+    assert build_request(as_path(song), "m", {}).inputs["AUDIO"][0] == song.read_bytes()
+
+
+def test_options_are_sorted_json_without_none():
+    options = build_request(b"x", "m", {"top_k": 3, "profile": "article-a", "later": None}).inputs["OPTIONS"][0]
+    assert options == b'{"profile": "article-a", "top_k": 3}'
+    assert json.loads(options) == {"top_k": 3, "profile": "article-a"}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+def test_channels_are_mixed_by_their_mean(dtype: type):
+    samples = np.random.default_rng(0).uniform(-1, 1, (1000, 3)).astype(dtype)
+    inputs = build_request((samples, 22050), "m", {}).inputs
+    assert inputs["PCM"].dtype == np.float32 and inputs["SAMPLE_RATE"].tolist() == [22050]
+    np.testing.assert_allclose(inputs["PCM"], samples.astype(float).mean(axis=1), atol=1e-6)
+    assert "AUDIO" not in inputs
+
+
+@pytest.mark.parametrize("channels", [0, 2])
+def test_int16_full_scale_is_one(channels: int):
+    samples = np.array([-32768, 0, 16384], np.int16)
+    samples = np.stack([samples] * channels, axis=1) if channels else samples
+    assert build_request((samples, 8000), "m", {}).inputs["PCM"].tolist() == [-1.0, 0.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("recording", "message"),
+    [
+        (b"", "is empty"),
+        ("/nowhere/song.mp3", "does not exist"),
+        ("/", "is a directory"),
+        ((np.zeros((2, 44100)), 44100), "transpose"),
+        ((np.zeros((2, 2, 2)), 44100), "shape"),
+        ((np.zeros(0), 44100), "shape"),
+        ((np.zeros(9, np.uint8), 44100), "not uint8"),
+        ((np.zeros(9), 0), "sample rate"),
+        ((np.zeros(9), 44100.5), "sample rate"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused(recording: object, message: str):
+    with pytest.raises(InvalidRecording, match=message):
+        build_request(recording, "m", {})
+
+
+def test_an_empty_file_and_a_large_one_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    file = tmp_path / "a.wav"
+    file.touch()
+    with pytest.raises(InvalidRecording, match=r"a.wav' is empty"):
+        build_request(file, "m", {})
+    with file.open("wb") as sparse:
+        sparse.truncate(request.MAX_BYTES + 1)  # takes no room on the disk, and must not be read
+    monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("the file was read"))
+    with pytest.raises(InvalidRecording, match="256 MiB, more than the 256"):
+        build_request(file, "m", {})
+    monkeypatch.setattr(request, "MAX_BYTES", 3)
+    with pytest.raises(InvalidRecording, match="more than"):
+        build_request(b"1234", "m", {})
+
+
+def test_options_that_are_no_json_are_refused():
+    with pytest.raises(InvalidRecording, match="JSON"):
+        build_request(b"x", "m", {"profile": object()})

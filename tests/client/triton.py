@@ -1,0 +1,177 @@
+"""A small real Triton for the client's tests: the embedded server with a repository of `contract_model.py`.
+
+No port is fixed, nothing is bound beyond 127.0.0.1, and everything it writes lies in the folder it is given.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from server.installation import find_installation
+
+TENSORS = """
+input [
+  { name: "AUDIO" data_type: TYPE_STRING dims: [ 1 ] optional: true },
+  { name: "PCM" data_type: TYPE_FP32 dims: [ -1 ] optional: true },
+  { name: "SAMPLE_RATE" data_type: TYPE_INT32 dims: [ 1 ] optional: true },
+  { name: "OPTIONS" data_type: TYPE_STRING dims: [ 1 ] optional: true }
+]
+output [
+  { name: "PROBABILITIES" data_type: TYPE_FP32 dims: [ 4 ] },
+  { name: "LABELS" data_type: TYPE_STRING dims: [ 4 ] },
+  { name: "SLICE_PROBABILITIES" data_type: TYPE_FP32 dims: [ -1, 4 ] },
+  { name: "RESULT" data_type: TYPE_STRING dims: [ 1 ] }
+]
+"""
+NAMES = ("AUDIO", "PCM", "SAMPLE_RATE", "OPTIONS"), ("PROBABILITIES", "LABELS", "SLICE_PROBABILITIES", "RESULT")
+STEP = f"""
+backend: "python"
+max_batch_size: 0
+{TENSORS}
+instance_group [ {{ count: %d kind: KIND_CPU }} ]
+"""
+
+
+def ensemble(step: str) -> str:
+    """Configuration of an ensemble whose only step is `step`."""
+    maps = [
+        f'{kind}_map {{ key: "{n}" value: "{n}" }}'
+        for kind, names in zip(("input", "output"), NAMES, strict=True)
+        for n in names
+    ]
+    body = "\n".join(maps)
+    return f"""
+platform: "ensemble"
+max_batch_size: 0
+{TENSORS}
+ensemble_scheduling {{ step [ {{ model_name: "{step}" model_version: -1 {body} }} ] }}
+"""
+
+
+# As in the product: a front with one input, for plain HTTP bodies.
+RAW = """
+platform: "ensemble"
+max_batch_size: 0
+input [ { name: "AUDIO" data_type: TYPE_STRING dims: [ 1 ] } ]
+output [ { name: "RESULT" data_type: TYPE_STRING dims: [ 1 ] } ]
+ensemble_scheduling { step [ { model_name: "vgg19_bn_cqt" model_version: -1
+  input_map { key: "AUDIO" value: "AUDIO" } output_map { key: "RESULT" value: "RESULT" } } ] }
+"""
+
+
+def write_repository(folder: Path) -> Path:
+    """A model repository with the ensembles `vgg19_bn_cqt` and `narrow` (one instance, a queue of one)."""
+    models = {
+        "vgg19_bn_cqt": ensemble("vgg19_bn_cqt_preprocess"),
+        "vgg19_bn_cqt_preprocess": STEP % 4,
+        "vgg19_bn_cqt_raw": RAW,
+        "narrow": ensemble("narrow_preprocess"),
+        "narrow_preprocess": STEP % 1
+        + "dynamic_batching { default_queue_policy { max_queue_size: 1 timeout_action: REJECT } }",
+    }
+    for name, config in models.items():
+        (folder / name / "1").mkdir(parents=True)
+        (folder / name / "config.pbtxt").write_text(config)
+        if "ensemble" not in config:
+            shutil.copy(Path(__file__).with_name("contract_model.py"), folder / name / "1" / "model.py")
+    return folder
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+class Triton:
+    """A tritonserver process of the tests; `with Triton(folder) as triton:` starts and stops it."""
+
+    def __init__(self, folder: Path, flags: Sequence[str] = (), ports: Sequence[int] | None = None) -> None:
+        self.folder, self.flags = folder, flags
+        self.http_port, self.grpc_port = ports or free_ports(2)
+        self.shared_memory = f"client-tests-{self.http_port}-"
+        self.installation = find_installation()
+        self.repository = folder / "models"
+        if not self.repository.exists():
+            write_repository(self.repository)
+
+    @property
+    def grpc(self) -> str:
+        """Address for gRPC."""
+        return f"grpc://127.0.0.1:{self.grpc_port}"
+
+    @property
+    def http(self) -> str:
+        """Address for HTTP."""
+        return f"http://127.0.0.1:{self.http_port}"
+
+    def start(self) -> None:
+        """Start and wait until every model is ready."""
+        command = [
+            self.installation.binary,
+            f"--model-repository={self.repository}",
+            f"--backend-directory={self.installation.backends}",
+            *("--http-address=127.0.0.1", f"--http-port={self.http_port}"),
+            *("--grpc-address=127.0.0.1", f"--grpc-port={self.grpc_port}"),
+            "--allow-metrics=false",
+            "--exit-timeout-secs=1",  # a stopping Triton waits for idle HTTP connections, which clients keep
+            *("--model-control-mode=explicit", "--load-model=*"),
+            f"--backend-config=python,shm-region-prefix-name={self.shared_memory}",
+            *self.flags,
+        ]
+        self.log = (self.folder / "log.txt").open("ab")
+        self.process = subprocess.Popen(
+            command, env=self.installation.environment(), stdout=self.log, stderr=self.log, start_new_session=True
+        )
+        for _ in range(300):
+            if self.process.poll() is not None:
+                raise RuntimeError((self.folder / "log.txt").read_text())
+            if self.ready():
+                return
+            time.sleep(0.1)
+        raise RuntimeError("Triton was not ready within 30 s")
+
+    def ready(self) -> bool:
+        """Whether the server says that it and all its models are ready."""
+        try:
+            with urllib.request.urlopen(f"{self.http}/v2/health/ready", timeout=1) as response:
+                return response.status == 200
+        except OSError:
+            return False
+
+    def post(self, path: str) -> None:
+        """Call Triton's repository API, `load` or `unload` of a model."""
+        request = urllib.request.Request(f"{self.http}/v2/repository/models/{path}", data=b"{}", method="POST")
+        with urllib.request.urlopen(request, timeout=30):
+            pass
+
+    def stop(self, end: signal.Signals = signal.SIGTERM) -> None:
+        """Stop the process and wait for its end."""
+        self.process.send_signal(end)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # stubs outlive a killed server and hold its connections
+        for region in Path("/dev/shm").glob(f"{self.shared_memory}*"):
+            region.unlink()
+        self.log.close()
+
+    def __enter__(self) -> "Triton":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
