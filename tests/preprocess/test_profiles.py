@@ -1,6 +1,7 @@
 """The profiles against the official pipeline and the articles' code, rebuilt with librosa, matplotlib, Pillow."""
 
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -187,3 +188,19 @@ def test_imports_neither_triton_nor_torch_nor_librosa():
         "sys.exit(', '.join(heavy & set(sys.modules)) or None)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.parametrize("spectrum", ["cqt", "mel"])
+def test_rows_are_the_same_bits_on_any_number_of_threads(spectrum):
+    """A last bit can move a pixel to the next colour, and JPEG spreads that."""
+    code = (
+        "import hashlib; from preprocess import prepare; from tests.recordings import music;"
+        f"rows = prepare((music(25.0), 44100), spectrum={spectrum!r}).rows;"
+        "print(hashlib.sha256(rows.tobytes()).hexdigest())"
+    )
+    digests = set()
+    for threads in ("1", "2", "4"):
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+        command = [sys.executable, "-c", code]
+        digests.add(subprocess.check_output(command, cwd=Path(__file__).parents[2], env=environment))
+    assert len(digests) == 1
