@@ -1,0 +1,159 @@
+"""`python -m server`: check, choose, start Triton and keep it whole until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import json
+import os
+import secrets
+import signal
+import sys
+from pathlib import Path
+
+from server import preflight, variants
+from server.control import Control
+from server.errors import ServerError
+from server.installation import Installation, find_installation
+from server.process import EXIT_SECONDS, SharedMemory, Triton
+from server.settings import LOG_LEVELS, parse_settings
+from server.supervisor import Supervisor
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the server; the exit code."""
+    settings = parse_settings(arguments)
+    try:
+        serve(settings)
+    except ServerError as error:
+        say(str(error))
+        return 2
+    return 0
+
+
+def serve(settings: argparse.Namespace) -> None:
+    """Serve until a signal ends it; a second signal ends it at once.
+
+    Raises
+    ------
+    ServerError
+    """
+    systems = preflight.choose_systems(settings.model_repository, settings.systems)
+    installation = find_installation()
+    preflight.check_shared_memory(len(systems))
+    variant, why = variants.choose(settings.variant, variants.Machine.here())
+    http, grpc, metrics = preflight.settle_ports(
+        settings.host, settings.http_port, settings.grpc_port, settings.metrics_port
+    )
+    say(f"starting {', '.join(systems)} on {variant}: {why}")
+
+    key = secrets.token_hex(16)
+    command = [
+        *triton_command(settings, installation, systems, variant),
+        *(f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"),
+        *([] if is_loopback(settings.host) else restrictions(key)),
+    ]
+    shared_memory = SharedMemory()
+
+    def whole() -> None:
+        host = settings.host
+        say(f"ready: http {host}:{http}, gRPC {host}:{grpc}, metrics {host}:{metrics}/metrics")
+        if settings.ready_file:
+            state = {"http": http, "grpc": grpc, "metrics": metrics, "pid": os.getpid()}
+            write_ready_file(settings.ready_file, state | {"variant": variant, "systems": systems})
+
+    def broken() -> None:
+        if settings.ready_file:
+            settings.ready_file.unlink(missing_ok=True)
+
+    supervisor = Supervisor(
+        start=lambda: Triton(command, installation.environment(), shared_memory),
+        control=Control(f"http://{reachable(settings.host)}:{http}", {"tritone-key": key}),
+        systems=systems,
+        period=settings.probe_seconds,
+        say=say,
+        on_whole=whole,
+        on_broken=broken,
+    )
+
+    def on_signal(*_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: supervisor.kill())
+        supervisor.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    try:
+        supervisor.run()
+    finally:
+        broken()
+        shared_memory.close()
+    say("stopped")
+
+
+def triton_command(
+    settings: argparse.Namespace, installation: Installation, systems: list[str], variant: str
+) -> list[str]:
+    """tritonserver and its flags, without the ports; only flags that 24.10 knows."""
+    level = LOG_LEVELS.index(settings.log_level)
+    return [
+        str(installation.binary),
+        f"--model-repository={settings.model_repository}",
+        f"--backend-directory={installation.backends}",
+        f"--cache-directory={installation.caches}",
+        f"--http-address={settings.host}",
+        f"--grpc-address={settings.host}",
+        f"--metrics-address={settings.host}",
+        # Explicit, so that the supervisor may load a model anew. The front ensemble brings its steps along.
+        "--model-control-mode=explicit",
+        *(f"--load-model={system}_raw" for system in systems),
+        "--disable-auto-complete-config",  # the configurations are complete; spares a process per model at start
+        *([] if variant == variants.PORTABLE else [f"--model-config-name={variant}"]),
+        *([f"--cache-config=local,size={settings.cache_size * 2**20}"] if settings.cache_size else []),
+        "--strict-readiness=true",
+        "--exit-on-error=true",
+        f"--exit-timeout-secs={EXIT_SECONDS}",
+        "--allow-gpu-metrics=false",
+        "--pinned-memory-pool-byte-size=0",
+        f"--log-warning={str(level >= 1).lower()}",
+        f"--log-info={str(level >= 2).lower()}",
+        f"--log-verbose={int(level >= 3)}",
+    ]
+
+
+def restrictions(key: str) -> list[str]:
+    """Flags that keep all but the holder of the key from loading models and mapping memory."""
+    apis = "model-repository,shared-memory,logging,trace"
+    return [
+        f"--http-restricted-api={apis}:tritone-key={key}",
+        f"--grpc-restricted-protocol={apis}:tritone-key={key}",
+    ]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reachable from this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def reachable(host: str) -> str:
+    """The address under which a server that listens on `host` is reached from here."""
+    return "127.0.0.1" if host == "0.0.0.0" else host
+
+
+def write_ready_file(path: Path, state: dict[str, object]) -> None:
+    """Write it whole or not at all."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    unfinished.write_text(json.dumps(state) + "\n", encoding="utf-8")
+    unfinished.replace(path)
+
+
+def say(line: str) -> None:
+    """A line for the person who started this."""
+    print(f"tritone: {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Triton's HTTP interface, as much of it as the supervisor needs; standard library only."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+
+
+class ControlError(Exception):
+    """Triton cannot be reached."""
+
+
+class Refused(ControlError):
+    """Triton answered with an error."""
+
+
+class Control:
+    """Readiness, statistics and reloading of models.
+
+    Parameters
+    ----------
+    http : address of the server, "http://127.0.0.1:8000"
+    headers : sent with every call
+    """
+
+    def __init__(self, http: str, headers: dict[str, str]) -> None:
+        self.http = http
+        self._headers = headers
+        self._reloads = itertools.count(1)
+
+    def ready(self) -> bool:
+        """Whether Triton is there and calls itself ready."""
+        try:
+            self._call("/v2/health/ready")
+        except ControlError:
+            return False
+        return True
+
+    def loaded(self, model: str) -> bool:
+        """Whether a model is loaded; Triton says so of one whose processes are dead, too.
+
+        Raises
+        ------
+        ControlError
+            Triton cannot be reached
+        """
+        try:
+            self._call(f"/v2/models/{model}/ready")
+        except Refused:
+            return False
+        return True
+
+    def answered(self, system: str) -> int:
+        """How many requests the steps of a system have finished, well or not."""
+        statistics = json.loads(self._call("/v2/models/stats"))["model_stats"]
+        return sum(
+            entry["inference_stats"][outcome]["count"]
+            for entry in statistics
+            if entry["name"].startswith(f"{system}_")
+            for outcome in ("success", "fail")
+        )
+
+    def succeeded(self, system: str) -> int:
+        """How many recordings a system has answered well."""
+        statistics = json.loads(self._call(f"/v2/models/{system}/stats"))["model_stats"]
+        return sum(entry["inference_stats"]["success"]["count"] for entry in statistics)
+
+    def reload(self, model: str, timeout: float = 120.0) -> None:
+        """Load a model anew and put it in the place of the old one, without a moment in which it is missing.
+
+        Triton takes a load of what has not changed for done, and an unload waits for ever for a dead process. So
+        the configuration is sent along with a change that means nothing on a CPU: the number of input buffers from
+        which a GPU kernel gathers them.
+
+        Raises
+        ------
+        ControlError
+        """
+        config = json.loads(self._call(f"/v2/models/{model}/config"))
+        config.setdefault("optimization", {})["gather_kernel_buffer_threshold"] = next(self._reloads)
+        body = json.dumps({"parameters": {"config": json.dumps(config)}}).encode()
+        self._call(f"/v2/repository/models/{model}/load", body, timeout)
+
+    def _call(self, path: str, body: bytes | None = None, timeout: float = 20.0) -> bytes:
+        request = urllib.request.Request(f"{self.http}{urllib.parse.quote(path)}", body, self._headers)
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as response:
+                return response.read()
+        except urllib.error.HTTPError as error:
+            raise Refused(f"{path}: {error.code} {error.read().decode(errors='replace')}") from error
+        except OSError as error:
+            raise ControlError(f"{path}: {error}") from error

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Entry point of the container: tritonserver with every system in /models whose network has been exported.
+# Further arguments are passed on to tritonserver.
+set -eu
+
+for manifest in /models/*_network/1/manifest.json; do
+    if [ ! -e "$manifest" ]; then
+        echo "tritone: no system in /models has a network: run make export" >&2
+        exit 2
+    fi
+    network=${manifest%/1/manifest.json}
+    network=${network##*/}
+    # The front ensemble brings its steps along.
+    set -- "$@" "--load-model=${network%_network}_raw"
+done
+
+exec tritonserver \
+    --model-repository=/models \
+    --model-control-mode=explicit \
+    --disable-auto-complete-config \
+    --strict-readiness=true \
+    --exit-timeout-secs=20 \
+    "$@"

@@ -1,0 +1,123 @@
+"""Asks a running Triton for a real answer: a generated recording through every exported system.
+
+Triton 24.10's /v2/health/ready stays 200 while the processes of its Python steps are dead; only an answer proves
+that a system works. Standard library only: the supervisor imports this, and the container runs it as a script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import array
+import io
+import math
+import os
+import random
+import signal
+import sys
+import urllib.error
+import urllib.request
+import wave
+from pathlib import Path
+
+RATE = 8000  # Hz
+FAILURES = Path("/tmp/tritone-failed-health-checks")
+
+
+class Unhealthy(Exception):
+    """A system did not answer; the message is what Triton said."""
+
+
+def exported_systems(repository: Path) -> list[str]:
+    """The systems in a model repository whose network has been exported, by name."""
+    manifests = repository.glob("*_network/1/manifest.json")
+    return sorted(
+        path.parts[-3].removesuffix("_network") for path in manifests if path.with_name("model.onnx").is_file()
+    )
+
+
+def recording() -> bytes:
+    """A second of a quiet tone, WAV.
+
+    Its pitch is new at every call, so that no response cache knows the answer. Bytes of a file and not samples, so
+    that decoding is checked as well; short, so that asking costs one row of the network.
+    """
+    step = 2 * math.pi * random.uniform(200, 2000) / RATE
+    samples = array.array("h", (round(3000 * math.sin(step * n)) for n in range(RATE)))
+    if sys.byteorder == "big":
+        samples.byteswap()
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(RATE)
+        out.writeframes(samples.tobytes())
+    return file.getvalue()
+
+
+def probe(http: str, system: str, timeout: float) -> None:
+    """Send a recording through a system's one-input front ensemble, as a raw HTTP body.
+
+    Parameters
+    ----------
+    http : address of the server, "http://127.0.0.1:8000"
+    timeout : seconds
+
+    Raises
+    ------
+    Unhealthy
+        an error other than a full queue, which is a sign of life
+    TimeoutError
+        no answer in time
+    OSError
+        no server there
+    """
+    request = urllib.request.Request(
+        f"{http}/v2/models/{system}_raw/infer", recording(), {"Inference-Header-Content-Length": "0"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            if b"RESULT" not in response.read():
+                raise Unhealthy(f"{system} answered without a RESULT")
+    except urllib.error.HTTPError as error:
+        said = error.read().decode(errors="replace")
+        if error.code != 503:
+            raise Unhealthy(f"{system} answered {error.code}: {said}") from error
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, TimeoutError):
+            raise error.reason from error
+        raise
+
+
+def main() -> None:
+    """Exit with 0 if every system answers, with 1 if one does not."""
+    parser = argparse.ArgumentParser(prog="healthcheck", description="Ask every exported system for an answer.")
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server's HTTP address")
+    parser.add_argument("--model-repository", type=Path, default=Path("/models"), help="where the systems lie")
+    parser.add_argument("--timeout", type=float, default=20.0, help="seconds to wait for each answer")
+    parser.add_argument(
+        "--stop-after",
+        type=int,
+        default=0,
+        metavar="N",
+        help="in a container: after N failures in a row end process 1, so that the restart policy starts it anew",
+    )
+    options = parser.parse_args()
+    systems = exported_systems(options.model_repository)
+    if not systems:
+        sys.exit(f"no exported network in {options.model_repository}: run make export")
+    try:
+        for system in systems:
+            probe(options.url, system, options.timeout)
+    except (Unhealthy, OSError) as error:
+        if options.stop_after:
+            failures = 1 + int(FAILURES.read_text() if FAILURES.exists() else 0)
+            FAILURES.write_text(str(failures))
+            if failures >= options.stop_after:
+                FAILURES.unlink()
+                os.kill(1, signal.SIGTERM)
+        sys.exit(str(error) or type(error).__name__)
+    FAILURES.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

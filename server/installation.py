@@ -1,0 +1,183 @@
+"""The embedded Triton: the tritonserver inside the wheel `nvidia-pytriton`, its backends and its environment.
+
+The wheel ships the server of release 24.10 and its Python backend. Two things are added here:
+
+* the stub (the process that runs a `model.py`) of the running Python version, laid beside the backend as a copy,
+  because Triton refuses links that leave the backend's directory;
+* `backends/onnxruntime` and `backends/openvino`, Python-based backends of the same names as the C++ ones, which
+  the wheel lacks.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import sys
+import sysconfig
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.errors import ServerError
+
+ROOT = Path(__file__).resolve().parent.parent
+WHEEL = "nvidia-pytriton"
+INSTALL_HINT = f"install it with: pip install --no-deps {WHEEL}==0.7.0 'numpy<2'"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Where the parts of an embedded Triton lie.
+
+    Attributes
+    ----------
+    version : of the wheel that the server comes from
+    binary : tritonserver
+    backends : for --backend-directory
+    caches : for --cache-directory
+    libraries : directories for LD_LIBRARY_PATH of the server process, and of no other
+    """
+
+    version: str
+    binary: Path
+    backends: Path
+    caches: Path
+    libraries: tuple[Path, ...]
+
+    def environment(self) -> dict[str, str]:
+        """Environment of the server process and thereby of its Python steps."""
+        libraries = [str(path) for path in self.libraries]
+        inherited = os.environ.get("LD_LIBRARY_PATH")
+        return {
+            # Several steps run side by side, so each keeps to one thread; the networks count their own.
+            **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+            **os.environ,
+            "LD_LIBRARY_PATH": os.pathsep.join([*libraries, *([inherited] if inherited else [])]),
+            # The stub finds its packages through the first python on PATH.
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        }
+
+
+def find_installation(cache: Path = ROOT / ".cache" / "backends") -> Installation:
+    """Find the wheel's tritonserver and lay out a backend directory for it.
+
+    Parameters
+    ----------
+    cache : folder under which the backend directory is kept, one per version and content
+
+    Raises
+    ------
+    ServerError
+        the wheel is missing, or this Python cannot run its steps
+    """
+    spec = importlib.util.find_spec("pytriton")
+    bundle = Path(spec.origin).parent / "tritonserver" if spec and spec.origin else None
+    if bundle is None or not (bundle / "bin" / "tritonserver").is_file():
+        raise ServerError(f"Triton's server is not installed (no {WHEEL} in {sys.prefix}); {INSTALL_HINT}")
+    version = importlib.metadata.version(WHEEL)
+    check_numpy(importlib.metadata.version("numpy"))
+    libpython = find_libpython()
+    return Installation(
+        version=version,
+        binary=bundle / "bin" / "tritonserver",
+        backends=_lay_out_backends(bundle, version, cache),
+        caches=bundle / "caches",
+        libraries=(bundle.parent.parent / "nvidia_pytriton.libs", *([libpython.parent] if libpython else [])),
+    )
+
+
+def check_numpy(version: str) -> None:
+    """Refuse NumPy 2: the wheel's stub was compiled for NumPy 1 and crashes with it.
+
+    Raises
+    ------
+    ServerError
+    """
+    if int(version.split(".")[0]) >= 2:
+        raise ServerError(
+            f"NumPy {version} crashes Triton 24.10's Python steps; install NumPy 1: pip install 'numpy<2'"
+        )
+
+
+def find_stub(bundle: Path, version: tuple[int, int] = sys.version_info[:2]) -> Path:
+    """The stub for a Python version.
+
+    Raises
+    ------
+    ServerError
+        the wheel has none for this version
+    """
+    wanted = "{}.{}".format(*version)
+    stubs = bundle / "python_backend_stubs"
+    stub = stubs / wanted / "triton_python_backend_stub"
+    if not stub.is_file():
+        known = sorted((path.name for path in stubs.iterdir()), key=lambda name: int(name.split(".")[1]))
+        raise ServerError(
+            f"Triton cannot run its steps with Python {wanted}, only with {', '.join(known)}; "
+            "make the virtual environment with one of those"
+        )
+    return stub
+
+
+def find_libpython() -> Path | None:
+    """The shared library of the running Python, which the stub links; None where the loader finds it by itself.
+
+    Raises
+    ------
+    ServerError
+        this Python was built without one (a static Python)
+    """
+    name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
+    libdir, multiarch = (sysconfig.get_config_var(key) or "" for key in ("LIBDIR", "MULTIARCH"))
+    for folder in (Path(sys.base_prefix, "lib"), Path(libdir), Path(libdir, multiarch)):
+        if (folder / name).is_file():
+            return folder / name
+    with suppress(OSError):
+        ctypes.CDLL(name)
+        return None
+    raise ServerError(
+        f"This Python ({sys.base_prefix}) has no shared library {name}, which Triton's Python steps link; "
+        f"make the virtual environment with a Python that has it (Debian: apt install {name.partition('.so')[0]})"
+    )
+
+
+def _lay_out_backends(bundle: Path, version: str, cache: Path) -> Path:
+    """A backend directory with copies of the wheel's Python backend, the stub and our own backends.
+
+    Its name carries a digest of what it was made from, so a changed backend makes a new one.
+    """
+    ours = Path(__file__).with_name("backends")
+    python = {
+        file.name: file
+        for file in (
+            bundle / "backends" / "python" / "libtriton_python.so",
+            bundle / "backends" / "python" / "triton_python_backend_utils.py",
+            find_stub(bundle),
+        )
+    }
+    shared = {file.name: file for file in ours.glob("*.py")}
+    contents = {"python": python} | {
+        model.parent.name: {**shared, "model.py": model} for model in sorted(ours.glob("*/model.py"))
+    }
+    digest = hashlib.sha256(f"{version} {sys.version_info[:2]}".encode())
+    for model in sorted(ours.rglob("*.py")):
+        digest.update(model.read_bytes())
+    target = cache / f"{version}-py{sys.version_info.major}{sys.version_info.minor}-{digest.hexdigest()[:12]}"
+    if not target.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=cache))
+        unfinished.chmod(0o755)
+        for backend, files in contents.items():
+            (unfinished / backend).mkdir()
+            for name, file in files.items():
+                shutil.copy(file, unfinished / backend / name)
+        try:
+            unfinished.rename(target)
+        except OSError:  # another launcher was faster
+            shutil.rmtree(unfinished)
+    return target

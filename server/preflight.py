@@ -1,0 +1,102 @@
+"""Checks before Triton starts, each with a message that says what to do."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from server.errors import ServerError
+from server.healthcheck import exported_systems
+
+# Tensors pass between Triton and its Python steps through shared memory that grows with what passes and does not
+# shrink. Per system at most: two preprocess instances with a file of 64 MiB and 32 rows of 3 x 224 x 224 floats
+# (18.4 MiB) each, and those rows once more for the network: 183 MiB.
+SHM_MIB_PER_SYSTEM = 192
+
+
+def choose_systems(repository: Path, wanted: list[str]) -> list[str]:
+    """The systems to serve: those wanted, or all whose network has been exported.
+
+    Raises
+    ------
+    ServerError
+        there is none, or one that is wanted is missing
+    """
+    if not repository.is_dir():
+        raise ServerError(f"There is no model repository {repository}; name it with --model-repository")
+    exported = exported_systems(repository)
+    for system in wanted:
+        if system not in exported:
+            has = f"exported are {', '.join(exported)}" if exported else "nothing has been exported yet"
+            raise ServerError(f"{system} has no network in {repository} ({has}): run make export")
+    if not exported:
+        raise ServerError(f"No system in {repository} has a network: run make export")
+    return wanted or exported
+
+
+def check_shared_memory(systems: int, free_bytes: int | None = None) -> None:
+    """Refuse to start where the Python steps would run out of shared memory in the middle of a request.
+
+    Parameters
+    ----------
+    systems : how many will be served
+    free_bytes : free space of /dev/shm, None to look
+
+    Raises
+    ------
+    ServerError
+    """
+    if free_bytes is None:
+        found = os.statvfs("/dev/shm")
+        free_bytes = found.f_bavail * found.f_frsize
+    free, needed = free_bytes // 2**20, systems * SHM_MIB_PER_SYSTEM
+    if free < needed:
+        raise ServerError(
+            f"/dev/shm has {free} MiB free, {systems} system(s) need {needed} MiB to pass recordings "
+            f"and spectrograms between their steps; enlarge it (mount -o remount,size={2 * needed}m /dev/shm; "
+            f"docker run --shm-size={2 * needed}m)"
+        )
+
+
+def settle_ports(host: str, http: int, grpc: int, metrics: int) -> tuple[int, int, int]:
+    """The ports to use: a free one for each 0.
+
+    Raises
+    ------
+    ServerError
+        one is taken, or cannot be had
+    """
+    flags = {"--http-port": http, "--grpc-port": grpc, "--metrics-port": metrics}
+    settled = []
+    with ExitStack() as stack:
+        for flag, port in flags.items():
+            sock = stack.enter_context(socket.socket())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not hindered by connections just closed
+            try:
+                sock.bind((host, port))
+            except OSError as error:
+                holder = _listener(port)
+                why = f"is taken by {holder}" if holder else f"cannot be used: {error.strerror}"
+                raise ServerError(
+                    f"Port {port} on {host} {why}; stop that, or choose another with {flag}"
+                ) from error
+            settled.append(sock.getsockname()[1])
+    return tuple(settled)
+
+
+def _listener(port: int) -> str | None:
+    """Name and process id of who listens on a TCP port, as far as this user may see it."""
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        with suppress(OSError):
+            for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                    inodes.add(f"socket:[{fields[9]}]")
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if any(os.readlink(fd) in inodes for fd in (process / "fd").iterdir()):
+                return f"{(process / 'comm').read_text().strip()} (process {process.name})"
+    return "another process" if inodes else None

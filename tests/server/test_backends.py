@@ -1,0 +1,213 @@
+"""The Python-based backends: real ones in a real Triton, and their common part alone."""
+
+import importlib.util
+import json
+import sys
+import types
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.http as triton_http
+
+from tests.server import tiny
+
+BACKENDS = Path(__file__).resolve().parents[2] / "server" / "backends"
+
+
+def infer(launcher, rows: np.ndarray) -> np.ndarray:
+    with triton_http.InferenceServerClient(launcher.http.removeprefix("http://")) as client:
+        tensor = triton_http.InferInput("ROWS", list(rows.shape), "FP32").set_data_from_numpy(rows)
+        return client.infer("tiny_network", [tensor]).as_numpy("LOGITS")
+
+
+def network_counts(launcher) -> tuple[int, int]:
+    """Rows and executions of the network so far."""
+    with urllib.request.urlopen(f"{launcher.http}/v2/models/tiny_network/stats") as response:
+        [statistics] = json.load(response)["model_stats"]
+    return statistics["inference_count"], statistics["execution_count"]
+
+
+def test_rows_of_several_requests_are_joined_and_each_gets_its_own(running):
+    rng = np.random.default_rng(0)
+    requests = [rng.uniform(-1, 1, (n, 3)).astype(np.float32) for n in (1, 4, 2, 7, 3, 1, 5, 2)]
+    rows_before, executions_before = network_counts(running)
+    with ThreadPoolExecutor(len(requests)) as pool:
+        answers = list(pool.map(lambda rows: infer(running, rows), requests))
+    rows, executions = network_counts(running)
+    assert rows - rows_before == 25
+    assert executions - executions_before < len(requests)  # some shared an execution
+    for request, answer in zip(requests, answers, strict=True):
+        # bfloat16 has 8 bits of mantissa
+        np.testing.assert_allclose(answer, request @ tiny.WEIGHTS + tiny.BIAS, atol=0.05)
+
+
+def test_many_rows_in_one_request(running):
+    rows = np.random.default_rng(1).uniform(-1, 1, (20, 3)).astype(np.float32)
+    np.testing.assert_allclose(infer(running, rows), rows @ tiny.WEIGHTS + tiny.BIAS, atol=0.05)
+
+
+def test_the_whole_chain_and_a_refused_recording_beside_it(running):
+    with ThreadPoolExecutor(6) as pool:
+        good = [pool.submit(running.classify, tiny.wav(n, 0.25 + n / 64)) for n in (1, 2, 3, 4, 5)]
+        bad = pool.submit(running.classify, b"not a song")
+    for n, answer in enumerate((future.result() for future in good), 1):
+        assert answer["rows"] == n
+        assert answer["sum"] == pytest.approx(tiny.expected(n, 0.25 + n / 64), rel=0.02)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        bad.result()
+    assert refused.value.code == 400
+    assert b"not a WAV file" in refused.value.read()
+
+
+# As much of triton_python_backend_utils as the backends use.
+
+
+class Tensor:
+    """A name with values."""
+
+    def __init__(self, name: str, values: np.ndarray) -> None:
+        self.name, self._values = name, values
+
+    def as_numpy(self) -> np.ndarray:
+        return self._values
+
+
+class Request:
+    """Rows for the network."""
+
+    def __init__(self, rows: np.ndarray, cancelled: bool = False) -> None:
+        self.rows, self.cancelled = Tensor("ROWS", rows), cancelled
+
+    def requested_output_names(self) -> list[str]:
+        return ["LOGITS"]
+
+    def is_cancelled(self) -> bool:
+        return self.cancelled
+
+
+class Response:
+    """Outputs or an error."""
+
+    def __init__(self, output_tensors=(), error=None) -> None:
+        self.outputs, self.error = output_tensors, error
+
+
+class TritonError(Exception):
+    """What an answer with an error carries."""
+
+    CANCELLED = "cancelled"
+
+
+CONFIG = {
+    "name": "tiny_network",
+    "max_batch_size": 32,
+    "default_model_filename": "model.onnx",
+    "input": [{"name": "ROWS", "data_type": "TYPE_FP32", "dims": ["3"]}],
+    "output": [{"name": "LOGITS", "data_type": "TYPE_FP32", "dims": ["2"]}],
+}
+
+
+@pytest.fixture(params=["onnxruntime", "openvino"])
+def backend(request, monkeypatch, tmp_path):
+    """Loads a backend outside Triton; returns a function config -> initialised model."""
+    utils = types.ModuleType("triton_python_backend_utils")
+    utils.TritonModelException = RuntimeError
+    utils.TritonError = TritonError
+    utils.InferenceResponse = Response
+    utils.Tensor = Tensor
+    utils.get_model_dir = lambda: str(tmp_path)
+    utils.get_input_tensor_by_name = lambda request, name: request.rows
+    utils.triton_string_to_numpy = {"TYPE_FP32": np.float32, "TYPE_INT32": np.int32}.get
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utils)
+    monkeypatch.delitem(sys.modules, "rows", raising=False)
+    monkeypatch.syspath_prepend(str(BACKENDS))
+    spec = importlib.util.spec_from_file_location("backend_model", BACKENDS / request.param / "model.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    tiny.write_network(tmp_path / "model.onnx")
+
+    def load(**changes):
+        model = module.TritonPythonModel()
+        model.initialize({"model_config": json.dumps(CONFIG | changes)})
+        return model
+
+    yield load
+    sys.modules.pop("rows", None)
+
+
+def test_rows_run_a_few_at_a_time(backend, monkeypatch):
+    model = backend()
+    run, sizes = model.run, []
+
+    def record(inputs, outputs):
+        sizes.append(len(inputs["ROWS"]))
+        return run(inputs, outputs)
+
+    monkeypatch.setattr(model, "run", record)
+    rows = np.random.default_rng(0).uniform(-1, 1, (20, 3)).astype(np.float32)
+    responses = model.execute([Request(rows[:9]), Request(rows[9:])])
+    assert sizes == [8, 8, 4]
+    answer = np.concatenate([response.outputs[0].as_numpy() for response in responses])
+    np.testing.assert_allclose(answer, rows @ tiny.WEIGHTS + tiny.BIAS, atol=0.05)
+
+
+def test_a_request_that_spoils_the_batch_fails_alone(backend, monkeypatch):
+    model = backend()
+    run = model.run
+
+    def spoiled(inputs, outputs):
+        if np.isnan(inputs["ROWS"]).any():
+            raise ValueError("cannot run this")
+        return run(inputs, outputs)
+
+    monkeypatch.setattr(model, "run", spoiled)
+    good = np.ones((2, 3), np.float32)
+    requests = [Request(good), Request(np.full((1, 3), np.nan, np.float32)), Request(good), Request(good, True)]
+    first, bad, second, cancelled = model.execute(requests)
+    for response in (first, second):
+        np.testing.assert_allclose(response.outputs[0].as_numpy(), good @ tiny.WEIGHTS + tiny.BIAS, atol=0.05)
+    assert "cannot run this" in str(bad.error)
+    assert "cancelled" in str(cancelled.error)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"default_model_filename": "other.onnx"}, "other.onnx is missing: run make export"),
+        ({"max_batch_size": 0}, "max_batch_size must be at least 1"),
+        ({"output": [CONFIG["output"][0] | {"dims": ["4"]}]}, r"LOGITS has the shape \[-1, 2\].*\[-1, 4\]"),
+        ({"output": [CONFIG["output"][0] | {"name": "OTHER"}]}, "no output OTHER, only LOGITS"),
+        ({"input": [CONFIG["input"][0] | {"data_type": "TYPE_INT32"}]}, "float32 in the network, int32 in config"),
+        ({"input": []}, "config.pbtxt lacks the input ROWS"),
+    ],
+)
+def test_a_network_that_does_not_fit_its_configuration_is_refused(backend, changes, words):
+    with pytest.raises(RuntimeError, match=words):
+        backend(**changes)
+
+
+def test_settings_of_the_configuration_reach_the_runtime(backend):
+    parameters = {
+        "intra_op_thread_count": {"string_value": "1"},
+        "INFERENCE_NUM_THREADS": {"string_value": "1"},
+        "HINT_BF16": {"string_value": "NO"},
+    }
+    model = backend(parameters=parameters)
+    if hasattr(model, "session"):
+        assert model.session.get_session_options().intra_op_num_threads == 1
+    else:
+        assert model.network.get_property("INFERENCE_NUM_THREADS") == 1
+        assert model.network.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
+
+
+def test_a_network_with_another_number_of_classes_stops_the_start(launch, tiny_repository):
+    tiny.write_network(tiny_repository / "tiny_network/1/model.onnx", classes=5)
+    launcher = launch()
+    assert launcher.process.wait(60) == 2
+    last = launcher.log.strip().splitlines()[-1]
+    assert "Triton did not start" in last
+    assert "LOGITS has the shape [-1, 5]" in last

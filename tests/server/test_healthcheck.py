@@ -1,0 +1,109 @@
+"""The health check against a server that answers as told."""
+
+import http.server
+import io
+import subprocess
+import sys
+import threading
+import wave
+from pathlib import Path
+
+import pytest
+
+from server import healthcheck
+from tests.server import tiny
+
+
+@pytest.fixture
+def answering():
+    """A server; `answers` is (status, body, seconds to wait) and `seen` the bodies it got."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            server.seen.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            status, body, seconds = server.answers
+            server.hurry.wait(seconds)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.seen, server.hurry, server.answers = [], threading.Event(), (200, b'{"name":"RESULT"}', 0)
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.hurry.set()
+    server.shutdown()
+    server.server_close()
+
+
+def test_every_probe_is_a_new_wav_file_of_a_second(answering):
+    for _ in range(5):
+        healthcheck.probe(answering.url, "tiny", 5)
+    assert {path for path, _ in answering.seen} == {"/v2/models/tiny_raw/infer"}
+    assert len({body for _, body in answering.seen}) == 5
+    with wave.open(io.BytesIO(answering.seen[0][1])) as file:
+        assert file.getnframes() == file.getframerate() == 8000
+
+
+def test_a_full_queue_is_a_sign_of_life(answering):
+    answering.answers = (503, b"Exceeds maximum queue size", 0)
+    healthcheck.probe(answering.url, "tiny", 5)
+
+
+@pytest.mark.parametrize("answer", [(500, b"not healthy", 0), (400, b"not audio", 0), (200, b"nothing", 0)])
+def test_errors_and_empty_answers_are_not(answering, answer):
+    answering.answers = answer
+    with pytest.raises(healthcheck.Unhealthy, match="tiny answered"):
+        healthcheck.probe(answering.url, "tiny", 5)
+
+
+def test_no_answer_in_time(answering):
+    answering.answers = (200, b"RESULT", 5)
+    with pytest.raises(TimeoutError):
+        healthcheck.probe(answering.url, "tiny", 0.2)
+
+
+def test_nobody_there():
+    with pytest.raises(OSError):
+        healthcheck.probe("http://127.0.0.1:9", "tiny", 1)
+
+
+def test_only_exported_systems_are_asked(tmp_path):
+    repository = tiny.write_repository(tmp_path)
+    assert healthcheck.exported_systems(repository) == ["tiny"]
+    (repository / "tiny_network/1/model.onnx").unlink()
+    assert healthcheck.exported_systems(repository) == []
+
+
+def test_as_a_script_with_nothing_but_the_standard_library(answering, tmp_path):
+    tiny.write_repository(tmp_path)
+    script = Path(healthcheck.__file__)
+    command = [sys.executable, "-I", "-S", str(script), f"--url={answering.url}", f"--model-repository={tmp_path}"]
+    assert subprocess.run(command).returncode == 0
+    answering.answers = (500, b"Stub process is not healthy", 0)
+    failed = subprocess.run(command, capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert "tiny answered 500: Stub process is not healthy" in failed.stderr
+
+
+def test_the_container_is_ended_after_failures_in_a_row(answering, tmp_path, monkeypatch):
+    tiny.write_repository(tmp_path)
+    killed = []
+    monkeypatch.setattr(healthcheck, "FAILURES", tmp_path / "failures")
+    monkeypatch.setattr(healthcheck.os, "kill", lambda pid, number: killed.append(pid))
+    flags = [f"--url={answering.url}", f"--model-repository={tmp_path}", "--stop-after=2"]
+    monkeypatch.setattr(sys, "argv", ["healthcheck", *flags])
+    good, bad = (200, b"RESULT", 0), (500, b"", 0)
+    for answering.answers in (bad, good, bad):
+        try:
+            healthcheck.main()
+        except SystemExit as end:
+            assert end.code
+    assert not killed
+    with pytest.raises(SystemExit):
+        healthcheck.main()
+    assert killed == [1]

@@ -1,0 +1,209 @@
+"""What is checked and chosen before Triton starts, and the flags."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from server import installation, preflight
+from server.__main__ import is_loopback, main, restrictions, triton_command
+from server.errors import ServerError
+from server.installation import Installation
+from server.settings import parse_settings
+from server.variants import Machine, choose
+from tests.server import tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+TWINS = {
+    "--http-port": ("TRITONE_HTTP_PORT", "9000", 9000),
+    "--grpc-port": ("TRITONE_GRPC_PORT", "9001", 9001),
+    "--metrics-port": ("TRITONE_METRICS_PORT", "0", 0),
+    "--host": ("TRITONE_HOST", "127.0.0.2", "127.0.0.2"),
+    "--model-repository": ("TRITONE_MODEL_REPOSITORY", "/models", Path("/models")),
+    "--systems": ("TRITONE_SYSTEMS", "a, b", ["a", "b"]),
+    "--variant": ("TRITONE_VARIANT", "openvino", "openvino"),
+    "--cache-size": ("TRITONE_CACHE_SIZE", "0", 0),
+    "--log-level": ("TRITONE_LOG_LEVEL", "info", "info"),
+    "--probe-seconds": ("TRITONE_PROBE_SECONDS", "7.5", 7.5),
+    "--ready-file": ("TRITONE_READY_FILE", "/tmp/ready", Path("/tmp/ready")),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_twins(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("TRITONE_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("flag", TWINS)
+def test_each_flag_has_a_twin_in_the_environment_and_wins_over_it(flag, monkeypatch):
+    twin, text, value = TWINS[flag]
+    attribute = flag.removeprefix("--").replace("-", "_")
+    default = getattr(parse_settings([]), attribute)
+    monkeypatch.setenv(twin, text)
+    assert getattr(parse_settings([]), attribute) == value != default
+    monkeypatch.setenv(twin, "info" if flag == "--log-level" else "auto" if flag == "--variant" else "1")
+    assert getattr(parse_settings([flag, text]), attribute) == value
+
+
+def test_the_help_names_every_flag_twin_and_default():
+    text = subprocess.run(
+        [sys.executable, "-m", "server", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    for flag, (twin, _, _) in TWINS.items():
+        assert flag in text
+        assert twin in text
+    for default in ("8000", "8001", "8002", "127.0.0.1", "256", "warning", "auto"):
+        assert f"Default: {default}" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("flags", [["--http-port=99999"], ["--cache-size=-1"], ["--variant=fast"]])
+def test_impossible_values_are_refused(flags):
+    with pytest.raises(SystemExit) as end:
+        parse_settings(flags)
+    assert end.value.code == 2
+
+
+def test_no_weights(tmp_path, capsys):
+    repository = tiny.write_repository(tmp_path / "models")
+    (repository / "tiny_network/1/manifest.json").unlink()
+    assert main([f"--model-repository={repository}"]) == 2
+    assert "No system in" in (said := capsys.readouterr().err)
+    assert said.count("\n") == 1
+    assert "run make export" in said
+
+
+def test_systems(tmp_path):
+    repository = tiny.write_repository(tmp_path)
+    assert preflight.choose_systems(repository, []) == ["tiny"]
+    with pytest.raises(ServerError, match="other has no network in .*exported are tiny.*run make export"):
+        preflight.choose_systems(repository, ["tiny", "other"])
+    with pytest.raises(ServerError, match="There is no model repository"):
+        preflight.choose_systems(repository / "nowhere", [])
+
+
+def test_a_taken_port_names_who_has_it(tmp_path, capsys):
+    repository = tiny.write_repository(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main([f"--model-repository={repository}", "--http-port=0", f"--grpc-port={port}"]) == 2
+    said = capsys.readouterr().err
+    assert f"Port {port} on 127.0.0.1 is taken by" in said
+    assert f"(process {os.getpid()})" in said
+    assert "choose another with --grpc-port" in said
+
+
+def test_a_port_closed_a_moment_ago_and_free_ports():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)), server.accept()[0] as accepted:
+            accepted.shutdown(socket.SHUT_RDWR)  # leaves a connection in TIME_WAIT
+    ports = preflight.settle_ports("127.0.0.1", port, 0, 0)
+    assert ports[0] == port
+    assert len(set(ports)) == 3
+
+
+def test_shared_memory_too_small():
+    preflight.check_shared_memory(2, free_bytes=400 * 2**20)
+    with pytest.raises(ServerError, match=r"/dev/shm has 64 MiB free, 2 system\(s\) need 384 MiB to pass"):
+        preflight.check_shared_memory(2, free_bytes=64 * 2**20)
+
+
+@pytest.mark.parametrize(
+    ("requested", "features", "openvino", "variant", "reason"),
+    [
+        ("auto", {"amx_bf16", "avx512_bf16"}, True, "openvino", "AMX"),
+        ("auto", {"avx512_bf16"}, True, "openvino", "AVX512_BF16"),
+        ("auto", {"avx512f", "avx2"}, True, "onnxruntime", "neither AMX nor AVX512_BF16"),
+        ("auto", {"amx_bf16"}, False, "onnxruntime", "not installed"),
+        ("onnxruntime", {"amx_bf16"}, True, "onnxruntime", "as asked"),
+        ("openvino", set(), True, "openvino", "as asked"),
+    ],
+)
+def test_variant(requested, features, openvino, variant, reason):
+    chosen, why = choose(requested, Machine(frozenset(features), openvino))
+    assert chosen == variant
+    assert reason in why
+
+
+def test_a_variant_that_cannot_run():
+    with pytest.raises(ServerError, match="needs the package openvino"):
+        choose("openvino", Machine(frozenset(), False))
+
+
+def test_numpy_2():
+    installation.check_numpy("1.26.4")
+    with pytest.raises(ServerError, match=r"NumPy 2\.3\.0 crashes .*pip install 'numpy<2'"):
+        installation.check_numpy("2.3.0")
+
+
+def test_a_python_without_a_stub_is_told_which_have_one(tmp_path):
+    for version in ("3.9", "3.10", "3.12"):
+        (tmp_path / "python_backend_stubs" / version).mkdir(parents=True)
+    with pytest.raises(ServerError, match=r"Python 3\.14, only with 3\.9, 3\.10, 3\.12"):
+        installation.find_stub(tmp_path, (3, 14))
+
+
+def test_a_static_python(monkeypatch, tmp_path):
+    assert installation.find_libpython() is None or installation.find_libpython().is_file()
+    monkeypatch.setattr(installation.sys, "base_prefix", str(tmp_path))
+    monkeypatch.setattr(installation.sysconfig, "get_config_var", lambda name: str(tmp_path))
+    monkeypatch.setattr(installation.ctypes, "CDLL", lambda name: (_ for _ in ()).throw(OSError()))
+    with pytest.raises(ServerError, match=r"has no shared library libpython3\.\d+\.so\.1\.0"):
+        installation.find_libpython()
+
+
+def test_no_wheel(monkeypatch):
+    monkeypatch.setattr(installation.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ServerError, match="pip install --no-deps nvidia-pytriton"):
+        installation.find_installation()
+
+
+def test_the_backend_directory_has_copies_and_is_made_once(tmp_path):
+    first = installation.find_installation(tmp_path)
+    files = {str(path.relative_to(first.backends)) for path in first.backends.rglob("*") if path.is_file()}
+    assert {"python/triton_python_backend_stub", "onnxruntime/model.py", "openvino/rows.py"} <= files
+    assert not any(path.is_symlink() for path in first.backends.rglob("*"))
+    made = first.backends.stat().st_mtime_ns
+    assert installation.find_installation(tmp_path).backends.stat().st_mtime_ns == made
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_environment_of_the_server(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    found = Installation("0", Path("b"), Path("d"), Path("c"), (Path("/libs"),))
+    environment = found.environment()
+    assert environment["LD_LIBRARY_PATH"].split(":")[0] == "/libs"
+    assert environment["PATH"].split(":")[0] == str(Path(sys.executable).parent)
+    assert environment["OMP_NUM_THREADS"] == "3"  # what the user says wins
+    assert environment["OPENBLAS_NUM_THREADS"] == "1"
+    assert "/libs" not in os.environ.get("LD_LIBRARY_PATH", "")
+
+
+def test_the_command_has_only_flags_that_this_release_knows():
+    found = installation.find_installation()
+    settings = parse_settings(["--log-level=verbose"])
+    command = [*triton_command(settings, found, ["tiny"], "openvino"), *restrictions("key")]
+    known = subprocess.run([found.binary, "--help"], env=found.environment(), capture_output=True, text=True)
+    for flag in command[1:]:
+        assert f"{flag.partition('=')[0]} <" in known.stderr or f"{flag}\n" in known.stderr
+    assert "--model-config-name=openvino" in command
+    assert "--cache-config=local,size=268435456" in command
+    assert not any("config-name" in flag for flag in triton_command(settings, found, ["tiny"], "onnxruntime"))
+    quiet = parse_settings(["--cache-size=0"])
+    assert not any("cache-config" in flag for flag in triton_command(quiet, found, ["tiny"], "onnxruntime"))
+
+
+def test_a_server_open_to_others_keeps_the_model_repository_to_its_launcher():
+    assert is_loopback("127.0.0.1")
+    assert is_loopback("localhost")
+    assert not is_loopback("0.0.0.0")
+    assert all("model-repository" in flag and "=secret" in flag for flag in restrictions("secret"))
+
+
+def test_the_response_cache_can_be_off(launch):
+    launcher = launch("--cache-size=0").until_ready()
+    assert launcher.classify(tiny.wav(2))["rows"] == 2

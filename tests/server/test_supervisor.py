@@ -1,0 +1,181 @@
+"""The supervisor against the real Triton: what is killed comes back, and what is stopped is gone."""
+
+import os
+import random
+import signal
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from tests.server import tiny
+from tests.server.conftest import alive, shared_memory, wait_until
+
+
+class Load:
+    """Four clients that classify ever new recordings and ask again when that fails."""
+
+    def __init__(self, launcher) -> None:
+        self.launcher, self.wrong, self.answers = launcher, [], 0
+        self.ended = threading.Event()
+        self.threads = [threading.Thread(target=self.run) for _ in range(4)]
+
+    def run(self) -> None:
+        while not self.ended.is_set():
+            seconds, level = random.randint(1, 4), random.random()
+            try:
+                answer = self.launcher.classify_with_retries(tiny.wav(seconds, level))
+                if answer["rows"] != seconds or abs(answer["sum"] - tiny.expected(seconds, level)) > 0.01:
+                    self.wrong.append(answer)
+                self.answers += 1
+            except Exception as error:
+                self.wrong.append(repr(error))
+
+    def __enter__(self) -> "Load":
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def whole(launcher) -> None:
+    """Assert that several requests in a row are answered at the first attempt."""
+    for _ in range(6):
+        assert launcher.classify(tiny.wav(1, random.random()))["rows"] == 1
+
+
+def test_killed_and_stopped_stubs_are_replaced_under_load(launch):
+    launcher = launch().until_ready()
+    triton = launcher.triton()
+    deeds = [("tiny_preprocess", 1, signal.SIGKILL), ("tiny_preprocess", 2, signal.SIGKILL)]
+    deeds += [("tiny_network", 1, signal.SIGKILL), ("tiny_preprocess", 1, signal.SIGSTOP)]
+    with Load(launcher) as load:
+        for done, (model, count, number) in enumerate(deeds, 1):
+            time.sleep(0.5)
+            before = load.answers
+            for pid in launcher.stubs(model)[-count:]:
+                os.kill(pid, number)
+            wait_until(lambda done=done: launcher.log.count("was loaded anew") == done, 10)
+            wait_until(lambda before=before: load.answers > before + 20, 10)
+        time.sleep(2)
+        whole(launcher)
+    assert not load.wrong
+    assert launcher.triton() == triton
+    assert "lost tiny_network_0_0 (process" in launcher.log
+    assert launcher.stop() == 0
+
+
+def test_a_killed_server_is_started_anew_under_load(launch):
+    launcher = launch().until_ready()
+    first = launcher.triton()
+    with Load(launcher) as load:
+        time.sleep(0.5)
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: "serves again" in launcher.log, 10)
+        whole(launcher)
+    assert load.answers
+    assert not load.wrong
+    assert "Triton is started anew: it was ended by SIGKILL" in launcher.log
+    assert launcher.ready_file.exists()
+
+
+def test_a_step_that_hangs_is_found_by_asking(launch, tiny_repository):
+    step = tiny_repository / "tiny_preprocess/1/model.py"
+    hang = f"import os\n        while os.path.exists({str(tiny_repository / 'hang')!r}): time.sleep(0.1)"
+    step.write_text(tiny.PREPROCESS.replace("time.sleep(0.02)", hang))
+    launcher = launch("--probe-seconds=0.5").until_ready()
+    (tiny_repository / "hang").touch()
+    wait_until(lambda: "has answered nothing for 10 s" in launcher.log, 20)
+    (tiny_repository / "hang").unlink()
+    wait_until(lambda: "serves again" in launcher.log, 20)
+    whole(launcher)
+
+
+def test_a_model_that_somebody_unloads_stays_unloaded(launch):
+    launcher = launch("--probe-seconds=60").until_ready()
+    for model in ("tiny_raw", "tiny", "tiny_postprocess"):
+        post(launcher, f"{model}/unload")
+    wait_until(lambda: not launcher.stubs("tiny_postprocess"))
+    time.sleep(1.5)
+    assert "lost" not in launcher.log
+    assert not launcher.stubs("tiny_postprocess")
+
+
+def post(launcher, path: str) -> None:
+    url = f"{launcher.http}/v2/repository/models/{path}"
+    with urllib.request.urlopen(urllib.request.Request(url, b"{}", method="POST")):
+        pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_clean_stop_leaves_nothing(launch, number):
+    launcher = launch().until_ready()
+    prefix = launcher.memory_prefix()
+    processes = [launcher.triton(), *launcher.stubs("tiny_preprocess"), *launcher.stubs("tiny_network")]
+    assert len(processes) == 4
+    assert len(shared_memory(prefix)) > 4
+    os.kill(launcher.stubs("tiny_preprocess")[0], signal.SIGKILL)  # also after a recovery
+    wait_until(lambda: "was loaded anew" in launcher.log)
+    assert launcher.stop(number) == 0
+    assert not any(map(alive, processes))
+    assert not shared_memory(prefix)
+    assert not launcher.ready_file.exists()
+
+
+def test_a_second_signal_ends_it_at_once(launch):
+    launcher = launch().until_ready()
+    began = time.monotonic()
+    launcher.process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    launcher.stop(signal.SIGINT)
+    assert time.monotonic() - began < 2.5  # in order it takes Triton longer than that
+
+
+def test_the_server_does_not_outlive_its_launcher(launch):
+    launcher = launch().until_ready()
+    processes = [launcher.triton(), *launcher.stubs("tiny_preprocess"), *launcher.stubs("tiny_network")]
+    prefix = launcher.memory_prefix()
+    launcher.process.kill()
+    wait_until(lambda: not any(map(alive, processes)), 15)
+    again = launch().until_ready()  # removes what the first could not
+    assert not shared_memory(prefix)
+    assert again.stop() == 0
+
+
+def test_a_server_that_dies_again_and_again_is_given_up(launch, tiny_repository):
+    launcher = launch().until_ready()
+    (tiny_repository / "tiny_postprocess/1/model.py").write_text("raise RuntimeError('spoiled meanwhile')\n")
+    os.kill(launcher.triton(), signal.SIGKILL)
+    assert launcher.process.wait(60) == 2
+    last = launcher.log.strip().splitlines()[-1]
+    assert "Triton died 4 times in a row" in last
+    assert "spoiled meanwhile" in last
+
+
+OPEN = "import sys, server.__main__ as m; m.is_loopback = lambda host: False; sys.exit(m.main(sys.argv[1:]))"
+
+
+def test_where_the_server_is_open_to_others_only_the_launcher_loads_models(launch):
+    launcher = launch(program=("-c", OPEN)).until_ready()
+    for refused in ("tiny/unload", "tiny/load"):
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            post(launcher, refused)
+    os.kill(launcher.stubs("tiny_preprocess")[0], signal.SIGKILL)
+    wait_until(lambda: "was loaded anew" in launcher.log, 10)
+    whole(launcher)
+
+
+def test_a_signal_while_it_loads_stops_it(launch, tiny_repository):
+    step = tiny_repository / "tiny_postprocess/1/model.py"
+    step.write_text("import time\ntime.sleep(8)\n" + tiny.POSTPROCESS)
+    launcher = launch()
+    wait_until(lambda: "starting" in launcher.log)
+    time.sleep(1.5)
+    assert launcher.stop() == 0
+    assert "did not start" not in launcher.log
