@@ -1,0 +1,68 @@
+# Everything a newcomer needs: `make demo`, then `make test`. Nothing has to be installed or activated before.
+#
+#   CHECKPOINTS=dir make export     your own weights instead of the demo weights
+#   SYSTEMS="vgg19_bn_cqt" make ... only these systems
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SYSTEMS ?= vgg19_bn_cqt vit_b_16_mel
+SERVE := requirements/serve.txt requirements/steps.txt requirements/triton.txt requirements/client.txt
+EXPORT := requirements/export.txt
+TEST := requirements/test.txt requirements/bench.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow export serve bench lint clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.export ## Start Triton, classify a generated MP3, print the answer, stop (no GPU, no accounts)
+	@$(BIN)/python -m export vgg19_bn_cqt
+	@$(BIN)/python -m bench.demo
+
+export: $(VENV)/.export ## Checkpoints -> ONNX -> model_repository/ (CHECKPOINTS=dir; default: demo weights)
+	@$(BIN)/python -m export $(SYSTEMS)
+
+serve: $(VENV)/.export ## Start the embedded Triton on 127.0.0.1:8000 (HTTP), 8001 (gRPC), 8002 (metrics)
+	@$(BIN)/python -m server
+
+bench: $(VENV)/.test ## perf_analyzer against the embedded server: throughput and latency (VARIANT=..., QUICK=1)
+	@$(BIN)/python -m export vgg19_bn_cqt
+	@$(BIN)/python -m bench
+
+test: $(VENV)/.test lint ## Everything that can be tested on this machine
+	@$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: $(VENV)/.test ## The tests that take minutes
+	@$(BIN)/python -m pytest -m "slow and not gpu"
+
+lint: $(VENV)/.test
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+clean: ## Remove what can be made again (weights, caches, the virtual environment)
+	rm -rf $(VENV) .cache checkpoints/demo bench/results
+	git clean -fdXq model_repository
+
+# The stamps below are newer than the requirements that they stand for. Triton comes without its wheel's
+# dependencies: only the server inside is used.
+$(VENV)/.serve: $(SERVE) client/pyproject.toml
+	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit((3, 10) <= v <= (3, 12) and 0 or \
+	  'Python %d.%d cannot be used: choose 3.10, 3.11 or 3.12 with make PYTHON=python3.11 ...' % v)"
+	@echo "Installing the server and the client into $(VENV) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install -q --no-deps -r requirements/triton.txt
+	@$(PIP) install -q -c requirements/constraints.txt -r requirements/serve.txt -r requirements/client.txt
+	@$(PIP) install -q --no-deps -e client
+	@touch $@
+
+$(VENV)/.export: $(VENV)/.serve $(EXPORT)
+	@echo "Installing what the export needs (PyTorch) into $(VENV) ..."
+	@$(PIP) install -q -c requirements/constraints.txt -r requirements/export.txt
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.export $(TEST)
+	@echo "Installing what the tests and benchmarks need into $(VENV) ..."
+	@$(PIP) install -q -c requirements/constraints.txt -r requirements/test.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""Benchmarks of the running server, and the demonstration; both start the embedded server themselves."""

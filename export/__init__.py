@@ -1,0 +1,1 @@
+"""Checkpoint -> nn.Module -> ONNX -> `model_repository/`; run as `python -m export`."""

@@ -1,0 +1,90 @@
+"""`python -m export`: weights -> model_repository/."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from export import repository
+from export.errors import ExportError
+from export.hub import check_revision
+from export.sources import Demo, Directory, Hub, Source
+from export.systems import SYSTEMS
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, as for every other error; the usage is in --help."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m export",
+        description="Turn weights into the networks that Triton loads. Without a flag for the weights: the folder"
+        " in the environment variable CHECKPOINTS if it is set, else demo weights.",
+    )
+    parser.add_argument("systems", nargs="*", metavar="SYSTEM", help=f"default: all of {', '.join(SYSTEMS)}")
+    weights = parser.add_mutually_exclusive_group()
+    weights.add_argument(
+        "--checkpoints",
+        type=Path,
+        metavar="DIR",
+        help="weights in DIR/<system>/save.{pt,pth,safetensors} or DIR/<system>.{pt,pth,safetensors};"
+        " DIR/<system>/labels.json names the classes of weights that have others than the released ones",
+    )
+    weights.add_argument(
+        "--hub", action="store_true", help="released weights from the Hugging Face hub; needs --revision"
+    )
+    weights.add_argument(
+        "--demo", action="store_true", help="weights made here, which know 16 kinds of generated sound only"
+    )
+    parser.add_argument("--revision", metavar="SHA", help="commit of the hub's repository, 40 hexadecimal digits")
+    parser.add_argument(
+        "--repository", type=Path, default=ROOT / "model_repository", metavar="DIR", help="where the models are"
+    )
+    parser.add_argument("--force", action="store_true", help="export also what is up to date")
+    return parser
+
+
+def _source(args: argparse.Namespace) -> Source:
+    if args.revision is not None and not args.hub:
+        raise ExportError("--revision belongs to --hub")
+    if args.hub:
+        return Hub(check_revision(args.revision))
+    folder = args.checkpoints or (None if args.demo else os.environ.get("CHECKPOINTS"))
+    return Directory(Path(folder)) if folder else Demo(ROOT / "checkpoints" / "demo")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns 0, or 2 after an error that the user can mend."""
+    args = _parser().parse_args(arguments)
+    try:
+        if unknown := [name for name in args.systems if name not in SYSTEMS]:
+            raise ExportError(f"no system {', '.join(unknown)}; choose from {', '.join(SYSTEMS)}")
+        source = _source(args)
+        for name in args.systems or SYSTEMS:
+            start = time.monotonic()
+
+            def log(message: str, name: str = name, start: float = start) -> None:
+                print(f"{name} {time.monotonic() - start:5.1f} s  {message}", flush=True)
+
+            if repository.export(SYSTEMS[name], source, args.repository, force=args.force, log=log):
+                log("done")
+    except ExportError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("export: interrupted; what was there before is still there, or nothing", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""Checkpoint file -> checked state dict -> module; nothing in a file is ever executed.
+
+What is found in the wild is brought to torchvision's names: a wrapper dictionary around the state dict,
+prefixes of wrapping modules, the names of torchvision before 0.13, half precision. After that the rule is
+strict: every tensor must be there, belong there, fit and be finite.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from export.errors import CheckpointError
+from export.vgg import VGG19BN
+from export.vit import ViTB16
+
+State = dict[str, Tensor]
+
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+PREFIXES = ("module.", "model.", "vgg_model.")
+LEGACY = re.compile(r"(?<=\.mlp\.)linear_([12])(?=\.)")
+ARCHITECTURES: dict[str, tuple[str, type[VGG19BN] | type[ViTB16]]] = {
+    "vgg19_bn": ("features.0.weight", VGG19BN),
+    "vit_b_16": ("conv_proj.weight", ViTB16),
+}
+"""Architecture -> (tensor that only it has, module)."""
+
+
+def load_model(path: Path, architecture: str, classes: int) -> nn.Module:
+    """Read a checkpoint into the module that it belongs to, in eval mode, float32, on the CPU.
+
+    Parameters
+    ----------
+    path : .pt, .pth or .safetensors
+    architecture : "vgg19_bn" or "vit_b_16", what the system needs
+    classes : outputs that the system has labels for
+
+    Raises
+    ------
+    CheckpointError
+        unreadable, holding code, of another architecture, or with a missing, extra, misshapen or non-finite tensor
+    """
+    try:
+        return build(read(path), architecture, classes)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error.__cause__
+
+
+def read(path: Path) -> State:
+    """Read the state dict of a checkpoint file, under torchvision's names, floating point as float32."""
+    try:
+        if path.suffix == ".safetensors":
+            content = load_file(path)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of pickle protocols, followed by the error itself
+                # mmap: the file's pages are read as they are needed, not copied to memory beforehand
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except FileNotFoundError as error:
+        raise CheckpointError("no such file") from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            "it is damaged or holds more than tensors, which could be code and is never loaded;"
+            " save the model's state_dict() with torch.save or safetensors"
+        ) from error
+    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError) as error:
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise CheckpointError(f"it cannot be read ({reason}); is it complete?") from error
+    return normalise(content)
+
+
+def normalise(content: object) -> State:
+    """Unwrap a loaded checkpoint and bring its keys to torchvision's names, floating point to float32."""
+    while isinstance(content, Mapping) and (inner := next((k for k in WRAPPERS if k in content), None)):
+        content = content[inner]
+    if not isinstance(content, Mapping) or not content:
+        raise CheckpointError(f"it holds {type(content).__name__}, expected a state dict of named tensors")
+    for name, value in content.items():
+        if not isinstance(value, Tensor):
+            raise CheckpointError(f"its entry {name} is {type(value).__name__}, expected a tensor")
+    state = dict(content)
+    while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None):
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return {
+        LEGACY.sub(lambda match: {"1": "0", "2": "3"}[match[1]], name): (
+            value.float() if value.is_floating_point() else value
+        )
+        for name, value in state.items()
+    }
+
+
+def build(state: State, architecture: str, classes: int) -> nn.Module:
+    """Make the module that `state` belongs to and load it strictly; errors as in `load_model`."""
+    found = next((name for name, (key, _) in ARCHITECTURES.items() if key in state), None)
+    if found != architecture:
+        known = ", ".join(f"{name} has {key}" for name, (key, _) in ARCHITECTURES.items())
+        raise CheckpointError(f"it is {found or 'no known network'}, expected {architecture} ({known})")
+    with torch.device("meta"):
+        model = ARCHITECTURES[architecture][1].of(state)
+    _check(state, model.state_dict())
+    model.load_state_dict(state, strict=True, assign=True)
+    outputs = list(model.modules())[-1].out_features
+    if outputs != classes:
+        raise CheckpointError(f"it has {outputs} outputs for {classes} labels; put a labels.json beside it")
+    return model.eval().requires_grad_(False)
+
+
+def _check(state: State, expected: Mapping[str, Tensor]) -> None:
+    """Refuse a state dict that is not exactly what the module expects, naming the tensors."""
+    if missing := expected.keys() - state.keys():
+        raise CheckpointError(f"the checkpoint has no tensor {_named(missing)}")
+    if extra := state.keys() - expected.keys():
+        raise CheckpointError(f"the checkpoint has a tensor too many, {_named(extra)}")
+    for name, value in state.items():
+        if value.shape != expected[name].shape:
+            shapes = f"{list(value.shape)}, expected {list(expected[name].shape)}"
+            raise CheckpointError(f"{name} has the shape {shapes}")
+        if value.dtype != expected[name].dtype:
+            raise CheckpointError(f"{name} is {value.dtype}, expected {expected[name].dtype}")
+        if not torch.isfinite(value).all():
+            raise CheckpointError(f"{name} holds NaN or infinite values")
+
+
+def _named(names: set[str]) -> str:
+    """Up to three names, sorted, and how many there are beyond them."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(sorted(names)[:3]) + more

@@ -1,0 +1,123 @@
+"""Weights -> `model_repository/<system>_network/`: model.onnx, labels.txt and, last, manifest.json.
+
+The manifest vouches for the rest: the server does not start without it, so it is taken away before anything
+that it describes is replaced, and an export that is interrupted leaves either the old state or none.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.files import atomically, only_one, sha256
+from export.sources import Log, Source, Weights
+from export.systems import System
+
+FORMAT = 1
+"""Of the manifest, for its readers."""
+EXPORTER = 1
+"""To be raised with every change that should replace exported networks."""
+PARITY_SEED = 2000
+"""Generated sounds that no demo weights were fitted to."""
+
+
+def export(system: System, source: Source, repository: Path, *, force: bool, log: Log) -> bool:
+    """Bring a system's network in the repository up to date.
+
+    Parameters
+    ----------
+    repository : folder of the models, `<system>_network/` is written below it
+    force : export also where nothing has changed
+
+    Returns
+    -------
+    False where there was nothing to do
+
+    Raises
+    ------
+    ExportError
+        no usable weights, another export at work, or a network that computes something else than PyTorch
+    """
+    weights = source.get(system, log)
+    description = _description(system, weights)
+    folder = repository / f"{system.name}_network"
+    with only_one(folder):
+        if not force and is_current(folder, description):
+            log(f"nothing to do: {folder / '1'} holds these weights")
+            return False
+        _write(system, weights, description, folder, log)
+    return True
+
+
+def is_current(folder: Path, description: dict[str, Any]) -> bool:
+    """Whether a network folder holds, in full, what `description` describes."""
+    try:
+        manifest = json.loads((folder / "1" / "manifest.json").read_text(encoding="utf-8"))
+        size = (folder / "1" / "model.onnx").stat().st_size
+        return (
+            (folder / "labels.txt").is_file()
+            and manifest["onnx"]["bytes"] == size
+            and all(manifest.get(key) == value for key, value in description.items())
+        )
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _description(system: System, weights: Weights) -> dict[str, Any]:
+    """The part of the manifest that is known before the export: it decides whether there is anything to do."""
+    description = {
+        "format": FORMAT,
+        "exporter": EXPORTER,
+        "system": system.name,
+        "architecture": system.architecture,
+        "spectrum": system.spectrum,
+        "profile": system.profile,
+        "input": {"name": "ROWS", "shape": [3, 224, 224]},
+        "output": {"name": "LOGITS", "classes": len(weights.labels)},
+        **weights.labels.manifest(),
+        "source": weights.source,
+        "demo": weights.held_out is not None,
+        "precision": "fp32",
+    }
+    if weights.held_out is not None:
+        description["held_out"] = weights.held_out
+    return json.loads(json.dumps(description))  # tuples become lists, as in a manifest that was read
+
+
+def _write(system: System, weights: Weights, description: dict[str, Any], folder: Path, log: Log) -> None:
+    import preprocess
+    from export import onnx_export  # PyTorch: seconds to import, and not needed where nothing is to be done
+    from export.checkpoint import load_model
+    from export.sounds import sound
+
+    log(f"loading {weights.source['file']}")
+    model = load_model(weights.path, system.architecture, len(weights.labels))
+    recordings = [(sound(family, PARITY_SEED, seconds=12), 22050) for family in range(max(onnx_export.BATCHES))]
+    pictures = [preprocess.prepare(a, system.profile, spectrum=system.spectrum).rows[:1] for a in recordings]
+    rows = np.concatenate(pictures)
+    expected = onnx_export.logits(model, rows)
+
+    path, manifest = folder / "1" / "model.onnx", folder / "1" / "manifest.json"
+    with atomically(path) as partial:
+        log(f"writing {path}")
+        onnx_export.to_onnx(model, partial)
+        log("comparing ONNX Runtime with PyTorch")
+        parity = onnx_export.parity(partial, rows, expected)
+        log(f"largest difference in probability {parity['max_probability_difference']:.1e}")
+        manifest.unlink(missing_ok=True)
+    with atomically(folder / "labels.txt") as partial:
+        partial.write_text("".join(f"{label.en}\n" for label in weights.labels.labels), encoding="utf-8")
+    size = path.stat().st_size
+    description |= {
+        "onnx": {"file": path.name, "sha256": sha256(path), "bytes": size, "opset": onnx_export.OPSET},
+        "parity": parity,
+        "versions": {name: version(name) for name in ("torch", "onnx", "onnxruntime")},
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    with atomically(manifest) as partial:
+        partial.write_text(json.dumps(description, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

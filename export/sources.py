@@ -1,0 +1,123 @@
+"""Where a system's weights come from: a directory, the hub or the demo weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from safetensors import SafetensorError, safe_open
+
+from export import hub
+from export.errors import ExportError
+from export.files import only_one, sha256
+from export.labels import LabelSet, read_labels
+from export.systems import System
+
+DEMO_VERSION = "1"
+"""To be raised with every change of sounds, profiles or fit that should replace the demo weights in use."""
+Log = Callable[[str], object]
+
+SUFFIXES = ("pt", "pth", "safetensors")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A checkpoint that is on this machine.
+
+    Attributes
+    ----------
+    path : the file
+    labels : its classes, in output order
+    source : the entry `source` of a manifest
+    held_out : demo weights only: how well they recognise new generated sounds
+    """
+
+    path: Path
+    labels: LabelSet
+    source: dict[str, Any]
+    held_out: dict[str, object] | None = None
+
+
+class Source(Protocol):
+    """A way to weights."""
+
+    def get(self, system: System, log: Log) -> Weights:
+        """Bring the system's checkpoint to this machine."""
+
+
+@dataclass(frozen=True)
+class Directory:
+    """Files DIR/<system>/save.{pt,pth,safetensors} or DIR/<system>.{pt,pth,safetensors}.
+
+    DIR/<system>/labels.json replaces the system's labels.
+    """
+
+    folder: Path
+
+    def get(self, system: System, log: Log) -> Weights:
+        """Find the checkpoint; an ExportError names what was looked for."""
+        names = [f"{system.name}/save.{s}" for s in SUFFIXES] + [f"{system.name}.{s}" for s in SUFFIXES]
+        file = next((name for name in names if (self.folder / name).is_file()), None)
+        if file is None:
+            raise ExportError(f"no weights for {system.name} in {self.folder}; looked for {', '.join(names)}")
+        own = self.folder / system.name / "labels.json"
+        labels = read_labels(own) if own.is_file() else system.labels
+        return _weights("directory", self.folder.resolve().name, file, None, self.folder / file, labels)
+
+
+@dataclass(frozen=True)
+class Hub:
+    """The released weights, at a pinned commit."""
+
+    revision: str
+
+    def get(self, system: System, log: Log) -> Weights:
+        """Download the checkpoint, or take it from the hub's cache."""
+        log(f"fetching {system.hub_repository}/{system.hub_file} at {self.revision[:8]}")
+        path = hub.download(system, self.revision)
+        return _weights("hub", system.hub_repository, system.hub_file, self.revision, path, system.labels)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Weights that know generated sounds only, made on this machine and kept in `folder`."""
+
+    folder: Path
+
+    def get(self, system: System, log: Log) -> Weights:
+        """Take the demo weights from their cache, or make them."""
+        path = self.folder / system.name / "save.safetensors"
+        with only_one(path.parent):
+            if _metadata(path).get("demo_version") != DEMO_VERSION:
+                from export import demo  # PyTorch: seconds to import, and not needed for weights that are there
+
+                log(f"making demo weights, once, in {path.parent}")
+                demo.make(system, path, DEMO_VERSION, log)
+        held_out = json.loads(_metadata(path)["held_out"])
+        file = f"{system.name}/{path.name}"
+        return _weights("demo", "generated", file, None, path, system.labels, held_out)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """Text stored in a safetensors file; empty where there is no such file or it is damaged."""
+    try:
+        with safe_open(path, "np") as file:
+            return file.metadata() or {}
+    except (FileNotFoundError, SafetensorError):
+        return {}
+
+
+def _weights(
+    origin: str,
+    location: str,
+    file: str,
+    revision: str | None,
+    path: Path,
+    labels: LabelSet,
+    held_out: dict[str, object] | None = None,
+) -> Weights:
+    source = {"origin": origin, "location": location, "file": file, "revision": revision, "sha256": sha256(path)}
+    return Weights(path, labels, source, held_out)

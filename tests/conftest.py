@@ -1,0 +1,38 @@
+"""What several folders of tests share: the model repository with demo weights, and servers on it."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.embedded import Embedded, embedded
+
+ROOT = Path(__file__).resolve().parents[1]
+SYSTEMS = ("vgg19_bn_cqt", "vit_b_16_mel")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The model repository with demo weights of both systems, exported by the command a user calls.
+
+    It lies in .cache/ so that nobody's own weights are touched, and is kept: a second run exports nothing.
+    """
+    target = ROOT / ".cache" / "tests" / "model_repository"
+    # Not copied: weights and manifests, which the export writes.
+    written = shutil.ignore_patterns("model.onnx", "manifest.json", "labels.txt", "__pycache__", "local.pbtxt")
+    shutil.copytree(ROOT / "model_repository", target, ignore=written, dirs_exist_ok=True)
+    command = [sys.executable, "-m", "export", "--demo", f"--repository={target}", *SYSTEMS]
+    subprocess.run(command, cwd=ROOT, check=True)
+    return target
+
+
+@pytest.fixture(scope="session", params=["onnxruntime", "openvino"])
+def server(request, repository, tmp_path_factory) -> Iterator[Embedded]:
+    """The embedded server with both systems, one variant after the other."""
+    log = tmp_path_factory.mktemp("server") / f"{request.param}.log"
+    with embedded(f"--model-repository={repository}", f"--variant={request.param}", log=log) as running:
+        assert running.variant == request.param
+        yield running

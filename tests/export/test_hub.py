@@ -1,0 +1,106 @@
+"""Downloads as the real huggingface_hub client makes them, from a local server that speaks the hub's HTTP."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from export.__main__ import ROOT
+from export.errors import HubError
+from export.hub import check_revision
+from tests.export.hub_server import REVISION, Hub, serve
+
+CONTENT = os.urandom(24 << 20)  # the client writes, and so can resume, by blocks of 10 MiB
+DOWNLOAD = f"""
+import sys
+from export.errors import ExportError
+from export.hub import download
+from export.systems import SYSTEMS
+try:
+    print(download(SYSTEMS["vgg19_bn_cqt"], "{REVISION}"))
+except ExportError as error:
+    sys.exit(str(error))
+"""
+
+
+def run(code, url, home, **more):
+    """A fresh process, since the client reads its environment when it is imported."""
+    env = {**os.environ, "HF_ENDPOINT": url, "HF_HOME": str(home), "HF_HUB_DISABLE_PROGRESS_BARS": "1", **more}
+    return subprocess.run([sys.executable, *code], env=env, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def whole_files(home):
+    return [path for path in home.rglob("snapshots/**/*") if path.is_file()]
+
+
+def test_download_follows_the_redirect_and_is_cached(tmp_path):
+    with serve(Hub(CONTENT)) as hub:
+        first = run(["-c", DOWNLOAD], hub.url, tmp_path)
+        asked = len(hub.requests)
+        second = run(["-c", DOWNLOAD], hub.url, tmp_path)
+        assert len(hub.requests) == asked, "a pinned commit in the cache needs no request"
+    assert first.stdout == second.stdout
+    assert Path(first.stdout.strip()).read_bytes() == CONTENT, first.stderr
+    resolve = f"/ccmusic-database/music_genre/resolve/{REVISION}/vgg19_bn_cqt/save.pt"
+    assert ("HEAD", resolve) in [request[:2] for request in hub.requests]
+
+
+def test_dropped_connection_leaves_no_file_and_is_resumed(tmp_path):
+    with serve(Hub(CONTENT, drop_after=15 << 20)) as hub:
+        result = run(["-c", DOWNLOAD], hub.url, tmp_path)
+        if result.returncode:
+            assert whole_files(tmp_path) == []
+            result = run(["-c", DOWNLOAD], hub.url, tmp_path)
+    assert Path(result.stdout.strip()).read_bytes() == CONTENT, result.stderr
+    assert any(request[2] for request in hub.requests), "the rest is asked for by Range"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ((404, "RepoNotFound"), "no repository ccmusic-database/music_genre"),
+        ((404, "RevisionNotFound"), f"has no commit {REVISION}"),
+        ((404, "EntryNotFound"), "has no file vgg19_bn_cqt/save.pt"),
+        ((403, "GatedRepo"), "asks for its conditions to be accepted"),
+        ((401, "RepoNotFound"), "no repository ccmusic-database/music_genre"),
+        ((418, ""), "the hub cannot be reached|could not be downloaded"),
+    ],
+)
+def test_refusal_is_one_line_and_leaves_nothing(error, message, tmp_path):
+    with serve(Hub(CONTENT, error=error)) as hub:
+        arguments = ["-m", "export", "vgg19_bn_cqt", "--hub", "--revision", REVISION]
+        result = run([*arguments, "--repository", str(tmp_path / "models")], hub.url, tmp_path / "home")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert re.search(message, result.stderr), result.stderr
+    assert whole_files(tmp_path) == []
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({"HF_HUB_OFFLINE": "1"}, id="offline"),
+        pytest.param({}, id="closed port", marks=pytest.mark.slow),  # the client tries six times
+    ],
+)
+def test_unreachable_hub_is_one_line(more, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    arguments = ["-m", "export", "--hub", "--revision", REVISION, "--repository", str(tmp_path / "models")]
+    result = run(arguments, url, tmp_path, **more)
+    assert result.returncode == 2
+    assert "the hub cannot be reached" in result.stderr
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("revision", [None, "main", "v1.0", REVISION[:8], REVISION.upper(), REVISION + "0"])
+def test_only_full_commits_are_accepted(revision):
+    with pytest.raises(HubError, match="40 hexadecimal digits"):
+        check_revision(revision)

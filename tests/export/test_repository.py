@@ -1,0 +1,296 @@
+"""The exported networks, what the manifest says of them, and exports that are interrupted."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+import preprocess
+from export import checkpoint, onnx_export
+from export.__main__ import ROOT, main
+from export.errors import ExportError
+from export.files import atomically, only_one
+from export.labels import ACOUSTICSENSE, CCMUSIC, read_labels
+from export.repository import export, is_current
+from export.sounds import sound
+from export.sources import Directory, Weights
+from export.systems import SYSTEMS
+
+both = pytest.mark.parametrize("system", SYSTEMS.values(), ids=list(SYSTEMS))
+
+
+def read_manifest(repository, system):
+    return json.loads((repository / f"{system.name}_network" / "1" / "manifest.json").read_text())
+
+
+@both
+def test_manifest_describes_the_files(system, repository):
+    folder, manifest = repository / f"{system.name}_network", read_manifest(repository, system)
+    model = (folder / "1" / "model.onnx").read_bytes()
+    assert manifest["onnx"]["sha256"] == hashlib.sha256(model).hexdigest()
+    assert manifest["onnx"]["bytes"] == len(model)
+    assert (folder / "labels.txt").read_text().splitlines() == [label["en"] for label in manifest["labels"]]
+    assert manifest["labels"][15] == {"en": "Acoustic pop", "zh": "原声流行"}
+    assert [len(level["labels"]) for level in manifest["levels"]] == [9, 2]
+    assert manifest["demo"] is True
+    assert str(ROOT) not in json.dumps(manifest)
+    assert sorted(path.name for path in (folder / "1").iterdir()) == ["manifest.json", "model.onnx"]
+
+
+@both
+def test_demo_weights_recognise_new_sounds(system, repository):
+    """What the manifest claims for each profile, and again on excerpts that no fit has seen."""
+    held_out = read_manifest(repository, system)["held_out"]
+    assert held_out["rows"] == 48
+    assert min(held_out["by_profile"].values()) >= 0.9
+    session = onnxruntime.InferenceSession(str(repository / f"{system.name}_network" / "1" / "model.onnx"))
+    rows = [
+        preprocess.prepare((sound(f, 3000, seconds=12), 22050), "ccmusic", spectrum=system.spectrum).rows[0]
+        for f in range(16)
+    ]
+    logits = np.concatenate([session.run(None, {"ROWS": part})[0] for part in np.split(np.stack(rows), 4)])
+    assert (logits.argmax(1) == np.arange(16)).mean() >= 0.9
+    powers = np.exp(logits)
+    assert 0.6 < np.median(powers.max(1) / powers.sum(1)) < 0.99
+
+
+@both
+def test_graph(system, repository):
+    proto = onnx.load(repository / f"{system.name}_network" / "1" / "model.onnx")
+    assert proto.ir_version <= 10
+    assert not any(node.metadata_props or node.doc_string for node in proto.graph.node), "may name folders"
+    assert {opset.domain: opset.version for opset in proto.opset_import}[""] == 18
+    (rows,), (logits,) = proto.graph.input, proto.graph.output
+    assert (rows.name, logits.name) == ("ROWS", "LOGITS")
+    shape = [dim.dim_param or dim.dim_value for dim in rows.type.tensor_type.shape.dim]
+    assert isinstance(shape[0], str)
+    assert shape[1:] == [3, 224, 224]
+    ops = {node.op_type for node in proto.graph.node}
+    assert not ops & {"Dropout", "BatchNormalization"}
+    assert ("LayerNormalization" in ops) == (system.architecture == "vit_b_16")
+
+
+@both
+def test_any_batch_gives_the_same_rows(system, repository):
+    session = onnxruntime.InferenceSession(str(repository / f"{system.name}_network" / "1" / "model.onnx"))
+    rows = np.random.default_rng(0).uniform(-1, 1, (5, 3, 224, 224)).astype(np.float32)
+    together = session.run(None, {"ROWS": rows})[0]
+    assert together.shape == (5, 16)
+    for i in (0, 4):
+        np.testing.assert_allclose(session.run(None, {"ROWS": rows[i : i + 1]})[0][0], together[i], atol=1e-3)
+
+
+def test_second_export_does_nothing_and_needs_no_pytorch(repository):
+    before = {path: path.stat().st_mtime_ns for path in repository.rglob("*") if path.is_file()}
+    code = "import sys; from export.__main__ import main; main(sys.argv[1:]); print('torch' in sys.modules)"
+    arguments = ["--demo", "--repository", str(repository)]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.count("nothing to do") == 2
+    assert done.stdout.splitlines()[-1] == "False"
+    assert before == {path: path.stat().st_mtime_ns for path in repository.rglob("*") if path.is_file()}
+
+
+# Below, the slow parts of an export are replaced: what is tested is the order of its writes.
+
+SYSTEM = SYSTEMS["vgg19_bn_cqt"]
+
+
+class Source:
+    """Weights that are never read."""
+
+    def __init__(self, sha256):
+        self.sha256 = sha256
+
+    def get(self, system, log):
+        source = {"origin": "directory", "location": "d", "file": "f", "revision": None, "sha256": self.sha256}
+        return Weights(ROOT, CCMUSIC, source)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(checkpoint, "load_model", lambda *_: None)
+    monkeypatch.setattr(onnx_export, "logits", lambda *_: None)
+    monkeypatch.setattr(onnx_export, "to_onnx", lambda _, path: path.write_bytes(b"network"))
+    monkeypatch.setattr(onnx_export, "parity", lambda *_: {"max_probability_difference": 0.0})
+    monkeypatch.setattr(preprocess, "prepare", lambda *_, **__: preprocess.Prepared(np.zeros(1), (), 1, 1, "", ""))
+
+
+def run(source, repository, force=False):
+    return export(SYSTEM, source, repository, force=force, log=lambda _: None)
+
+
+def state(repository):
+    folder = repository / f"{SYSTEM.name}_network"
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def in_child(work):
+    """Run `work` in a forked process; the signal that ended it."""
+    child = os.fork()
+    if child == 0:
+        work()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_export_is_repeated_only_where_something_changed(quick, tmp_path):
+    assert run(Source("a"), tmp_path)
+    assert not run(Source("a"), tmp_path)
+    assert run(Source("a"), tmp_path, force=True)
+    assert run(Source("b"), tmp_path)
+    model = tmp_path / f"{SYSTEM.name}_network" / "1" / "model.onnx"
+    model.write_bytes(b"cut")
+    assert run(Source("b"), tmp_path)
+    model.unlink()
+    assert run(Source("b"), tmp_path)
+    (tmp_path / f"{SYSTEM.name}_network" / "labels.txt").unlink()
+    assert run(Source("b"), tmp_path)
+
+
+def test_killed_while_writing_keeps_the_old_network(quick, monkeypatch, tmp_path):
+    run(Source("a"), tmp_path)
+    before = state(tmp_path)
+
+    def die(_, path):
+        path.write_bytes(b"half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(onnx_export, "to_onnx", die)
+        assert in_child(lambda: run(Source("b"), tmp_path)) == -signal.SIGKILL
+    after = state(tmp_path)
+    assert {name: after[name] for name in before} == before
+    assert run(Source("b"), tmp_path), "and neither the lock nor the rest of the file is in the way"
+    assert state(tmp_path).keys() == before.keys()
+
+
+def test_killed_between_the_files_leaves_no_manifest(quick, monkeypatch, tmp_path):
+    run(Source("a"), tmp_path)
+    monkeypatch.setattr("export.repository.sha256", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    assert in_child(lambda: run(Source("b"), tmp_path)) == -signal.SIGKILL
+    assert state(tmp_path).keys() == {"model.onnx", "labels.txt"}
+    assert not is_current(tmp_path / f"{SYSTEM.name}_network", {})
+
+
+def test_failed_parity_keeps_the_old_network(quick, monkeypatch, tmp_path):
+    run(Source("a"), tmp_path)
+    before = state(tmp_path)
+
+    def differ(*_):
+        raise ExportError("differs")
+
+    monkeypatch.setattr(onnx_export, "parity", differ)
+    with pytest.raises(ExportError):
+        run(Source("b"), tmp_path)
+    assert state(tmp_path) == before
+
+
+def test_parity_refuses_another_function(repository):
+    path = repository / f"{SYSTEM.name}_network" / "1" / "model.onnx"
+    rows = np.random.default_rng(0).uniform(-1, 1, (8, 3, 224, 224)).astype(np.float32)
+    logits = onnxruntime.InferenceSession(str(path)).run(None, {"ROWS": rows})[0]
+    assert onnx_export.parity(path, rows, logits)["max_probability_difference"] < 1e-4
+    with pytest.raises(ExportError, match="differs from PyTorch"):
+        onnx_export.parity(path, rows, logits + np.eye(8, 16, dtype=np.float32))
+
+
+def test_only_one_export_at_a_time(tmp_path):
+    with only_one(tmp_path), pytest.raises(ExportError, match="another export"), only_one(tmp_path):
+        pass
+    with only_one(tmp_path):
+        pass
+
+
+def test_failed_write_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), atomically(tmp_path / "a") as partial:
+        partial.write_bytes(b"half")
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_directory_names_what_was_looked_for(tmp_path):
+    with pytest.raises(ExportError, match=r"looked for vgg19_bn_cqt/save\.pt, .*vgg19_bn_cqt\.safetensors"):
+        Directory(tmp_path).get(SYSTEM, print)
+
+
+@pytest.mark.parametrize("name", ["vgg19_bn_cqt/save.pt", "vgg19_bn_cqt/save.pth", "vgg19_bn_cqt.safetensors"])
+def test_directory_finds_the_checkpoint(name, tmp_path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"weights")
+    weights = Directory(tmp_path).get(SYSTEM, print)
+    assert weights.source == {
+        "origin": "directory",
+        "location": tmp_path.name,
+        "file": name,
+        "revision": None,
+        "sha256": hashlib.sha256(b"weights").hexdigest(),
+    }
+
+
+def test_labels_beside_the_checkpoint(tmp_path):
+    (tmp_path / SYSTEM.name).mkdir()
+    (tmp_path / SYSTEM.name / "save.pt").write_bytes(b"weights")
+    (tmp_path / SYSTEM.name / "labels.json").write_text('"acousticsense"')
+    labels = Directory(tmp_path).get(SYSTEM, print).labels
+    assert labels == ACOUSTICSENSE
+    assert labels.manifest()["levels"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [('["Folk", "Metal"]', ["Folk", "Metal"]), ('[{"en": "Folk", "zh": "民谣"}]', ["Folk"]), ('"ccmusic"', None)],
+)
+def test_labels_of_other_weights(text, names, tmp_path):
+    (tmp_path / "labels.json").write_text(text)
+    labels = read_labels(tmp_path / "labels.json")
+    assert [label.en for label in labels.labels] == (names or [label.en for label in CCMUSIC.labels])
+
+
+@pytest.mark.parametrize("text", ["", '"other"', "[]", "{}", "[1]", '[{"en": "Folk"}]', '["a\\nb"]', '[" "]'])
+def test_bad_labels(text, tmp_path):
+    (tmp_path / "labels.json").write_text(text)
+    with pytest.raises(ExportError, match=r"labels\.json"):
+        read_labels(tmp_path / "labels.json")
+
+
+def test_levels_are_whole():
+    for level in CCMUSIC.levels:
+        assert len(level.members) == len(CCMUSIC)
+        assert sorted(set(level.members)) == list(range(len(level.labels)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nonsense"], "no system nonsense; choose from vgg19_bn_cqt, vit_b_16_mel"),
+        (["--hub"], "needs --revision"),
+        (["--hub", "--revision", "main"], "not 'main'"),
+        (["--revision", "0" * 40], "--revision belongs to --hub"),
+        (["--checkpoints", "/nowhere"], "no weights for vgg19_bn_cqt in /nowhere"),
+        (["--demo", "--hub"], "not allowed with"),
+        (["--other"], "unrecognized arguments"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_2(arguments, message, tmp_path, capsys):
+    try:
+        code = main([*arguments, "--repository", str(tmp_path / "models")])
+    except SystemExit as error:
+        code = error.code
+    assert code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "models").exists()
+
+
+def test_environment_names_the_checkpoints(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("CHECKPOINTS", str(tmp_path))
+    assert main(["--repository", str(tmp_path / "models")]) == 2
+    assert f"in {tmp_path}" in capsys.readouterr().err
