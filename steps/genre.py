@@ -59,6 +59,7 @@ class GenrePreprocess(_Step):
             options.profile,
             spectrum=self.manifest["spectrum"],
             max_rows=self.max_rows,
+            jpeg=options.jpeg,
             limits=self.limits,
         )
         notes = [DEMO_NOTE] if self.manifest["demo"] else []

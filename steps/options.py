@@ -19,6 +19,8 @@ class Options:
     """How the recording is prepared; the default is the profile that the weights were made for."""
     top_k: int = 5
     """How many classes the answer ranks."""
+    jpeg: bool = True
+    """Profile `ccmusic`: the JPEG round trip that the training pictures went through."""
 
     def __post_init__(self) -> None:
         if self.profile not in list(PROFILES):  # a list: JSON values need not be hashable
@@ -27,6 +29,8 @@ class Options:
             )
         if type(self.top_k) is not int or not 1 <= self.top_k <= 1000:
             raise RecordingError(f"OPTIONS: top_k must be a whole number from 1 up, not {self.top_k!r}.")
+        if type(self.jpeg) is not bool:
+            raise RecordingError(f"OPTIONS: jpeg must be true or false, not {self.jpeg!r}.")
 
 
 def parse_options(text: bytes | None, default_profile: str) -> Options:

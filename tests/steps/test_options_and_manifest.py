@@ -15,7 +15,8 @@ def test_no_options_are_the_defaults(text):
 
 
 def test_options_are_read():
-    assert parse_options(b'{"profile": "article-a", "top_k": 3}', "ccmusic") == Options("article-a", 3)
+    text = b'{"profile": "article-a", "top_k": 3, "jpeg": false}'
+    assert parse_options(text, "ccmusic") == Options("article-a", 3, False)
 
 
 @pytest.mark.parametrize(
@@ -24,11 +25,12 @@ def test_options_are_read():
         (b"top_k=3", "is not JSON"),
         (b"\xff\xfe", "is not JSON"),
         (b"[1]", "must be a JSON object, not list"),
-        (b'{"topk": 3}', "'topk' is unknown; known are profile, top_k"),
+        (b'{"topk": 3}', "'topk' is unknown; known are profile, top_k, jpeg"),
         (b'{"top_k": 0}', "top_k must be a whole number from 1 up, not 0"),
         (b'{"top_k": "3"}', "not '3'"),
         (b'{"top_k": true}', "not True"),
         (b'{"top_k": 2.5}', "not 2.5"),
+        (b'{"jpeg": 1}', "jpeg must be true or false, not 1"),
         (b'{"profile": "official"}', "profile 'official' is unknown; choose one of ccmusic"),
         (b'{"profile": ["a"]}', "profile \\['a'\\] is unknown"),
     ],

@@ -1,0 +1,55 @@
+"""What the JPEG round trip of profile ccmusic is worth: `python -m bench.jpeg`.
+
+Generated sounds through the profile with and without it, and through the demo weights on ONNX Runtime: how far
+the pictures and the probabilities move, and what it costs.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+import onnxruntime
+
+from bench.__main__ import machine
+from bench.embedded import ROOT
+from export.sounds import FAMILIES, sound
+from postprocess.genre import softmax
+from preprocess import prepare
+
+SEEDS = (3000, 3001)
+SPECTRUM = {"vgg19_bn_cqt": "cqt", "vit_b_16_mel": "mel"}
+
+
+def main() -> int:
+    """Print one line per exported system."""
+    print(machine())
+    for system, spectrum in SPECTRUM.items():
+        model = ROOT / "model_repository" / f"{system}_network" / "1" / "model.onnx"
+        if not model.exists():
+            print(f"{system} has no weights: run make export", file=sys.stderr)
+            return 2
+        session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+        seconds, levels, moved, agreed = {True: 0.0, False: 0.0}, [], [], []
+        for recording in ((sound(family, seed), 22050) for seed in SEEDS for family in range(len(FAMILIES))):
+            rows, probabilities = {}, {}
+            for jpeg in (True, False):
+                start = time.perf_counter()
+                rows[jpeg] = prepare(recording, spectrum=spectrum, jpeg=jpeg).rows
+                seconds[jpeg] += time.perf_counter() - start
+                probabilities[jpeg] = softmax(session.run(None, {"ROWS": rows[jpeg]})[0])
+            levels.append(np.abs(rows[True] - rows[False]).mean() * 127.5)
+            moved.append(np.abs(probabilities[True] - probabilities[False]).max())
+            agreed += (probabilities[True].argmax(1) == probabilities[False].argmax(1)).tolist()
+        cost = (seconds[True] - seconds[False]) / len(agreed) * 1e3
+        print(
+            f"{system}: {len(agreed)} slices, {np.mean(levels):.2f} of 255 levels on average, same label"
+            f" {np.mean(agreed):.1%}, probabilities moved by {max(moved):.3f} at most,"
+            f" {np.median(moved):.3f} in the median, {cost:.1f} ms per slice"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
