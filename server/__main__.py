@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import json
 import os
 import secrets
@@ -51,7 +50,7 @@ def serve(settings: argparse.Namespace) -> None:
     command = [
         *triton_command(settings, installation, systems, variant),
         *(f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"),
-        *([] if is_loopback(settings.host) else restrictions(key)),
+        *restrictions(key),
     ]
     shared_memory = SharedMemory()
 
@@ -122,20 +121,15 @@ def triton_command(
 
 
 def restrictions(key: str) -> list[str]:
-    """Flags that keep all but the holder of the key from loading models and mapping memory."""
+    """Flags that keep all but the holder of the key from loading models and mapping memory.
+
+    On loopback too: a model is code, and any web page can make a browser post to 127.0.0.1.
+    """
     apis = "model-repository,shared-memory,logging,trace"
     return [
         f"--http-restricted-api={apis}:tritone-key={key}",
         f"--grpc-restricted-protocol={apis}:tritone-key={key}",
     ]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is reachable from this machine only."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def reachable(host: str) -> str:

@@ -14,7 +14,12 @@ for manifest in /models/*_network/1/manifest.json; do
     set -- "$@" "--load-model=${network%_network}_raw"
 done
 
+# Loading models is running code: nobody may, on loopback either, since any web page can post to it.
+closed="model-repository,shared-memory,logging,trace:tritone-key=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')"
+
 exec tritonserver \
+    "--http-restricted-api=$closed" \
+    "--grpc-restricted-protocol=$closed" \
     --model-repository=/models \
     --model-control-mode=explicit \
     --disable-auto-complete-config \

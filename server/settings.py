@@ -38,7 +38,7 @@ def parse_settings(arguments: list[str] | None = None) -> argparse.Namespace:
         "--host",
         "127.0.0.1",
         "Address to listen on. Triton asks nobody who they are: put a proxy that does before it, do not open it "
-        "to a network. Where it is open, loading models is refused to all but the launcher.",
+        "to a network.",
     )
     flag(
         "--model-repository",

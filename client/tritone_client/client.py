@@ -22,15 +22,14 @@ STEPS = ("preprocess", "network", "postprocess")
 
 @dataclass(frozen=True)
 class System:
-    """A served system: its version, `READY` or the state of the first part that is not, and why it is not.
+    """A served system, and whether it takes requests.
 
-    `platform` is what runs its network, such as `onnxruntime_onnx`; empty while that is not ready.
+    `platform` is what runs its network, such as `onnxruntime_onnx`; empty while that is not loaded.
     """
 
     name: str
     version: str
-    state: str
-    reason: str
+    ready: bool
     platform: str
 
 
@@ -44,8 +43,10 @@ class Health:
 
 
 def systems(models: Collection[str]) -> list[str]:
-    """The names of the systems among the names of all served models."""
-    return sorted(name for name in models if f"{name}_{STEPS[0]}" in models)
+    """The names of the systems whose steps are among the served models, also where the system itself is not."""
+    return sorted(
+        {name.removesuffix(f"_{step}") for name in models for step in STEPS if name.endswith(f"_{step}")}
+    )
 
 
 class Client:
@@ -114,9 +115,17 @@ class Client:
         return parse_prediction(tensors, time.monotonic() - start)
 
     def models(self) -> tuple[System, ...]:
-        """The systems in the server's repository, by name."""
-        index = {entry["name"]: entry for entry in self._call(self._transport.index)}
-        return tuple(self._system(name, index) for name in systems(index))
+        """The systems that the server has loaded, by name."""
+        versions = self._call(self._transport.served)
+
+        def system(name: str) -> System:
+            network = f"{name}_network"
+            ready = self._call(partial(self._transport.ready, model=name))
+            metadata = partial(self._transport.metadata, network)
+            platform = self._call(metadata)["platform"] if network in versions else ""
+            return System(name, versions.get(name, ""), ready, platform)
+
+        return tuple(system(name) for name in systems(versions))
 
     def ping(self) -> None:
         """Raise `ServerUnavailable` unless a server answers; asked once, without retries."""
@@ -129,9 +138,8 @@ class Client:
             return self._call(method, retries=0)
 
         transport = self._transport
-        live, ready, index = ask(transport.live), ask(transport.ready), ask(transport.index)
-        names = systems({entry["name"] for entry in index})
-        return Health(live, ready, {name: ask(partial(transport.ready, model=name)) for name in names})
+        live, ready, served = ask(transport.live), ask(transport.ready), ask(transport.served)
+        return Health(live, ready, {name: ask(partial(transport.ready, model=name)) for name in systems(served)})
 
     def close(self) -> None:
         """End all connections; calls still running in other threads fail."""
@@ -143,16 +151,6 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _system(self, name: str, index: Mapping[str, Mapping[str, str]]) -> System:
-        parts = [index[part] for part in (name, *(f"{name}_{step}" for step in STEPS)) if part in index]
-        # Triton leaves the state out of the index for a model that was never loaded.
-        worst = next((part for part in parts if part.get("state") != "READY"), parts[0])
-        network = f"{name}_network"
-        loaded = index.get(network, {}).get("state") == "READY"
-        platform = self._call(partial(self._transport.metadata, network))["platform"] if loaded else ""
-        version, state = parts[0].get("version", ""), worst.get("state", "") or "NOT LOADED"
-        return System(name, version, state, worst.get("reason", ""), platform)
 
     def _call(
         self,

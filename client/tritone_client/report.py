@@ -65,7 +65,7 @@ def print_systems(console: Console, systems: Sequence[System]) -> None:
     for column in ("system", "state", "version", "platform"):
         table.add_column(column)
     for system in systems:
-        state = "[green]READY[/]" if system.state == "READY" else f"[red]{system.state}[/] {escape(system.reason)}"
+        state = "[green]ready[/]" if system.ready else "[red]not ready[/]"
         table.add_row(system.name, state, system.version, system.platform)
     console.print(table)
 

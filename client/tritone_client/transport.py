@@ -69,8 +69,8 @@ class Transport(Protocol):
     def ready(self, timeout: float, model: str = "") -> bool:
         """Whether the server, or one of its models, can take requests."""
 
-    def index(self, timeout: float) -> list[dict[str, str]]:
-        """Triton's repository index: name, version, state and reason of each model, where they apply."""
+    def served(self, timeout: float) -> dict[str, str]:
+        """Name -> version of each loaded model, from Triton's statistics: the repository index may be closed."""
 
     def metadata(self, model: str, timeout: float) -> dict[str, Any]:
         """Triton's metadata of a model: among others its platform."""
@@ -120,9 +120,10 @@ class GrpcTransport:
         name = ("is_model_ready", timeout, model) if model else ("is_server_ready", timeout)
         return bool(self._call(*name))
 
-    def index(self, timeout: float) -> list[dict[str, str]]:
-        """Triton's repository index."""
-        return list(self._call("get_model_repository_index", timeout, as_json=True).get("models", []))
+    def served(self, timeout: float) -> dict[str, str]:
+        """Name -> version of each loaded model."""
+        found = self._call("get_inference_statistics", timeout, as_json=True).get("model_stats", [])
+        return {entry["name"]: entry["version"] for entry in found}
 
     def metadata(self, model: str, timeout: float) -> dict[str, Any]:
         """Triton's metadata of a model."""
@@ -181,9 +182,10 @@ class HttpTransport:
         path = f"/v2/models/{quote(model, safe='')}/ready" if model else "/v2/health/ready"
         return self._exchange("GET", path, timeout)[0].status == 200
 
-    def index(self, timeout: float) -> list[dict[str, str]]:
-        """Triton's repository index."""
-        return list(self._json("POST", "/v2/repository/index", timeout))
+    def served(self, timeout: float) -> dict[str, str]:
+        """Name -> version of each loaded model."""
+        found = self._json("GET", "/v2/models/stats", timeout)["model_stats"]
+        return {entry["name"]: entry["version"] for entry in found}
 
     def metadata(self, model: str, timeout: float) -> dict[str, Any]:
         """Triton's metadata of a model."""

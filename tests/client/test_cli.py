@@ -85,7 +85,7 @@ def test_no_server_is_one_line_at_once(command: list[str]):
 
 
 def test_models_and_health(triton: Triton):
-    assert "vgg19_bn_cqt  READY" in run("models", "--url", triton.grpc).stdout
+    assert "vgg19_bn_cqt  ready" in run("models", "--url", triton.grpc).stdout
     assert (
         json.loads(run("models", "--json", "--url", triton.grpc).stdout.splitlines()[1])["name"] == "vgg19_bn_cqt"
     )

@@ -123,9 +123,9 @@ def test_a_really_full_queue_empties(client: Client):
 
 
 def test_models_and_health(client: Client):
-    assert [(s.name, s.state, s.version) for s in client.models()] == [
-        ("narrow", "READY", "1"),
-        ("vgg19_bn_cqt", "READY", "1"),
+    assert [(s.name, s.ready, s.version) for s in client.models()] == [
+        ("narrow", True, "1"),
+        ("vgg19_bn_cqt", True, "1"),
     ]
     health = client.health()
     assert health.live and health.ready and health.systems == {"narrow": True, "vgg19_bn_cqt": True}

@@ -22,15 +22,13 @@ ROOT = Path(__file__).resolve().parents[2]
 class Launcher:
     """`python -m server` in a process of its own."""
 
-    def __init__(
-        self, folder: Path, repository: Path, *flags: str, program: tuple[str, ...] = ("-m", "server")
-    ) -> None:
+    def __init__(self, folder: Path, repository: Path, *flags: str) -> None:
         self.ready_file = folder / "ready.json"
         self.log_file = folder / "log.txt"
         ports = [f"--{name}-port=0" for name in ("http", "grpc", "metrics")]
         self.process = subprocess.Popen(
             [
-                *(sys.executable, *program, *ports),
+                *(sys.executable, "-m", "server", *ports),
                 *(f"--model-repository={repository}", f"--ready-file={self.ready_file}", *flags),
             ],
             cwd=ROOT,

@@ -59,6 +59,10 @@ def test_the_entry_point_loads_the_exported_systems(tmp_path):
     done = run_entrypoint(tmp_path, models, "--log-info=false")
     assert done.returncode == 0
     flags = done.stdout.splitlines()
+    keys = [
+        re.search("model-repository.*:tritone-key=([0-9a-f]{32})$", flag) for flag in flags if "restricted" in flag
+    ]
+    assert len(keys) == 2 and all(keys)
     assert {"--load-model=tiny_raw", f"--model-repository={models}", "--log-info=false"} <= set(flags)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from server import installation, preflight
-from server.__main__ import is_loopback, main, restrictions, triton_command
+from server.__main__ import main, restrictions, triton_command
 from server.errors import ServerError
 from server.installation import Installation
 from server.settings import parse_settings
@@ -195,13 +195,6 @@ def test_the_command_has_only_flags_that_this_release_knows():
     assert not any("config-name" in flag for flag in triton_command(settings, found, ["tiny"], "onnxruntime"))
     quiet = parse_settings(["--cache-size=0"])
     assert not any("cache-config" in flag for flag in triton_command(quiet, found, ["tiny"], "onnxruntime"))
-
-
-def test_a_server_open_to_others_keeps_the_model_repository_to_its_launcher():
-    assert is_loopback("127.0.0.1")
-    assert is_loopback("localhost")
-    assert not is_loopback("0.0.0.0")
-    assert all("model-repository" in flag and "=secret" in flag for flag in restrictions("secret"))
 
 
 def test_the_response_cache_can_be_off(launch):
