@@ -1,6 +1,6 @@
 #!/bin/sh
 # Entry point of the container: tritonserver with every system in /models whose network has been exported.
-# Further arguments are passed on to tritonserver.
+# TRITONE_VARIANT names the configuration of the networks; further arguments are passed on to tritonserver.
 set -eu
 
 for manifest in /models/*_network/1/manifest.json; do
@@ -21,6 +21,7 @@ exec tritonserver \
     "--http-restricted-api=$closed" \
     "--grpc-restricted-protocol=$closed" \
     --model-repository=/models \
+    --model-config-name="${TRITONE_VARIANT:-onnxruntime}" \
     --model-control-mode=explicit \
     --disable-auto-complete-config \
     --strict-readiness=true \

@@ -28,6 +28,8 @@ def test_each_service(device):
         assert mode == "ro"
     assert (ROOT / service["build"]["dockerfile"]).is_file()
     assert ("deploy" in service) == (device == "gpu")
+    variant = {"cpu": "onnxruntime", "gpu": "cuda"}[device]
+    assert service["environment"]["TRITONE_VARIANT"] == f"${{TRITONE_VARIANT:-{variant}}}"
 
 
 def test_the_health_check_is_the_script_in_the_image():
@@ -63,6 +65,7 @@ def test_the_entry_point_loads_the_exported_systems(tmp_path):
         re.search("model-repository.*:tritone-key=([0-9a-f]{32})$", flag) for flag in flags if "restricted" in flag
     ]
     assert len(keys) == 2 and all(keys)
+    assert "--model-config-name=onnxruntime" in flags
     assert {"--load-model=tiny_raw", f"--model-repository={models}", "--log-info=false"} <= set(flags)
 
 

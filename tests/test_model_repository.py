@@ -1,0 +1,82 @@
+"""The configurations: valid for Triton 24.10's schema, consistent with each other and between the systems."""
+
+import json
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from tests.conftest import ROOT, SYSTEMS
+
+REPOSITORY = ROOT / "model_repository"
+CONFIGS = sorted(REPOSITORY.glob("*/config.pbtxt")) + sorted(REPOSITORY.glob("*/configs/*.pbtxt"))
+
+
+def read(path: Path) -> ModelConfig:
+    """Parse with the schema of tritonclient 2.51 (24.10): a field newer than that is an error."""
+    return text_format.Parse(path.read_text(), ModelConfig())
+
+
+def config(name: str) -> ModelConfig:
+    return read(REPOSITORY / name / "config.pbtxt")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_each_file_is_valid_and_named_after_its_folder(path):
+    folder = path.parent.parent if path.parent.name == "configs" else path.parent
+    assert read(path).name == folder.name
+    assert (folder / "1").is_dir()
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_bound_on_slices_is_the_networks_batch(system):
+    bound = json.loads(config(f"{system}_preprocess").parameters["max_rows"].string_value)
+    for path in REPOSITORY.glob(f"{system}_network/**/*.pbtxt"):
+        assert read(path).max_batch_size == bound
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_variants_differ_in_what_runs_the_network_only(system):
+    base = config(f"{system}_network")
+    variants = {path.stem: read(path) for path in REPOSITORY.glob(f"{system}_network/configs/*.pbtxt")}
+    assert {"openvino", "cuda"} <= set(variants)
+    for variant in variants.values():
+        for field in ("input", "output", "dynamic_batching", "model_warmup", "default_model_filename"):
+            assert getattr(variant, field) == getattr(base, field)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_only_the_inner_ensemble_caches_and_it_is_asked_for_everything(system):
+    """Triton keeps the outputs that the first request asked for, whatever the next one wants."""
+    outer, chain = config(system), config(f"{system}_chain")
+    assert [bool(c.response_cache.enable) for c in (config(f"{system}_raw"), outer, chain)] == [False, False, True]
+    assert set(outer.ensemble_scheduling.step[0].output_map) == {output.name for output in chain.output}
+    assert [i.name for i in outer.input] == [i.name for i in chain.input]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_queues_are_bounded_and_every_step_is_warmed(system):
+    for step in ("preprocess", "network"):
+        policy = config(f"{system}_{step}").dynamic_batching.default_queue_policy
+        assert 0 < policy.max_queue_size <= 256 and policy.default_timeout_microseconds > 0
+    for step in ("preprocess", "network", "postprocess"):
+        assert config(f"{system}_{step}").model_warmup
+
+
+def test_the_systems_differ_in_their_names_only():
+    one, other = (
+        {
+            str(path.relative_to(REPOSITORY)).replace(system, "S"): path.read_text().replace(system, "S")
+            for path in REPOSITORY.glob(f"{system}*/**/*")
+            if path.name == "model.py" or path.suffix == ".pbtxt"
+        }
+        for system in SYSTEMS
+    )
+    assert one.keys() == other.keys()
+    for name, text in one.items():
+        if not name.endswith(".pbtxt"):
+            assert text == other[name]
+            continue
+        configs = (text_format.Parse(t, ModelConfig()) for t in (text, other[name]))
+        assert next(configs) == next(configs), name
