@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict
 from typing import Annotated, TypeVar
 
@@ -92,10 +93,11 @@ def classify(
             return error
 
     stdin = sys.stdin.buffer.read() if "-" in files else b""
-    with open_client(url, timeout) as client:
+    answers: list[tuple[str, Prediction | TritoneError]] = []
+    # Closed, so that an interruption ends the calls wherever it strikes.
+    with open_client(url, timeout) as client, closing(in_order(client, ask, files)) as found:
         client.ping()  # a server that is not there is told at once, not after a timeout for each file
-        answers: list[tuple[str, Prediction | TritoneError]] = []
-        for file, answer in zip(files, in_order(client, ask, files), strict=True):
+        for file, answer in zip(files, found, strict=True):
             answers.append((file, answer))
             if as_json:
                 print(json.dumps(report.record(file, answer), ensure_ascii=False), flush=True)
@@ -135,7 +137,7 @@ def open_client(url: str, timeout: float) -> Client:
     return Client(url, timeout=timeout, **connection)  # type: ignore[arg-type]
 
 
-def in_order(client: Client, ask: Callable[[str], Answer], files: list[str]) -> Iterator[Answer]:
+def in_order(client: Client, ask: Callable[[str], Answer], files: list[str]) -> Generator[Answer, None, None]:
     """`ask` of each file, a few at a time, the answers in the files' order, with a progress bar for people."""
     pool = ThreadPoolExecutor(AT_ONCE)
     screen = Console(stderr=True)
