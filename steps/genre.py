@@ -30,6 +30,7 @@ class _Step:
     suffix: str
 
     def initialize(self, args: dict[str, str]) -> None:
+        """Read the manifest and the `parameters` of config.pbtxt."""
         system = args["model_name"].removesuffix(self.suffix)
         self.manifest = read_manifest(Path(args["model_repository"]), system)
         config = json.loads(args["model_config"])
@@ -37,6 +38,7 @@ class _Step:
         self.parameters = {key: json.loads(value["string_value"]) for key, value in parameters.items()}
 
     def execute(self, requests: list) -> list:
+        """One response per request."""
         return [_respond(request, self.answer) for request in requests]
 
 

@@ -6,6 +6,7 @@ the memory stays flat, and split again. Lies beside each backend's model.py when
 
 import json
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import triton_python_backend_utils as pb_utils
 ROWS_AT_A_TIME = 8  # more gain nothing on a CPU: the working set outgrows the caches
 
 
-class NetworkBackend:
+class NetworkBackend(ABC):
     """Serves a network whose inputs and outputs have the batch first; subclasses load it and run it."""
 
     def initialize(self, args: dict[str, str]) -> None:
@@ -34,13 +35,13 @@ class NetworkBackend:
         self.inputs = self._check("input", inputs)
         self.outputs = self._check("output", outputs)
 
+    @abstractmethod
     def load(self, model: Path) -> tuple[dict[str, tuple], dict[str, tuple]]:
         """Load the network; the inputs and outputs it has as name -> (NumPy type, shape with -1 for any)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
         """The named outputs for some rows."""
-        raise NotImplementedError
 
     def execute(self, requests: list) -> list:
         """Answer a batch; a request that cannot be read or run fails alone."""
