@@ -1,13 +1,14 @@
 # Everything a newcomer needs: `make demo`, then `make test`. Nothing has to be installed or activated before.
 #
-#   CHECKPOINTS=dir make export     your own weights instead of the demo weights
-#   SYSTEMS="vgg19_bn_cqt" make ... only these systems
+#   make export CHECKPOINTS=dir                    your own weights instead of the demo weights
+#   make export SYSTEMS=vgg19_bn_cqt               only this system
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SYSTEMS ?= vgg19_bn_cqt vit_b_16_mel
+export CHECKPOINTS
 SERVE := requirements/serve.txt requirements/steps.txt requirements/triton.txt requirements/client.txt
 EXPORT := requirements/export.txt
 TEST := requirements/test.txt requirements/bench.txt
@@ -25,7 +26,7 @@ demo: $(VENV)/.export ## Start Triton, classify a generated MP3, print the answe
 export: $(VENV)/.export ## Checkpoints -> ONNX -> model_repository/ (CHECKPOINTS=dir; default: demo weights)
 	@$(BIN)/python -m export $(SYSTEMS)
 
-serve: $(VENV)/.export ## Start the embedded Triton on 127.0.0.1:8000 (HTTP), 8001 (gRPC), 8002 (metrics)
+serve: $(VENV)/.serve ## Start the embedded Triton on 127.0.0.1:8000 (HTTP), 8001 (gRPC), 8002 (metrics)
 	@$(BIN)/python -m server
 
 bench: $(VENV)/.test ## perf_analyzer against the embedded server: throughput and latency (VARIANT=..., QUICK=1)

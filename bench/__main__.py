@@ -53,12 +53,18 @@ def main() -> int:
     parser.add_argument(
         "--quick", action="store_true", default=bool(os.environ.get("QUICK")), help="shorter, less exact"
     )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=ROOT / "bench" / "results",
+        help="folder for the figures (default: %(default)s)",
+    )
     arguments = parser.parse_args()
     tool = find_perf_analyzer()
     if isinstance(tool, str):
         print(f"bench: {tool}", file=sys.stderr)
         return 2
-    results = ROOT / "bench" / "results"
+    results = arguments.results
     results.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="tritone-bench-") as folder,
@@ -80,7 +86,7 @@ def main() -> int:
     }
     (results / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     print(table(rows))
-    print(f"\n{summary['machine']}; {arguments.model}, {server.variant}; raw figures in bench/results/")
+    print(f"\n{summary['machine']}; {arguments.model}, {server.variant}; raw figures in {results}")
     return 0
 
 

@@ -22,7 +22,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="tritone-") as folder:
         song = Path(folder) / "demo.mp3"
         song.write_bytes(recording(FAMILY, seed=2026))
-        print(f"{song}: 30 s of generated sound, {name!r}, which the demo weights call {label!r}.", flush=True)
+        print(f"{song}: 30 s of generated sound, {name!r}; demo weights call it {label!r}.", flush=True)
         with embedded(f"--systems={MODEL}") as server:
             command = ["classify", str(song), "--url", f"grpc://{server.grpc}", "--model", MODEL]
             print(f"$ tritone {' '.join(command)}", flush=True)

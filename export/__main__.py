@@ -13,9 +13,10 @@ from export import repository
 from export.errors import ExportError
 from export.hub import check_revision
 from export.sources import Demo, Directory, Hub, Source
-from export.systems import SYSTEMS
+from export.systems import HUB_REPOSITORY, SYSTEMS
 
 ROOT = Path(__file__).resolve().parent.parent
+DEMO = ROOT / "checkpoints" / "demo"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -28,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m export",
         description="Turn weights into the networks that Triton loads. Without a flag for the weights: the folder"
-        " in the environment variable CHECKPOINTS if it is set, else demo weights.",
+        " in the environment variable CHECKPOINTS if it is set, else what was exported before, else demo weights.",
     )
     parser.add_argument("systems", nargs="*", metavar="SYSTEM", help=f"default: all of {', '.join(SYSTEMS)}")
     weights = parser.add_mutually_exclusive_group()
@@ -40,7 +41,11 @@ def _parser() -> argparse.ArgumentParser:
         " DIR/<system>/labels.json names the classes of weights that have others than the released ones",
     )
     weights.add_argument(
-        "--hub", action="store_true", help="released weights from the Hugging Face hub; needs --revision"
+        "--hub",
+        nargs="?",
+        const=HUB_REPOSITORY,
+        metavar="NAME",
+        help=f"weights from a repository of the Hugging Face hub, by default {HUB_REPOSITORY}; needs --revision",
     )
     weights.add_argument(
         "--demo", action="store_true", help="weights made here, which know 16 kinds of generated sound only"
@@ -53,13 +58,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _source(args: argparse.Namespace) -> Source:
+def _source(args: argparse.Namespace) -> Source | None:
+    """Where the weights come from; None where nobody says, and what is there may stay."""
     if args.revision is not None and not args.hub:
         raise ExportError("--revision belongs to --hub")
     if args.hub:
-        return Hub(check_revision(args.revision))
+        if "/" not in args.hub:
+            raise ExportError(f"--hub takes a repository as owner/name, not {args.hub!r}; systems stand before it")
+        return Hub(args.hub, check_revision(args.revision))
     folder = args.checkpoints or (None if args.demo else os.environ.get("CHECKPOINTS"))
-    return Directory(Path(folder)) if folder else Demo(ROOT / "checkpoints" / "demo")
+    if folder:
+        return Directory(Path(folder))
+    return Demo(DEMO) if args.demo else None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -75,7 +85,11 @@ def main(arguments: list[str] | None = None) -> int:
             def log(message: str, name: str = name, start: float = start) -> None:
                 print(f"{name} {time.monotonic() - start:5.1f} s  {message}", flush=True)
 
-            if repository.export(SYSTEMS[name], source, args.repository, force=args.force, log=log):
+            if source is None and (origin := repository.own_weights(args.repository, name)):
+                log(f"nothing to do: it has weights of your own ({origin}); --demo replaces them by demo weights")
+            elif repository.export(
+                SYSTEMS[name], source or Demo(DEMO), args.repository, force=args.force, log=log
+            ):
                 log("done")
     except ExportError as error:
         print(f"export: {error}", file=sys.stderr)

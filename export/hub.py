@@ -21,7 +21,7 @@ def check_revision(revision: str | None) -> str:
     return revision
 
 
-def download(system: System, revision: str) -> Path:
+def download(repository: str, system: System, revision: str) -> Path:
     """Path of the system's checkpoint in the hub's own cache; fetched where it is not there yet.
 
     HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE work as everywhere.
@@ -43,7 +43,7 @@ def download(system: System, revision: str) -> Path:
     from huggingface_hub.utils import logging
 
     logging.set_verbosity_error()  # it warns of each of its retries
-    repository, file = system.hub_repository, system.hub_file
+    file = system.hub_file
     try:
         return Path(hf_hub_download(repository, file, revision=revision))
     except GatedRepoError as error:

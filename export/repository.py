@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from export.errors import ExportError
 from export.files import atomically, only_one, sha256
 from export.sources import Log, Source, Weights
 from export.systems import System
@@ -44,6 +45,11 @@ def export(system: System, source: Source, repository: Path, *, force: bool, log
         no usable weights, another export at work, or a network that computes something else than PyTorch
     """
     weights = source.get(system, log)
+    if len(weights.labels) != len(system.labels):
+        raise ExportError(
+            f"{system.name} is served with {len(system.labels)} classes (config.pbtxt), the labels name"
+            f" {len(weights.labels)}; change both or leave labels.json out"
+        )
     description = _description(system, weights)
     folder = repository / f"{system.name}_network"
     with only_one(folder):
@@ -52,6 +58,21 @@ def export(system: System, source: Source, repository: Path, *, force: bool, log
             return False
         _write(system, weights, description, folder, log)
     return True
+
+
+def own_weights(repository: Path, system: str) -> str | None:
+    """Origin of the weights that a system has been exported with, None where it has none or demo weights."""
+    folder = repository / f"{system}_network" / "1"
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        whole = manifest["onnx"]["bytes"] == (folder / "model.onnx").stat().st_size
+        return (
+            f"{manifest['source']['origin']} {manifest['source']['location']}"
+            if whole and not manifest["demo"]
+            else None
+        )
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def is_current(folder: Path, description: dict[str, Any]) -> bool:

@@ -70,15 +70,16 @@ class Directory:
 
 @dataclass(frozen=True)
 class Hub:
-    """The released weights, at a pinned commit."""
+    """Weights from a repository of the hub, at a pinned commit."""
 
+    repository: str
     revision: str
 
     def get(self, system: System, log: Log) -> Weights:
         """Download the checkpoint, or take it from the hub's cache."""
-        log(f"fetching {system.hub_repository}/{system.hub_file} at {self.revision[:8]}")
-        path = hub.download(system, self.revision)
-        return _weights("hub", system.hub_repository, system.hub_file, self.revision, path, system.labels)
+        log(f"fetching {self.repository}/{system.hub_file} at {self.revision[:8]}")
+        path = hub.download(self.repository, system, self.revision)
+        return _weights("hub", self.repository, system.hub_file, self.revision, path, system.labels)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from export.labels import CCMUSIC, LabelSet
 
+HUB_REPOSITORY = "ccmusic-database/music_genre"
+"""The released weights of the genre systems."""
+
 
 @dataclass(frozen=True)
 class System:
@@ -17,7 +20,7 @@ class System:
     architecture : "vgg19_bn" or "vit_b_16"
     spectrum : "cqt" or "mel", the picture that it was trained on
     profile : preprocessing that the released weights expect
-    hub_repository, hub_file : where the released weights are
+    hub_file : where the released weights are in their repository on the hub
     labels : classes of the released weights, in output order
     """
 
@@ -25,14 +28,12 @@ class System:
     architecture: str
     spectrum: str
     profile: str
-    hub_repository: str
     hub_file: str
     labels: LabelSet
 
 
 def _ccmusic(name: str, architecture: str, spectrum: str) -> System:
-    repository = "ccmusic-database/music_genre"
-    return System(name, architecture, spectrum, "ccmusic", repository, f"{name}/save.pt", CCMUSIC)
+    return System(name, architecture, spectrum, "ccmusic", f"{name}/save.pt", CCMUSIC)
 
 
 SYSTEMS: dict[str, System] = {

@@ -27,6 +27,14 @@ from preprocess.errors import RecordingError
 Samples = npt.NDArray[np.float32]  # [n], mono
 Block = npt.NDArray[np.float32]  # [frames, channels]
 
+# Only formats that hold their own sound: others (SDP, HLS, concat scripts) are lists of what to fetch, from the
+# server's network or from its disk. And no protocol, whatever a file asks for.
+FFMPEG_OPTIONS = {
+    "format_whitelist": "aac,ac3,aiff,amr,asf,caf,flac,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,ogg,wav",
+    "protocol_whitelist": "none",
+}
+LOUDEST = 1e6  # full scale is 1; squares of much more leave float32
+
 BLOCK_FRAMES = 1 << 16  # 1.5 s at 44.1 kHz; stays in the CPU's cache, twice as fast as all at once
 
 
@@ -35,7 +43,7 @@ class Limits:
     """What is accepted, checked before decoding wherever the file's header tells it."""
 
     max_bytes: int = 64 << 20
-    """Size of the encoded file; also Triton's own default for an HTTP body."""
+    """Size of the encoded file, or of samples sent raw."""
     max_seconds: float = 3600.0
     """Length of the recording; an hour of mono float32 at 22 050 Hz is 317 MB."""
     max_channels: int = 8
@@ -80,7 +88,7 @@ def load(
 
     Parameters
     ----------
-    recording : an encoded file, or (samples float [n] or [n, channels] in [-1, 1], their rate in Hz)
+    recording : an encoded file, or (samples [n] or [n, channels], float in [-1, 1] or int16, their rate in Hz)
     sr : rate of the result, Hz
     seconds : decode only so much of the beginning (None: all)
     limits : what is accepted (None: the defaults)
@@ -91,15 +99,17 @@ def load(
         empty, not audio, no samples, only NaN or infinite samples, or beyond a limit
     """
     limits = limits or Limits()
-    if not isinstance(recording, bytes):
-        return _resampled(_Raw(*recording, limits), sr, seconds, limits)
-    if not recording:
+    encoded = isinstance(recording, bytes)
+    size = len(recording) if encoded else np.asarray(recording[0]).nbytes
+    if encoded and not recording:
         raise RecordingError("The recording is empty (0 bytes); send the whole file.")
-    if len(recording) > limits.max_bytes:
+    if size > limits.max_bytes:
         raise RecordingError(
-            f"The recording has {len(recording)} bytes, the limit is {limits.max_bytes} (max_bytes);"
+            f"The recording has {size} bytes, the limit is {limits.max_bytes} (max_bytes);"
             " compress it or send a part of it."
         )
+    if not encoded:
+        return _resampled(_Raw(*recording, limits), sr, seconds, limits)
     try:
         return _resampled(_Sndfile(recording, limits), sr, seconds, limits)
     except (sf.LibsndfileError, RuntimeError):  # not its format, or given up in the middle
@@ -118,6 +128,10 @@ def _resampled(source: _Raw | _Sndfile | _Ffmpeg, sr: int, seconds: float | None
         if not finite.all():
             bad += int(np.count_nonzero(~finite))
             mono = np.where(finite, mono, np.float32(0))
+        if np.abs(mono).max(initial=0) > LOUDEST:
+            raise RecordingError(
+                f"The recording has samples up to {np.abs(mono).max():.3g}, full scale is 1; scale it to [-1, 1]."
+            )
         taken += len(mono)
         if taken > most:
             raise _too_long(taken / source.sr, limits, at_least=True)
@@ -133,7 +147,7 @@ def _resampled(source: _Raw | _Sndfile | _Ffmpeg, sr: int, seconds: float | None
 
     decoded, declared = taken / source.sr, source.duration
     notes = [f"{bad} samples were NaN or infinite and were taken as silence."] if bad else []
-    if taken < wanted and decoded < 0.98 * declared:
+    if taken < wanted and decoded < 0.9 * declared:
         notes.append(f"Only {decoded:.1f} s of {declared:.1f} s could be decoded; the file seems to be cut off.")
     return Waveform(samples, sr, max(decoded, declared) if taken >= wanted else decoded, tuple(notes))
 
@@ -177,7 +191,12 @@ class _Raw:
     """Samples that need no decoding."""
 
     def __init__(self, samples: npt.NDArray, sr: int, limits: Limits) -> None:
-        samples = np.asarray(samples, np.float32)
+        samples = np.asarray(samples)
+        if samples.dtype == np.int16:
+            samples = samples / np.float32(32768)
+        elif samples.dtype.kind != "f":
+            raise RecordingError(f"Samples must be float in [-1, 1] or int16, not {samples.dtype}.")
+        samples = samples.astype(np.float32, copy=False)
         if samples.ndim not in (1, 2):
             raise RecordingError(f"Samples must be [n] or [n, channels], not of shape {samples.shape}.")
         self._samples = samples.reshape(len(samples), -1) if samples.size else samples.reshape(0, 1)
@@ -225,7 +244,7 @@ class _Sndfile:
 
 
 class _Ffmpeg:
-    """A file that FFmpeg's libraries read; what follows a damaged place is left out, as players do."""
+    """A file that FFmpeg's libraries read; damaged packets are left out, as players do."""
 
     def __init__(self, data: bytes, limits: Limits) -> None:
         self._container = _open_container(data)
@@ -240,8 +259,12 @@ class _Ffmpeg:
         """Yield float32 [frames, channels]."""
         planar = av.AudioResampler(format="fltp")  # any sample format -> float32, same rate and layout
         with self._container as container:
-            try:
-                for frame in container.decode(audio=0):
+            for packet in container.demux(audio=0):
+                try:
+                    frames = packet.decode()
+                except av.FFmpegError:
+                    continue
+                for frame in frames:
                     if frame.layout.nb_channels != self._channels or frame.sample_rate != self.sr:
                         raise RecordingError(
                             f"The recording changes from {self._channels} channels at {self.sr} Hz to"
@@ -249,13 +272,11 @@ class _Ffmpeg:
                         )
                     for part in planar.resample(frame):
                         yield np.ascontiguousarray(part.to_ndarray().T)
-            except av.FFmpegError:
-                return
 
 
 def _open_container(data: bytes) -> av.container.InputContainer:
     try:
-        container = av.open(io.BytesIO(data), metadata_errors="ignore")
+        container = av.open(io.BytesIO(data), metadata_errors="ignore", options=FFMPEG_OPTIONS)
     except (av.FFmpegError, ValueError) as error:
         raise RecordingError(
             f"The {len(data)} bytes sent are not audio that can be decoded (they begin with {data[:8]!r});"

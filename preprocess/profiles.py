@@ -110,7 +110,7 @@ def _ccmusic(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool) -> P
     seconds = len(y) / SR
     if seconds < SLICE_SECONDS:
         y = np.tile(y, int(np.ceil(SLICE_SECONDS / seconds)))[: int(np.ceil(SLICE_SECONDS * SR))]
-        notes += (f"The recording lasts {seconds:.1f} s and was repeated to fill {SLICE_SECONDS} s.",)
+        notes += (f"The recording lasts {seconds:.4g} s and was repeated to fill {SLICE_SECONDS} s.",)
     if spectrum == "cqt":
         amplitude = cqt(y)
         db = amplitude_to_db(amplitude, ref=float(amplitude.max()))

@@ -70,6 +70,7 @@ def serve(settings: argparse.Namespace) -> None:
         control=Control(f"http://{reachable(settings.host)}:{http}", {"tritone-key": key}),
         systems=systems,
         period=settings.probe_seconds,
+        patience=settings.hang_seconds,
         say=say,
         on_whole=whole,
         on_broken=broken,

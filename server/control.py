@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import itertools
 import json
 import urllib.error
@@ -91,5 +92,5 @@ class Control:
                 return response.read()
         except urllib.error.HTTPError as error:
             raise Refused(f"{path}: {error.code} {error.read().decode(errors='replace')}") from error
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise ControlError(f"{path}: {error}") from error

@@ -99,7 +99,8 @@ def main() -> None:
         type=int,
         default=0,
         metavar="N",
-        help="in a container: after N failures in a row end process 1, so that the restart policy starts it anew",
+        help="in a container: after N failures in a row, once it has answered, end process 1, so that the restart"
+        " policy starts it anew",
     )
     options = parser.parse_args()
     systems = exported_systems(options.model_repository)
@@ -109,14 +110,15 @@ def main() -> None:
         for system in systems:
             probe(options.url, system, options.timeout)
     except (Unhealthy, OSError) as error:
-        if options.stop_after:
-            failures = 1 + int(FAILURES.read_text() if FAILURES.exists() else 0)
+        if options.stop_after and FAILURES.exists():  # it has answered before: it is not still loading
+            failures = 1 + int(FAILURES.read_text())
             FAILURES.write_text(str(failures))
             if failures >= options.stop_after:
                 FAILURES.unlink()
                 os.kill(1, signal.SIGTERM)
         sys.exit(str(error) or type(error).__name__)
-    FAILURES.unlink(missing_ok=True)
+    if options.stop_after:
+        FAILURES.write_text("0")
 
 
 if __name__ == "__main__":

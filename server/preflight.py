@@ -12,7 +12,8 @@ from server.healthcheck import exported_systems
 
 # Tensors pass between Triton and its Python steps through shared memory that grows with what passes and does not
 # shrink. Per system at most: two preprocess instances with a file of 64 MiB and 32 rows of 3 x 224 x 224 floats
-# (18.4 MiB) each, and those rows once more for the network: 183 MiB.
+# (18.4 MiB) each, and those rows once more for the network: 183 MiB. What is sent in excess of the server's limit
+# passes through it as well before it is refused.
 SHM_MIB_PER_SYSTEM = 192
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from server.installation import ROOT
@@ -28,7 +29,7 @@ def parse_settings(arguments: list[str] | None = None) -> argparse.Namespace:
     def flag(name: str, default: object, text: str, **options: object) -> None:
         twin = "TRITONE_" + name.removeprefix("--").replace("-", "_").upper()
         shown = "" if default in ("", None) else f" Default: {default}."
-        # argparse applies `type` to defaults that are strings, and so checks the environment like a flag.
+        # argparse applies `type`, and not `choices`, to defaults that are strings: it checks the environment too.
         parser.add_argument(name, default=os.environ.get(twin, default), help=f"{text}{shown} [{twin}]", **options)
 
     flag("--http-port", 8000, "HTTP port; 0 takes a free one. Change it when another program has it.", type=_port)
@@ -59,7 +60,8 @@ def parse_settings(arguments: list[str] | None = None) -> argparse.Namespace:
         "auto",
         "How the networks run: onnxruntime is exact and runs everywhere, openvino is two to six times as fast, in "
         "bfloat16, on CPUs with AVX512_BF16 or AMX; auto chooses and says why.",
-        choices=("auto", *VARIANTS),
+        type=_one_of("auto", *VARIANTS),
+        metavar="NAME",
     )
     flag(
         "--cache-size",
@@ -71,15 +73,24 @@ def parse_settings(arguments: list[str] | None = None) -> argparse.Namespace:
     flag(
         "--log-level",
         "warning",
-        "What Triton prints: info shows every model loading, verbose every request.",
-        choices=LOG_LEVELS,
+        "What Triton prints: error, warning, info (every model loading) or verbose (every request).",
+        type=_one_of(*LOG_LEVELS),
+        metavar="LEVEL",
     )
     flag(
         "--probe-seconds",
         2.0,
         "A system that has answered nobody for so long is asked to classify a second of sound. Longer saves the "
         "machine that work, shorter finds a hanging step earlier; dead ones are found at once in any case.",
-        type=float,
+        type=_seconds,
+        metavar="SECONDS",
+    )
+    flag(
+        "--hang-seconds",
+        60.0,
+        "A system in which nothing is answered for so long counts as hanging, and Triton is started anew. Longer "
+        "than your longest recording takes.",
+        type=_seconds,
         metavar="SECONDS",
     )
     flag(
@@ -90,6 +101,22 @@ def parse_settings(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="FILE",
     )
     return parser.parse_args(arguments)
+
+
+def _one_of(*names: str) -> Callable[[str], str]:
+    def name(text: str) -> str:
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(names)}")
+        return text
+
+    return name
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above zero")
+    return seconds
 
 
 def _port(text: str) -> int:

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from http.client import HTTPException
 
 from server import healthcheck
 from server.control import Control, ControlError
@@ -24,7 +25,6 @@ from server.errors import ServerError
 from server.process import Stub, Triton
 
 TICK = 0.5  # seconds between looks at the processes
-PROBE_SECONDS = 10.0  # that an answer may take while nothing else moves
 START_SECONDS = 600.0  # that loading and warming up may take
 RETIRED_SECONDS = 30.0  # that a replaced stub may take to finish its requests
 QUICK_DEATHS = 4
@@ -40,10 +40,13 @@ class Broken(Exception):
 class Watch:
     """One system under observation."""
 
-    def __init__(self, system: str, control: Control, period: float, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, system: str, control: Control, period: float, patience: float, pool: ThreadPoolExecutor
+    ) -> None:
         self.system = system
         self._control = control
         self._period = period
+        self._patience = patience
         self._pool = pool
         self.reset()
 
@@ -79,11 +82,11 @@ class Watch:
         while True:
             before = self._control.answered(self.system)
             try:
-                healthcheck.probe(self._control.http, self.system, PROBE_SECONDS)
+                healthcheck.probe(self._control.http, self.system, self._patience)
                 return
             except TimeoutError as error:
                 if self._control.answered(self.system) == before:
-                    said = f"{self.system} has answered nothing for {PROBE_SECONDS:.0f} s"
+                    said = f"{self.system} has answered nothing for {self._patience:.0f} s"
                     raise healthcheck.Unhealthy(said) from error
 
 
@@ -96,6 +99,7 @@ class Supervisor:
     control : its HTTP interface
     systems : names of the systems to watch
     period : seconds without an answer after which a system is asked for one
+    patience : seconds without any answer after which a system counts as hanging
     say : prints a line for the person who started this
     on_whole, on_broken : called when every system answers, and when the server has to be started anew
     """
@@ -106,6 +110,7 @@ class Supervisor:
         control: Control,
         systems: list[str],
         period: float,
+        patience: float,
         say: Callable[[str], None],
         on_whole: Callable[[], None],
         on_broken: Callable[[], None],
@@ -120,7 +125,7 @@ class Supervisor:
         self._stubs: dict[int, Stub] = {}
         self._retired: dict[Stub, float] = {}
         pool = ThreadPoolExecutor(len(systems), thread_name_prefix="probe")
-        self._watches = [Watch(system, control, period, pool) for system in systems]
+        self._watches = [Watch(system, control, period, patience, pool) for system in systems]
 
     def stop(self) -> None:
         """Ask `run` to end; may be called by a signal handler."""
@@ -153,7 +158,7 @@ class Supervisor:
                         )
                     served = True
                     self._watch(self._triton)
-                except (Broken, ControlError, healthcheck.Unhealthy, OSError) as error:
+                except (Broken, ControlError, healthcheck.Unhealthy, OSError, HTTPException) as error:
                     if self._stop.is_set():
                         return
                     why, ended = str(error), self._triton.exit_code is not None

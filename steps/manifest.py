@@ -26,8 +26,11 @@ def read_manifest(step_dir: Path, system: str) -> dict:
     path = step_dir.parent / f"{system}_network" / "1" / "manifest.json"
     if not path.is_file():
         raise FileNotFoundError(f"{system} has no weights ({path} is missing): run make export")
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    problem = _problem(manifest, system)
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        problem = _problem(manifest, system)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        problem = f"it is damaged ({type(error).__name__}: {error})"
     if problem:
         raise ValueError(f"{path} does not fit this server: {problem}; run make export")
     return manifest
@@ -39,10 +42,12 @@ def _problem(manifest: dict, system: str) -> str | None:
         return f"its format is {manifest.get('format')}, not {FORMAT}"
     if manifest["system"] != system:
         return f"it describes {manifest['system']}, not {system}"
-    if manifest["profile"] not in PROFILES:
+    if manifest["profile"] not in list(PROFILES):
         return f"its profile {manifest['profile']!r} is not one of {', '.join(PROFILES)}"
-    if manifest["input"]["shape"] != [3, 224, 224]:
-        return f"the network takes {manifest['input']['shape']}, the profiles make [3, 224, 224]"
+    if manifest["spectrum"] not in ("cqt", "mel"):
+        return f"its spectrum {manifest['spectrum']!r} is neither cqt nor mel"
+    if manifest["input"] != {"name": "ROWS", "shape": [3, 224, 224]}:
+        return f"the network takes {manifest['input']}, the profiles make ROWS [3, 224, 224]"
     classes, labels = manifest["output"]["classes"], len(manifest["labels"])
     if classes != labels:
         return f"the network has {classes} outputs but {labels} labels"
@@ -50,4 +55,6 @@ def _problem(manifest: dict, system: str) -> str | None:
         members = level["members"]
         if len(members) != classes or not all(0 <= m < len(level["labels"]) for m in members):
             return f"level {level['name']} does not map {classes} classes to its {len(level['labels'])} labels"
+    _ = manifest["demo"], [manifest["source"][key] for key in ("origin", "location", "sha256")]
+    _ = [label[language] for label in manifest["labels"] for language in ("en", "zh")]
     return None

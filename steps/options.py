@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields
 
 from preprocess import PROFILES, RecordingError
 
+MAX_BYTES = 4096
+
 
 @dataclass(frozen=True)
 class Options:
@@ -27,7 +29,7 @@ class Options:
             raise RecordingError(
                 f"OPTIONS: profile {self.profile!r} is unknown; choose one of {', '.join(PROFILES)}."
             )
-        if type(self.top_k) is not int or not 1 <= self.top_k <= 1000:
+        if type(self.top_k) is not int or self.top_k < 1:
             raise RecordingError(f"OPTIONS: top_k must be a whole number from 1 up, not {self.top_k!r}.")
         if type(self.jpeg) is not bool:
             raise RecordingError(f"OPTIONS: jpeg must be true or false, not {self.jpeg!r}.")
@@ -41,9 +43,11 @@ def parse_options(text: bytes | None, default_profile: str) -> Options:
     RecordingError
         not a JSON object, an unknown key or a value that is not accepted
     """
+    if text and len(text) > MAX_BYTES:
+        raise RecordingError(f"OPTIONS has {len(text)} bytes, at most {MAX_BYTES} are read.")
     try:
         values = json.loads(text) if text and text.strip() else {}
-    except ValueError as error:  # also invalid UTF-8
+    except (ValueError, RecursionError) as error:  # also invalid UTF-8
         raise RecordingError(f'OPTIONS is not JSON ({error}); send an object such as {{"top_k": 3}}.') from error
     if not isinstance(values, dict):
         raise RecordingError(f"OPTIONS must be a JSON object, not {type(values).__name__}.")

@@ -22,7 +22,7 @@ def repository() -> Path:
     """
     target = ROOT / ".cache" / "tests" / "model_repository"
     # Not copied: weights and manifests, which the export writes.
-    written = shutil.ignore_patterns("model.onnx", "manifest.json", "labels.txt", "__pycache__", "local.pbtxt")
+    written = shutil.ignore_patterns("model.onnx", "manifest.json", "labels.txt", "__pycache__")
     shutil.copytree(ROOT / "model_repository", target, ignore=written, dirs_exist_ok=True)
     command = [sys.executable, "-m", "export", "--demo", f"--repository={target}", *SYSTEMS]
     subprocess.run(command, cwd=ROOT, check=True)

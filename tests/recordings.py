@@ -7,6 +7,8 @@ import av
 import numpy as np
 import soundfile as sf
 
+SDP = b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40100 RTP/AVP 0\r\n"
+
 
 def music(seconds: float = 12.0, sr: int = 44100, channels: int = 2, seed: int = 0) -> np.ndarray:
     """Chords that change twice a second over a bass and noise bursts: float32 [n] or [n, channels]."""
@@ -89,6 +91,10 @@ def bad_recordings() -> dict[str, tuple[bytes, str]]:
         "text": (b"This is not a song, it is a letter.\n" * 40, "not audio"),
         "html": (b"<!DOCTYPE html><html><body>404</body></html>", "not audio"),
         "random bytes": (random_bytes, "not audio"),
+        "script that opens a network port": (SDP, "not audio"),
+        "script that names another file": (b"ffconcat version 1.0\nfile README.md\n", "not audio"),
+        "playlist": (b"#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:9/song.ts\n", "not audio"),
+        "far too loud": (encode(np.full(8000, 1e30, np.float32), 8000, "float"), "up to 1e+30, full scale is 1"),
         "picture": (b"\x89PNG\r\n\x1a\n" + bytes(200), "audio"),
         "archive": (b"PK\x03\x04" + bytes(300), "not audio"),
         "zeros": (bytes(4096), "not audio"),

@@ -46,6 +46,10 @@ def encoded(recording: str | Path | bytes) -> bytes:
     if isinstance(recording, bytes | bytearray | memoryview):
         name, data = "The recording", bytes(recording)
     else:
+        if not isinstance(recording, str | Path) or "\0" in str(recording):
+            raise InvalidRecording(
+                f"A recording is a path, bytes or (samples, sample rate), not {recording!r:.80}."
+            )
         path = Path(recording).expanduser()
         name = f"'{path}'"
         try:
@@ -77,7 +81,7 @@ def pcm_tensors(samples: npt.ArrayLike, sample_rate: int) -> dict[str, npt.NDArr
     Channels are mixed by their mean; int16 is scaled by 1/32768, so that full scale is 1 either way.
     """
     array = np.asarray(samples)
-    if array.dtype.kind != "f" and array.dtype != np.int16:
+    if array.dtype.kind != "f" and (array.dtype.kind, array.dtype.itemsize) != ("i", 2):
         raise InvalidRecording(f"Samples must be float or int16, not {array.dtype}: convert them first.")
     if array.ndim not in (1, 2) or array.size == 0:
         raise InvalidRecording(
@@ -87,9 +91,11 @@ def pcm_tensors(samples: npt.ArrayLike, sample_rate: int) -> dict[str, npt.NDArr
         raise InvalidRecording(
             f"Samples of shape {list(array.shape)} look like [channels, n]: send their transpose."
         )
-    if sample_rate != int(sample_rate) or not 0 < sample_rate < 2**31:
+    if not isinstance(sample_rate, int | float | np.number) or not (
+        0 < sample_rate < 2**31 and sample_rate % 1 == 0
+    ):
         raise InvalidRecording(f"The sample rate must be a positive whole number of Hz, not {sample_rate}.")
-    scale = np.float32(1 / 32768 if array.dtype == np.int16 else 1)
+    scale = np.float32(1 / 32768 if array.dtype.kind == "i" else 1)
     mono = array.astype(np.float32, copy=False)
     if array.ndim == 2:
         mono = mono @ np.full(

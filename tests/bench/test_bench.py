@@ -46,18 +46,28 @@ def test_a_missing_perf_analyzer_is_explained(monkeypatch, tmp_path):
     assert "requirements/client.txt" in find_perf_analyzer()
 
 
-def test_a_short_run_measures_the_server(repository):
+def test_a_short_run_measures_the_server(repository, tmp_path):
     tool = find_perf_analyzer()
     if isinstance(tool, str):
         pytest.skip(tool)
     environment = {**os.environ, "TRITONE_MODEL_REPOSITORY": str(repository)}
-    command = [sys.executable, "-m", "bench", "--quick", "--profile", "article-a", "--variant", "onnxruntime"]
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        "--quick",
+        "--profile",
+        "article-a",
+        "--variant",
+        "onnxruntime",
+        f"--results={tmp_path}",
+    ]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    rows = json.loads((ROOT / "bench" / "results" / "summary.json").read_text())["rows"]
+    rows = json.loads((tmp_path / "summary.json").read_text())["rows"]
     assert [row["concurrency"] for row in rows] == [1, 4, 8]
     assert all(row["recordings/s"] > 0.5 and row["p50 ms"] > 1 for row in rows)
     assert rows[0]["mean batch"] == 1 and rows[2]["mean batch"] > 2
-    raw = list(csv.DictReader((ROOT / "bench" / "results" / "vgg19_bn_cqt-onnxruntime-article-a.csv").open()))
+    raw = list(csv.DictReader((tmp_path / "vgg19_bn_cqt-onnxruntime-article-a.csv").open()))
     assert [row["Concurrency"] for row in raw] == ["1", "4", "8"]
     assert "| article-a | 8 |" in run.stdout

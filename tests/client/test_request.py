@@ -52,6 +52,12 @@ def test_int16_full_scale_is_one(channels: int):
         ((np.zeros(9, np.uint8), 44100), "not uint8"),
         ((np.zeros(9), 0), "sample rate"),
         ((np.zeros(9), 44100.5), "sample rate"),
+        ((np.zeros(9), float("nan")), "sample rate"),
+        ((np.zeros(9), float("inf")), "sample rate"),
+        ((np.zeros(9), None), "sample rate"),
+        ([np.zeros(9), 44100], "a path, bytes or"),
+        (None, "a path, bytes or"),
+        ("a\0b", "a path, bytes or"),
     ],
 )
 def test_what_cannot_be_sent_is_refused(recording: object, message: str):

@@ -21,7 +21,7 @@ from export.errors import ExportError
 from export.hub import download
 from export.systems import SYSTEMS
 try:
-    print(download(SYSTEMS["vgg19_bn_cqt"], "{REVISION}"))
+    print(download("ccmusic-database/music_genre", SYSTEMS["vgg19_bn_cqt"], "{REVISION}"))
 except ExportError as error:
     sys.exit(str(error))
 """

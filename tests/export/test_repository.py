@@ -18,7 +18,7 @@ from export.__main__ import ROOT, main
 from export.errors import ExportError
 from export.files import atomically, only_one
 from export.labels import ACOUSTICSENSE, CCMUSIC, read_labels
-from export.repository import export, is_current
+from export.repository import export, is_current, own_weights
 from export.sounds import sound
 from export.sources import Directory, Weights
 from export.systems import SYSTEMS
@@ -272,6 +272,7 @@ def test_levels_are_whole():
         (["nonsense"], "no system nonsense; choose from vgg19_bn_cqt, vit_b_16_mel"),
         (["--hub"], "needs --revision"),
         (["--hub", "--revision", "main"], "not 'main'"),
+        (["--hub", "vgg19_bn_cqt", "--revision", "0" * 40], "owner/name, not 'vgg19_bn_cqt'"),
         (["--revision", "0" * 40], "--revision belongs to --hub"),
         (["--checkpoints", "/nowhere"], "no weights for vgg19_bn_cqt in /nowhere"),
         (["--demo", "--hub"], "not allowed with"),
@@ -294,3 +295,27 @@ def test_environment_names_the_checkpoints(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("CHECKPOINTS", str(tmp_path))
     assert main(["--repository", str(tmp_path / "models")]) == 2
     assert f"in {tmp_path}" in capsys.readouterr().err
+
+
+def test_weights_of_ones_own_stay_unless_others_are_asked_for(tmp_path, capsys):
+    folder = tmp_path / f"{SYSTEM.name}_network" / "1"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"network")
+    source = {"origin": "directory", "location": "mine"}
+    manifest = folder / "manifest.json"
+    manifest.write_text(json.dumps({"demo": False, "source": source, "onnx": {"bytes": 7}}))
+    before = manifest.stat().st_mtime_ns
+    assert main([SYSTEM.name, "--repository", str(tmp_path)]) == 0
+    assert "weights of your own (directory mine); --demo replaces them" in capsys.readouterr().out
+    assert manifest.stat().st_mtime_ns == before
+    assert own_weights(tmp_path, SYSTEM.name) == "directory mine"
+    (folder / "model.onnx").write_bytes(b"half")
+    assert own_weights(tmp_path, SYSTEM.name) is None
+
+
+def test_another_number_of_classes_than_is_served_is_refused(tmp_path):
+    (tmp_path / SYSTEM.name).mkdir()
+    (tmp_path / SYSTEM.name / "save.pt").write_bytes(b"weights")
+    (tmp_path / SYSTEM.name / "labels.json").write_text('["Folk", "Metal"]')
+    with pytest.raises(ExportError, match=r"served with 16 classes \(config.pbtxt\), the labels name 2"):
+        run(Directory(tmp_path), tmp_path / "models")

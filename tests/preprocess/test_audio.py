@@ -143,6 +143,26 @@ def test_single_bad_samples_become_silence_with_a_note():
     assert wave.notes == ("3 samples were NaN or infinite and were taken as silence.",)
 
 
+def test_int16_samples_are_scaled():
+    samples = music(1.0, 22050, 1)
+    np.testing.assert_allclose(load(((samples * 32768).astype(np.int16), 22050)).samples, samples, atol=1e-4)
+    with pytest.raises(RecordingError, match="not uint8"):
+        load((samples.astype(np.uint8), 22050))
+
+
+def test_raw_samples_are_held_to_the_same_number_of_bytes():
+    with pytest.raises(RecordingError, match="88200 bytes, the limit is 80000"):
+        load((music(1.0, 22050, 1), 22050), limits=Limits(max_bytes=80_000))
+
+
+@pytest.mark.parametrize("kind", ["flac", "m4a"])
+def test_damage_in_the_middle_costs_only_what_is_damaged(kind):
+    data = bytearray(encode(music(10.0), 44100, kind))
+    middle = len(data) // 2
+    data[middle : middle + 300] = bytes(300)
+    assert len(load(bytes(data)).samples) / 22050 > 9
+
+
 def test_array_of_a_wrong_shape_is_refused():
     with pytest.raises(RecordingError, match=r"not of shape \(1, 2, 3\)"):
         load((np.zeros((1, 2, 3), np.float32), 22050))

@@ -125,7 +125,7 @@ def test_a_recording_shorter_than_a_slice_is_repeated_with_a_note():
     prepared = prepare((short, 22050))
     repeated = prepare((np.tile(short, 3)[: int(np.ceil(11.4 * 22050))], 22050))
     np.testing.assert_array_equal(prepared.rows, repeated.rows)
-    assert prepared.notes == ("The recording lasts 4.0 s and was repeated to fill 11.4 s.",)
+    assert prepared.notes == ("The recording lasts 4 s and was repeated to fill 11.4 s.",)
     assert prepared.slices[0][1] <= 4.0 and prepared.duration == pytest.approx(4.0)
 
 

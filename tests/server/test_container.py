@@ -21,7 +21,7 @@ def test_each_service(device):
     assert [port.rpartition(":")[2] for port in service["ports"]] == ["8000", "8001", "8002"]
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
     assert service["restart"] == "unless-stopped"
-    assert service["shm_size"] == "1gb"
+    assert service["shm_size"] == "2gb"
     for volume in service["volumes"]:
         source, _, mode = volume.split(":")
         assert (ROOT / source).is_dir()

@@ -28,6 +28,7 @@ TWINS = {
     "--cache-size": ("TRITONE_CACHE_SIZE", "0", 0),
     "--log-level": ("TRITONE_LOG_LEVEL", "info", "info"),
     "--probe-seconds": ("TRITONE_PROBE_SECONDS", "7.5", 7.5),
+    "--hang-seconds": ("TRITONE_HANG_SECONDS", "90", 90.0),
     "--ready-file": ("TRITONE_READY_FILE", "/tmp/ready", Path("/tmp/ready")),
 }
 
@@ -200,3 +201,23 @@ def test_the_command_has_only_flags_that_this_release_knows():
 def test_the_response_cache_can_be_off(launch):
     launcher = launch("--cache-size=0").until_ready()
     assert launcher.classify(tiny.wav(2))["rows"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("LOG_LEVEL", "debug", "'debug' is not one of error, warning, info, verbose"),
+        ("VARIANT", "tensorrt", "'tensorrt' is not one of auto"),
+        ("PROBE_SECONDS", "-1", "-1 is not a number of seconds above zero"),
+        ("HANG_SECONDS", "nan", "nan is not a number of seconds above zero"),
+    ],
+)
+def test_the_environment_is_checked_like_the_flags(monkeypatch, capsys, name, value, message):
+    for arguments in ([], [f"--{name.lower().replace('_', '-')}={value}"]):
+        if arguments:
+            monkeypatch.delenv(f"TRITONE_{name}")
+        else:
+            monkeypatch.setenv(f"TRITONE_{name}", value)
+        with pytest.raises(SystemExit):
+            parse_settings(arguments)
+        assert message in capsys.readouterr().err

@@ -91,9 +91,9 @@ def test_a_step_that_hangs_is_found_by_asking(launch, tiny_repository):
     step = tiny_repository / "tiny_preprocess/1/model.py"
     hang = f"import os\n        while os.path.exists({str(tiny_repository / 'hang')!r}): time.sleep(0.1)"
     step.write_text(tiny.PREPROCESS.replace("time.sleep(0.02)", hang))
-    launcher = launch("--probe-seconds=0.5").until_ready()
+    launcher = launch("--probe-seconds=0.5", "--hang-seconds=5").until_ready()
     (tiny_repository / "hang").touch()
-    wait_until(lambda: "has answered nothing for 10 s" in launcher.log, 20)
+    wait_until(lambda: "has answered nothing for 5 s" in launcher.log, 20)
     (tiny_repository / "hang").unlink()
     wait_until(lambda: "serves again" in launcher.log, 20)
     whole(launcher)

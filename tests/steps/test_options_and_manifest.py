@@ -24,6 +24,8 @@ def test_options_are_read():
     [
         (b"top_k=3", "is not JSON"),
         (b"\xff\xfe", "is not JSON"),
+        (b"[" * 3000, "is not JSON"),
+        (b" " * 5000, "has 5000 bytes, at most 4096"),
         (b"[1]", "must be a JSON object, not list"),
         (b'{"topk": 3}', "'topk' is unknown; known are profile, top_k, jpeg"),
         (b'{"top_k": 0}', "top_k must be a whole number from 1 up, not 0"),
@@ -45,10 +47,13 @@ GOOD = {
     "format": 1,
     "system": "s",
     "profile": "ccmusic",
+    "spectrum": "cqt",
     "input": {"name": "ROWS", "shape": [3, 224, 224]},
     "output": {"name": "LOGITS", "classes": 3},
-    "labels": [{"en": "A"}, {"en": "B"}, {"en": "C"}],
+    "labels": [{"en": name, "zh": name} for name in "ABC"],
     "levels": [{"name": "2", "labels": [{"en": "X"}, {"en": "Y"}], "members": [0, 1, 1]}],
+    "source": {"origin": "demo", "location": "generated", "sha256": "00"},
+    "demo": True,
 }
 
 
@@ -74,7 +79,13 @@ def test_missing_weights_say_what_to_do(tmp_path):
         ({"format": 2}, "its format is 2, not 1"),
         ({"system": "other"}, "describes other, not s"),
         ({"profile": "article-z"}, "profile 'article-z' is not one of"),
-        ({"input": {"shape": [1, 40, 224]}}, "takes \\[1, 40, 224\\]"),
+        ({"input": {"name": "ROWS", "shape": [1, 40, 224]}}, "takes .*\\[1, 40, 224\\]"),
+        ({"input": {"name": "X", "shape": [3, 224, 224]}}, "takes .*'X'"),
+        ({"spectrum": "stft"}, "spectrum 'stft' is neither"),
+        ({"profile": []}, "profile \\[\\] is not one of"),
+        ({"labels": None}, "it is damaged \\(TypeError"),
+        ({"labels": [{"en": "A"}] * 3}, "it is damaged \\(KeyError: 'zh'"),
+        ({"source": {}}, "it is damaged \\(KeyError"),
         ({"output": {"classes": 9}}, "9 outputs but 3 labels"),
         ({"levels": [{"name": "2", "labels": [{}], "members": [0, 1, 0]}]}, "level 2 does not map 3 classes"),
         ({"levels": [{"name": "2", "labels": [{}], "members": [0, 0]}]}, "level 2 does not map 3 classes"),
@@ -83,4 +94,14 @@ def test_missing_weights_say_what_to_do(tmp_path):
 def test_a_manifest_that_does_not_fit_is_refused(tmp_path, change, words):
     write(tmp_path, GOOD | change)
     with pytest.raises(ValueError, match=words):
+        read_manifest(tmp_path / "s_preprocess", "s")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{"])
+def test_a_damaged_manifest_is_named(tmp_path, text):
+    write(tmp_path, {})
+    (tmp_path / "s_network" / "1" / "manifest.json").write_text(text)
+    with pytest.raises(
+        ValueError, match=r"manifest.json does not fit this server: it is damaged .* run make export"
+    ):
         read_manifest(tmp_path / "s_preprocess", "s")
