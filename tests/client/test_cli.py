@@ -115,7 +115,14 @@ def test_a_narrow_terminal(triton: Triton, songs: list[str]):
 
 def test_an_interruption_ends_it_at_once(triton: Triton, songs: list[str]):
     command = [TRITONE, "classify", *songs * 1000, "--json", "--url", triton.http]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A job in the background of a shell is born deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stdout and process.stdout.readline()
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
