@@ -119,6 +119,7 @@ class Client:
         versions = self._call(self._transport.served)
 
         def system(name: str) -> System:
+            """What the server says of one of them."""
             network = f"{name}_network"
             ready = self._call(partial(self._transport.ready, model=name))
             metadata = partial(self._transport.metadata, network)

@@ -51,7 +51,8 @@ def test_every_probe_is_a_new_wav_file_of_a_second(answering):
 
 def test_a_full_queue_is_a_sign_of_life(answering):
     answering.answers = (503, b"Exceeds maximum queue size", 0)
-    healthcheck.probe(answering.url, "tiny", 5)
+    healthcheck.probe(answering.url, "tiny", 5)  # raises no Unhealthy
+    assert len(answering.seen) == 1
 
 
 @pytest.mark.parametrize("answer", [(500, b"not healthy", 0), (400, b"not audio", 0), (200, b"nothing", 0)])

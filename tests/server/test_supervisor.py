@@ -96,6 +96,7 @@ def test_a_step_that_hangs_is_found_by_asking(launch, tiny_repository):
     wait_until(lambda: "has answered nothing for 5 s" in launcher.log, 20)
     (tiny_repository / "hang").unlink()
     wait_until(lambda: "serves again" in launcher.log, 20)
+    assert launcher.ready_file.exists()
     whole(launcher)
 
 
