@@ -30,7 +30,8 @@ def majority_vote(slice_probabilities: Array) -> tuple[int, float]:
     """
     classes = slice_probabilities.shape[1]
     votes = np.bincount(slice_probabilities.argmax(axis=1), minlength=classes)
-    best = max(range(classes), key=lambda c: (votes[c], aggregate(slice_probabilities)[c]))
+    mean = aggregate(slice_probabilities)
+    best = max(range(classes), key=lambda c: (votes[c], mean[c]))
     return best, float(votes[best] / len(slice_probabilities))
 
 
@@ -97,6 +98,7 @@ def answer(probabilities: Array, slice_probabilities: Array, info: dict, manifes
         "profile": info["options"]["profile"],
         "profile_default": info["options"]["profile"] == manifest["profile"],
         "notes": info["notes"],
+        **({"timings": info["milliseconds"]} if info["options"]["timings"] else {}),
         "weights": {
             "origin": source["origin"],
             "source": source["location"],

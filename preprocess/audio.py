@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import av
 import numpy as np
@@ -23,6 +23,7 @@ import soundfile as sf
 import soxr
 
 from preprocess.errors import RecordingError
+from preprocess.timing import Stopwatch
 
 Samples = npt.NDArray[np.float32]  # [n], mono
 Block = npt.NDArray[np.float32]  # [frames, channels]
@@ -54,9 +55,9 @@ class Limits:
     """Hz."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if not getattr(self, field.name) > 0:
-                raise ValueError(f"{field.name} must be above zero, not {getattr(self, field.name)}")
+        for limit in fields(self):
+            if not getattr(self, limit.name) > 0:
+                raise ValueError(f"{limit.name} must be above zero, not {getattr(self, limit.name)}")
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,14 @@ class Waveform:
     sr : Hz
     duration : seconds of the whole recording, also where only its beginning was decoded
     notes : sentences about what had to be mended
+    watch : what decoding, mixing down and resampling took; runs on
     """
 
     samples: Samples
     sr: int
     duration: float
     notes: tuple[str, ...] = ()
+    watch: Stopwatch = field(default_factory=Stopwatch)
 
 
 def load(
@@ -98,6 +101,7 @@ def load(
     RecordingError
         empty, not audio, no samples, only NaN or infinite samples, or beyond a limit
     """
+    watch = Stopwatch()
     limits = limits or Limits()
     encoded = isinstance(recording, bytes)
     size = len(recording) if encoded else np.asarray(recording[0]).nbytes
@@ -109,33 +113,40 @@ def load(
             " compress it or send a part of it."
         )
     if not encoded:
-        return _resampled(_Raw(*recording, limits), sr, seconds, limits)
+        return _resampled(_Raw(*recording, limits), sr, seconds, limits, watch)
     try:
-        return _resampled(_Sndfile(recording, limits), sr, seconds, limits)
+        return _resampled(_Sndfile(recording, limits), sr, seconds, limits, watch)
     except (sf.LibsndfileError, RuntimeError):  # not its format, or given up in the middle
-        return _resampled(_Ffmpeg(recording, limits), sr, seconds, limits)
+        return _resampled(_Ffmpeg(recording, limits), sr, seconds, limits, watch)
 
 
-def _resampled(source: _Raw | _Sndfile | _Ffmpeg, sr: int, seconds: float | None, limits: Limits) -> Waveform:
+def _resampled(
+    source: _Raw | _Sndfile | _Ffmpeg, sr: int, seconds: float | None, limits: Limits, watch: Stopwatch
+) -> Waveform:
     """Read a source block by block: check, mix down, resample."""
     stream = soxr.ResampleStream(source.sr, sr, 1, dtype="float32", quality="HQ")
     wanted = math.inf if seconds is None else int(seconds * source.sr)
     most = int(limits.max_seconds * source.sr)
     taken, bad, parts = 0, 0, []
     for block in source.blocks():
+        watch.lap("decode")
         mono = _downmix(block)[: int(min(wanted - taken, len(block)))]
-        finite = np.isfinite(mono)
-        if not finite.all():
+        peak = _peak(mono)
+        if not np.isfinite(peak):
+            finite = np.isfinite(mono)
             bad += int(np.count_nonzero(~finite))
             mono = np.where(finite, mono, np.float32(0))
-        if np.abs(mono).max(initial=0) > LOUDEST:
+            peak = _peak(mono)
+        if peak > LOUDEST:
             raise RecordingError(
-                f"The recording has samples up to {np.abs(mono).max():.3g}, full scale is 1; scale it to [-1, 1]."
+                f"The recording has samples up to {peak:.3g}, full scale is 1; scale it to [-1, 1]."
             )
         taken += len(mono)
         if taken > most:
             raise _too_long(taken / source.sr, limits, at_least=True)
+        watch.lap("downmix")
         parts.append(stream.resample_chunk(mono))
+        watch.lap("resample")
         if taken >= wanted:
             break
     if taken == 0:
@@ -144,12 +155,13 @@ def _resampled(source: _Raw | _Sndfile | _Ffmpeg, sr: int, seconds: float | None
         raise RecordingError(f"All {taken} samples of the recording are NaN or infinite; send finite samples.")
     parts.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
     samples = _fix_length(np.concatenate(parts), math.ceil(taken * sr / source.sr))
+    watch.lap("resample")
 
     decoded, declared = taken / source.sr, source.duration
     notes = [f"{bad} samples were NaN or infinite and were taken as silence."] if bad else []
     if taken < wanted and decoded < 0.9 * declared:
         notes.append(f"Only {decoded:.1f} s of {declared:.1f} s could be decoded; the file seems to be cut off.")
-    return Waveform(samples, sr, max(decoded, declared) if taken >= wanted else decoded, tuple(notes))
+    return Waveform(samples, sr, max(decoded, declared) if taken >= wanted else decoded, tuple(notes), watch)
 
 
 def _downmix(block: Block) -> Samples:
@@ -157,6 +169,11 @@ def _downmix(block: Block) -> Samples:
     if block.shape[1] == 1:
         return block[:, 0]
     return block @ np.full(block.shape[1], 1 / block.shape[1], np.float32)
+
+
+def _peak(y: Samples) -> np.float32:
+    """Largest magnitude; not finite if any sample is not. Without the copies of `np.abs` and `np.isfinite`."""
+    return np.maximum(y.max(initial=0), -y.min(initial=0))
 
 
 def _fix_length(y: Samples, n: int) -> Samples:

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -45,6 +45,7 @@ class Prepared:
     duration : seconds of the recording
     profile, spectrum : how it was prepared
     notes : sentences about anything a reader of the answer should know
+    seconds : what each stage took: decode, downmix, resample, spectrogram, picture
     """
 
     rows: Array
@@ -54,6 +55,7 @@ class Prepared:
     profile: str
     spectrum: str
     notes: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def seconds_used(self) -> float:
@@ -118,6 +120,7 @@ def _ccmusic(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool) -> P
         power = mel(y)
         db = power_to_db(power, ref=float(power.max()))
     _refuse_silence(db)
+    wave.watch.lap("spectrogram")
 
     frames = db.shape[1]
     step = int(SLICE_SECONDS * frames / (len(y) / SR))
@@ -128,15 +131,17 @@ def _ccmusic(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool) -> P
         notes += (f"{max_rows} of {total} slices were used, evenly spaced over the recording.",)
     starts = [begin + int(k) * step for k in taken]
     rows = np.stack([magma_picture(db[:, start : start + step], jpeg=jpeg) for start in starts])
+    wave.watch.lap("picture")
     per_frame = min(seconds, len(y) / SR) / frames
     slices = tuple((start * per_frame, (start + step) * per_frame) for start in starts)
-    return Prepared(rows, slices, total, wave.duration, "ccmusic", spectrum, notes)
+    return Prepared(rows, slices, total, wave.duration, "ccmusic", spectrum, notes, wave.watch.seconds)
 
 
 def _article_a(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool) -> Prepared:
     """Article A: the first 30 s in one grey picture, dB with reference 1, min-max to [0, 1]."""
     db = amplitude_to_db(cqt(wave.samples)) if spectrum == "cqt" else power_to_db(mel(wave.samples))
     _refuse_silence(db)
+    wave.watch.lap("spectrogram")
     picture = _min_max(resize_bilinear(db, SIZE, SIZE))
     return _one_row(picture, (0.0, len(wave.samples) / SR), wave, "article-a", spectrum)
 
@@ -155,6 +160,7 @@ def _article_b(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool) ->
         amplitude = cqt(wave.samples, hop_length=hop_length)
         db = amplitude_to_db(amplitude, ref=float(amplitude.max()))
     _refuse_silence(db)
+    wave.watch.lap("spectrogram")
     scaled, frames = _min_max(db), db.shape[1]
     begin = max(0, (frames - SIZE) // 2)
     scaled = np.tile(scaled, -(-SIZE // frames))[:, begin : begin + SIZE]
@@ -164,7 +170,9 @@ def _article_b(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool) ->
 
 
 def _one_row(picture: Array, times: tuple[float, float], wave: Waveform, profile: str, spectrum: str) -> Prepared:
-    return Prepared(grey_picture(picture)[None], (times,), 1, wave.duration, profile, spectrum, wave.notes)
+    rows = grey_picture(picture)[None]
+    wave.watch.lap("picture")
+    return Prepared(rows, (times,), 1, wave.duration, profile, spectrum, wave.notes, wave.watch.seconds)
 
 
 def _min_max(values: Array) -> Array:

@@ -76,6 +76,7 @@ class GenrePreprocess(_Step):
             "duration": prepared.duration,
             "seconds_used": prepared.seconds_used,
             "notes": [*notes, *prepared.notes],
+            "milliseconds": {stage: round(1000 * s, 3) for stage, s in prepared.seconds.items()},
         }
         return [pb_utils.Tensor("ROWS", prepared.rows), _json_tensor("INFO", info)]
 

@@ -23,6 +23,8 @@ class Options:
     """How many classes the answer ranks."""
     jpeg: bool = True
     """Profile `ccmusic`: the JPEG round trip that the training pictures went through."""
+    timings: bool = False
+    """Whether the answer tells what each stage of its preparation took."""
 
     def __post_init__(self) -> None:
         if self.profile not in list(PROFILES):  # a list: JSON values need not be hashable
@@ -31,8 +33,9 @@ class Options:
             )
         if type(self.top_k) is not int or self.top_k < 1:
             raise RecordingError(f"OPTIONS: top_k must be a whole number from 1 up, not {self.top_k!r}.")
-        if type(self.jpeg) is not bool:
-            raise RecordingError(f"OPTIONS: jpeg must be true or false, not {self.jpeg!r}.")
+        for name in ("jpeg", "timings"):
+            if type(getattr(self, name)) is not bool:
+                raise RecordingError(f"OPTIONS: {name} must be true or false, not {getattr(self, name)!r}.")
 
 
 def parse_options(text: bytes | None, default_profile: str) -> Options:

@@ -15,7 +15,8 @@ MANIFEST = {
     "demo": True,
 }
 INFO = {
-    "options": {"profile": "ccmusic", "top_k": 2},
+    "options": {"profile": "ccmusic", "top_k": 2, "timings": False},
+    "milliseconds": {"decode": 12.5, "spectrogram": 6.25},
     "slices": [[0.0, 11.4], [11.4, 22.8], [22.8, 34.2]],
     "slices_total": 3,
     "duration": 35.0,
@@ -77,3 +78,10 @@ def test_answer_without_levels_has_none():
     rows = np.full((3, 4), 0.25, np.float32)
     manifest = {key: value for key, value in MANIFEST.items() if key != "levels"}
     assert "levels" not in genre.answer(rows[0], rows, INFO, manifest)
+
+
+def test_answer_tells_timings_on_request_only():
+    rows = np.full((3, 4), 0.25, np.float32)
+    assert "timings" not in genre.answer(rows[0], rows, INFO, MANIFEST)
+    asked = INFO | {"options": INFO["options"] | {"timings": True}}
+    assert genre.answer(rows[0], rows, asked, MANIFEST)["timings"] == {"decode": 12.5, "spectrogram": 6.25}

@@ -1,0 +1,24 @@
+"""Where the time of one recording goes."""
+
+from __future__ import annotations
+
+import time
+
+
+class Stopwatch:
+    """Seconds per stage; each lap counts from the one before it.
+
+    Attributes
+    ----------
+    seconds : stage -> seconds, in the order in which the stages were first reached
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """Count the time since the last lap to a stage."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
