@@ -27,6 +27,9 @@ class TritonPythonModel(NetworkBackend):
             "INFERENCE_NUM_THREADS": int(self.parameters.get("INFERENCE_NUM_THREADS", self.threads)),
             "NUM_STREAMS": "1",
             "PERFORMANCE_HINT": "LATENCY",
+            # A thread that may not leave its core waits there for a preprocess step, and all others for it:
+            # 6 to 14 % fewer recordings per second.
+            "ENABLE_CPU_PINNING": "NO",
         }
         settings |= {key: self.parameters[key].upper() for key in PASSED_ON if key in self.parameters}
         self.network = core.compile_model(str(model), "CPU", settings)
