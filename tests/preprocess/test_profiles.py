@@ -1,4 +1,4 @@
-"""The profiles against the official pipeline and the articles' code, rebuilt with librosa, matplotlib, Pillow."""
+"""The profiles against the official pipeline (bench/baselines) and the articles' code, rebuilt with librosa."""
 
 import io
 import os
@@ -7,55 +7,28 @@ import sys
 from pathlib import Path
 
 import librosa
-import librosa.display
 import matplotlib
 import numpy as np
 import pytest
 import torch
-from matplotlib import pyplot as plt
-from PIL import Image
 
 import preprocess
+from bench.baselines import official
 from preprocess import RecordingError, prepare
 from preprocess.render import MAGMA
 from tests.recordings import encode, music
-
-matplotlib.use("Agg")
-
-
-def official_rows(data: bytes, spectrum: str) -> np.ndarray:
-    """ccmusic's inference from file to tensor: uint8 [n, 224, 224, 3]."""
-    y, sr = librosa.load(io.BytesIO(data))
-    if spectrum == "cqt":
-        db = librosa.power_to_db(np.abs(librosa.cqt(y=y, sr=sr)) ** 2, ref=np.max)
-    else:
-        db = librosa.power_to_db(librosa.feature.melspectrogram(y=y, sr=sr), ref=np.max)
-    frames = db.shape[1]
-    step = int(11.4 * frames / (len(y) / sr))
-    count = frames // step
-    begin = int(0.5 * (frames - count * step))
-    rows = []
-    for k in range(count):
-        librosa.display.specshow(db[:, begin + k * step : begin + (k + 1) * step])
-        plt.axis("off")
-        file = io.BytesIO()
-        plt.savefig(file, format="jpg", bbox_inches="tight", pad_inches=0.0)
-        plt.close()
-        picture = Image.open(file).convert("RGB")
-        assert picture.size == (496, 369)
-        rows.append(np.asarray(picture.resize((224, 224), Image.Resampling.BILINEAR)))
-    return np.stack(rows)
 
 
 @pytest.mark.parametrize("spectrum", ["cqt", "mel"])
 @pytest.mark.parametrize(("seconds", "slices"), [(12.0, 1), (15.0, 1), (30.0, 2), (41.3, 3)])
 def test_ccmusic_equals_the_official_pipeline(spectrum, seconds, slices):
     data = encode(music(seconds, seed=int(seconds)), 44100, "mp3")
-    expected = official_rows(data, spectrum)
+    pictures = list(official.pictures(data, spectrum))
+    assert all(picture.size == (496, 369) for picture in pictures)
+    expected = np.stack([official.row(picture) for picture in pictures])
     prepared = prepare(data, "ccmusic", spectrum=spectrum)
     assert prepared.rows.dtype == np.float32 and prepared.rows.shape == (slices, 3, 224, 224)
-    levels = (prepared.rows.transpose(0, 2, 3, 1) + 1) * 127.5
-    difference = np.abs(levels - expected)
+    difference = np.abs(prepared.rows - expected) * 127.5  # grey levels
     assert np.mean(difference <= 2) >= 0.99
     assert difference.max() < 40
 

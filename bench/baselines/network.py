@@ -1,0 +1,71 @@
+"""The networks of the baselines: PyTorch, with the weights that the model repository was exported from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from bench.baselines import BaselineError
+from export import hub
+from export.__main__ import DEMO
+from export.checkpoint import load_model
+from export.files import sha256
+from export.systems import SYSTEMS
+from steps.manifest import read_manifest
+
+Array = npt.NDArray[np.float32]
+
+
+def load_network(system: str, repository: Path) -> nn.Module:
+    """Load the network of a system in float32, on the GPU where there is one.
+
+    Parameters
+    ----------
+    system : "vgg19_bn_cqt" or "vit_b_16_mel"
+    repository : the model repository that holds its export
+
+    Raises
+    ------
+    BaselineError
+        nothing has been exported, or the checkpoint that it was exported from is not to be found any more
+    export.errors.ExportError
+        the hub cannot give the checkpoint, or it cannot be read
+    """
+    try:
+        manifest = read_manifest(repository / f"{system}_preprocess", system)
+    except (FileNotFoundError, ValueError) as error:
+        raise BaselineError(str(error)) from error
+    path = _checkpoint(system, manifest["source"])
+    network = load_model(path, SYSTEMS[system].architecture, manifest["output"]["classes"])
+    return network.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def classify(network: nn.Module, rows: Array) -> Array:
+    """Probabilities float32 [n, classes] of pictures float32 [n, 3, 224, 224], in the network's precision."""
+    like = next(network.parameters())
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(rows).to(like.device, like.dtype))
+        return logits.float().softmax(1).cpu().numpy()
+
+
+def _checkpoint(system: str, source: dict[str, str]) -> Path:
+    """The file that a manifest's `source` names, if it is still the same."""
+    if source["origin"] == "hub":
+        path = hub.download(source["location"], SYSTEMS[system], source["revision"])
+    elif source["origin"] == "demo":
+        path = DEMO / source["file"]
+    else:  # the manifest keeps the folder's name only, not where it was
+        path = Path(os.environ.get("CHECKPOINTS", source["location"])) / source["file"]
+    if not path.is_file():
+        raise BaselineError(
+            f"The weights that {system} was exported from, {path}, are missing; run make export,"
+            " with CHECKPOINTS=dir for your own, and keep CHECKPOINTS set"
+        )
+    if sha256(path) != source["sha256"]:
+        raise BaselineError(f"{path} is not what {system} was exported from (another SHA-256); run make export")
+    return path
