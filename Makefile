@@ -14,7 +14,7 @@ EXPORT := requirements/export.txt
 TEST := requirements/test.txt requirements/bench.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow export serve bench lint clean
+.PHONY: help demo test test-slow export int8 serve bench tune lint clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,12 +26,20 @@ demo: $(VENV)/.export ## Start Triton, classify a generated MP3, print the answe
 export: $(VENV)/.export ## Checkpoints -> ONNX -> model_repository/ (CHECKPOINTS=dir; default: demo weights)
 	@$(BIN)/python -m export $(SYSTEMS)
 
-serve: $(VENV)/.serve ## Start the embedded Triton on 127.0.0.1:8000 (HTTP), 8001 (gRPC), 8002 (metrics)
-	@$(BIN)/python -m server
+int8: $(VENV)/.export ## INT8 networks of the exported ones, for CPUs: make int8, then VARIANT=openvino_int8 make serve
+	@$(BIN)/python -m export $(SYSTEMS)
+	@$(BIN)/python -m export.int8 $(SYSTEMS)
 
-bench: $(VENV)/.test ## perf_analyzer against the embedded server: throughput and latency (VARIANT=..., QUICK=1)
-	@$(BIN)/python -m export vgg19_bn_cqt
+serve: $(VENV)/.serve ## Start the embedded Triton on 127.0.0.1:8000 (HTTP), 8001 (gRPC), 8002 (metrics) (VARIANT=...)
+	@$(BIN)/python -m server $(if $(VARIANT),--variant=$(VARIANT))
+
+bench: $(VENV)/.test ## Tritone beside the articles' pipelines and a plain Triton, by perf_analyzer (VARIANT=..., QUICK=1)
+	@$(BIN)/python -m export $(if $(QUICK),vgg19_bn_cqt,vgg19_bn_cqt vit_b_16_mel)
+	@$(if $(QUICK),,$(BIN)/python -m export.int8 vgg19_bn_cqt)
 	@$(BIN)/python -m bench
+
+tune: $(VENV)/.test ## Find the fastest settings for this machine; make serve uses them (SYSTEM=..., VARIANT=..., QUICK=1)
+	@$(BIN)/python -m bench.tune
 
 test: $(VENV)/.test lint ## Everything that can be tested on this machine
 	@$(BIN)/python -m pytest -m "not slow and not gpu"

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def write_input(path: Path, recordings: Sequence[bytes], options: dict) -> Path:
+def write_input(path: Path, recordings: Sequence[bytes], options: dict | None) -> Path:
     """Write the JSON for `perf_analyzer --input-data`, one entry per recording, and return its path.
 
-    A BYTES value is base64 of a 4-byte little-endian length followed by the content.
+    A BYTES value is base64 of a 4-byte little-endian length followed by the content. Without options (None) only
+    AUDIO is sent.
     """
 
     def tensor(content: bytes) -> dict:
@@ -21,6 +22,6 @@ def write_input(path: Path, recordings: Sequence[bytes], options: dict) -> Path:
             "shape": [1],
         }
 
-    text = json.dumps(options).encode()
-    path.write_text(json.dumps({"data": [{"AUDIO": tensor(r), "OPTIONS": tensor(text)} for r in recordings]}))
+    fixed = {} if options is None else {"OPTIONS": tensor(json.dumps(options).encode())}
+    path.write_text(json.dumps({"data": [{"AUDIO": tensor(r), **fixed} for r in recordings]}))
     return path

@@ -6,7 +6,7 @@ import io
 
 import soundfile as sf
 
-from export.sounds import sound
+from export.sounds import FAMILIES, sound
 
 SUBTYPES = {"MP3": "MPEG_LAYER_III", "WAV": "PCM_16", "FLAC": "PCM_16"}
 
@@ -17,3 +17,8 @@ def recording(family: int, seed: int, *, seconds: float = 30.0, kind: str = "MP3
     samples = sound(family, seed, seconds=seconds, sr=44100, channels=2)
     sf.write(file, samples, 44100, format=kind, subtype=SUBTYPES[kind])
     return file.getvalue()
+
+
+def collection(n: int, *, seconds: float = 30.0, kind: str = "MP3") -> list[bytes]:
+    """n distinct recordings, the families by turns."""
+    return [recording(k % len(FAMILIES), 1000 + k, seconds=seconds, kind=kind) for k in range(n)]

@@ -18,8 +18,8 @@ import tritonclient.grpc
 from tritone_client import Client, InvalidRecording
 
 import preprocess
-from bench.__main__ import batch_counts
 from bench.recordings import recording
+from bench.statistics import Counts
 from export.checkpoint import load_model
 from export.sounds import sound
 from preprocess import prepare
@@ -140,15 +140,15 @@ def test_concurrent_requests_share_batches_and_get_their_own_answers(server):
         encode(sound(2 * k, 40 + k, seconds=12.0 + 6 * k, sr=44100, channels=2), 44100, kind)
         for k, kind in enumerate(kinds)
     ]
-    rows, executions = batch_counts(server, "vgg19_bn_cqt_network")
+    before = Counts.of(server, "vgg19_bn_cqt_network")
     with Client(f"grpc://{server.grpc}", timeout=120) as client, concurrent.futures.ThreadPoolExecutor(8) as pool:
         predictions = list(pool.map(client.classify, files))
         # One row each: only requests that are joined make a batch here.
-        single_before = batch_counts(server, "vgg19_bn_cqt_network")
+        single_before = Counts.of(server, "vgg19_bn_cqt_network")
         list(pool.map(lambda data: client.classify(data, profile="article-a"), files))
-    after = batch_counts(server, "vgg19_bn_cqt_network")
-    assert (after[0] - rows) / (after[1] - executions) > 2
-    assert after[0] - single_before[0] == 8 and after[1] - single_before[1] < 8
+    after = Counts.of(server, "vgg19_bn_cqt_network")
+    assert (after - before).rows / (after - before).executions > 2
+    assert (after - single_before).rows == 8 and (after - single_before).executions < 8
     for data, prediction in zip(files, predictions, strict=True):
         expected, _ = in_process("vgg19_bn_cqt", data, "ccmusic")
         np.testing.assert_allclose(prediction.probabilities, expected, atol=TOLERANCE[server.variant])

@@ -1,0 +1,326 @@
+"""What `make bench` measures, in this order: kernels, memory, pipelines side by side, load, stages, repetition.
+
+Servers and workers are started once and wait without using the CPU, so that they can take turns.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tritone_client import Client
+
+from bench.baselines import plain
+from bench.baselines.worker import Worker
+from bench.compare import InProcess, Pipeline, Served, compare
+from bench.embedded import ROOT, Embedded, embedded
+from bench.floor import Floor
+from bench.kernels import measure_kernels
+from bench.perf import Measurement, find_perf_analyzer, measure
+from bench.perf_input import write_input
+from bench.processes import peak_of_children
+from bench.recordings import collection
+from bench.stages import NOT_SERVING, measure_stages
+from export.systems import SYSTEMS
+from postprocess.genre import softmax
+from server.variants import BFLOAT16_FEATURES, Machine
+
+VGG, VIT = "vgg19_bn_cqt", "vit_b_16_mel"
+CONCURRENCY = 8
+LIMIT_MS = 500
+SONG_SECONDS = 240.0
+START = time.monotonic()
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured.
+
+    Attributes
+    ----------
+    recordings : distinct ones per pipeline and turn
+    rounds : turns of each pipeline
+    window : seconds; perf_analyzer takes three
+    concurrencies : requests in flight
+    loads : shares of the highest throughput that arrive in the open loop
+    repeats : of each recording that the cache knows
+    requests : after which memory is looked at
+    kernels : recordings, and calls for each
+    """
+
+    recordings: int
+    rounds: int
+    window: float
+    concurrencies: tuple[int, ...]
+    loads: tuple[float, ...]
+    repeats: int
+    requests: int
+    kernels: int
+
+
+class Suite:
+    """The whole benchmark.
+
+    Parameters
+    ----------
+    scale : how much of it
+    variant : of our server, as in `python -m server`
+    folder : for perf_analyzer's input
+    stack : ends the servers and workers
+    quick : leave out what takes minutes: article A fully optimised, int8, article B, other formats, songs,
+        profile ccmusic
+    """
+
+    def __init__(self, scale: Scale, variant: str, folder: Path, stack: ExitStack, *, quick: bool) -> None:
+        find_perf_analyzer()  # before minutes have passed
+        self.scale, self.variant, self.folder, self.stack, self.quick = scale, variant, folder, stack, quick
+        self.songs = collection(scale.recordings)
+        self.memory: dict = {}
+
+    def run(self) -> dict:
+        """All figures, by the names that bench/report.py knows."""
+        results: dict = {"kernels": measure_kernels(self.songs[: self.scale.kernels], self.scale.kernels)}
+        server = self._start()
+        results["comparison"] = self._article_a(server)
+        if not self.quick:
+            results["formats"] = [self._format(server, kind) for kind in ("WAV", "FLAC")]
+        profiles = ("article-a",) if self.quick else ("article-a", "ccmusic")
+        results["sweep"] = [row for profile in profiles for row in self._sweep(server, profile)]
+        best = max(row["rate"] for row in results["sweep"] if row["profile"] == "article-a")
+        results["open_loop"] = self._open_loop(server, best)
+        results["stages"] = {profile: self._stages(server, profile) for profile in profiles}
+        served = {stage: ms for stage, ms in results["stages"]["article-a"].items() if stage not in NOT_SERVING}
+        results["overhead_ms"] = sum(served.values())
+        if not self.quick:
+            results["song"] = self._song(server)
+            self._top_up(server)
+        results["memory"] = self.memory
+        self.stack.close()  # what follows has the machine for itself
+        results["repeat"] = self._repeat()
+        if not self.quick:
+            results["comparison_b"] = self._article_b()
+        return results
+
+    def _start(self) -> Embedded:
+        """Our server with its cache off; what it takes to load is noted."""
+        with peak_of_children() as peak:
+            server = self._serve(VGG, self.variant)
+        self.memory = {
+            "model": VGG,
+            "variant": server.variant,
+            "load_peak_mb": peak[0],
+            "ready_mb": server.pss_mb(),
+        }
+        self.memory["samples"] = []
+        return server
+
+    def _serve(self, system: str, variant: str) -> Embedded:
+        # It is never idle for long enough to be probed, and would be while others take their turn.
+        flags = (
+            f"--systems={system}",
+            f"--variant={variant}",
+            "--cache-size=0",
+            "--probe-seconds=3600",
+            "--tuned=no",
+        )
+        say(f"starting {system} on {variant}")
+        return self.stack.enter_context(embedded(*flags))
+
+    def _article_a(self, server: Embedded) -> dict:
+        """Article A's two pipelines, a plain Triton, and ours with its floor in each precision."""
+        kinds = ("OneByOne",) if self.quick else ("OneByOne", "Optimised")
+        with ThreadPoolExecutor() as pool:  # they take a while to start
+            workers = pool.map(lambda kind: self._worker(f"article_a.{kind}", VGG, self.songs), kinds)
+            served = self._plain()  # not in a thread: Triton ends with the one that started it
+        pipelines: list[Pipeline] = [*workers, served]
+        servers = [server]
+        if not self.quick and server.variant == "openvino" and _onnx(VGG).with_name("model.int8.onnx").is_file():
+            servers.append(self._serve(VGG, "openvino_int8"))
+        floors = {}
+        for ours in servers:
+            pipelines.append(self._ours(ours, VGG, "article-a", self.songs))
+            floors[ours.variant] = self._floor(VGG, ours.variant, "article-a")
+            pipelines.append(floors[ours.variant])
+        table = self._compare(pipelines, VGG, "article-a", "MP3", self.songs)
+        self._sample(server)
+        return table | {"floors": {variant: floor.parts for variant, floor in floors.items()}}
+
+    def _article_b(self) -> dict:
+        """Article B and ours with the network it was written for."""
+        with ExitStack() as self.stack:
+            server = self._serve(VIT, self.variant)
+            floor = self._floor(VIT, server.variant, "article-b")
+            pipelines = [
+                self._worker("article_b.ThreadPool", VIT, self.songs),
+                self._ours(server, VIT, "article-b", self.songs),
+                floor,
+            ]
+            table = self._compare(pipelines, VIT, "article-b", "MP3", self.songs)
+            return table | {"floors": {server.variant: floor.parts}}
+
+    def _format(self, server: Embedded, kind: str) -> dict:
+        """Article A and ours with another file format."""
+        songs = collection(self.scale.recordings // 2, kind=kind)
+        pipelines = [
+            self._worker("article_a.OneByOne", VGG, songs),
+            self._ours(server, VGG, "article-a", songs, tag=kind),
+        ]
+        return self._compare(pipelines, VGG, "article-a", kind, songs)
+
+    def _song(self, server: Embedded) -> dict:
+        """The released pipeline and ours with whole songs, every slice."""
+        songs = collection(2, seconds=SONG_SECONDS)
+        pipelines = [
+            self._worker("official.OneByOne", VGG, songs),
+            self._ours(server, VGG, "ccmusic", songs, tag="songs", concurrency=2, seconds=4 * self.scale.window),
+        ]
+        return self._compare(pipelines, VGG, "ccmusic", "MP3", songs)
+
+    def _compare(
+        self, pipelines: Sequence[Pipeline], model: str, profile: str, kind: str, songs: Sequence[bytes]
+    ) -> dict:
+        rows = compare(pipelines, self.scale.rounds, say)
+        head = {"model": model, "profile": profile, "format": kind, "recordings": len(songs)}
+        return head | {"rounds": self.scale.rounds, "concurrency": CONCURRENCY, "rows": rows}
+
+    def _worker(self, name: str, system: str, songs: Sequence[bytes]) -> InProcess:
+        return InProcess(self.stack.enter_context(Worker(name, system)), songs)
+
+    def _floor(self, system: str, variant: str, profile: str) -> Floor:
+        return Floor(system, variant, profile, SYSTEMS[system].spectrum, self.songs)
+
+    def _plain(self) -> Served:
+        repository = self.folder / "plain"
+        model = plain.write_plain_repository(repository, _onnx(VGG))
+        server = self.stack.enter_context(plain.plain_server(repository))
+        data = write_input(self.folder / "plain.json", self.songs, None)
+        return Served(
+            "plain Triton",
+            "librosa in a Python step, ONNX Runtime float32, defaults",
+            server,
+            model,
+            data,
+            CONCURRENCY,
+            self.scale.window,
+            lambda: np.stack([softmax(plain.ask(server.http, song)) for song in self.songs]),
+        )
+
+    def _ours(
+        self,
+        server: Embedded,
+        model: str,
+        profile: str,
+        songs: Sequence[bytes],
+        *,
+        tag: str = "",
+        concurrency: int = CONCURRENCY,
+        seconds: float | None = None,
+    ) -> Served:
+        def ask() -> np.ndarray:
+            with Client(server.grpc) as client:
+                answers = [client.classify(song, model=model, profile=profile) for song in songs]
+            return np.stack([answer.probabilities for answer in answers])
+
+        name, what = f"Tritone, {server.variant}", f"{_precision(server.variant)}, through gRPC"
+        data = self._data(profile, songs, tag)
+        return Served(name, what, server, model, data, concurrency, seconds or self.scale.window, ask)
+
+    def _data(self, profile: str, songs: Sequence[bytes], tag: str = "") -> Path:
+        return write_input(self.folder / f"{profile}{tag}.json", songs, {"profile": profile})
+
+    def _sweep(self, server: Embedded, profile: str) -> list[dict]:
+        """Throughput and latency over the requests in flight."""
+        rows = []
+        for concurrency in self.scale.concurrencies:
+            m = self._measure(server, profile, concurrency=concurrency)
+            say(f"{profile}, concurrency {concurrency}: {m.rate:.1f} recordings/s, p50 {m.p50:.0f} ms")
+            rows.append({"profile": profile, "concurrency": concurrency, **asdict(m)})
+        return rows
+
+    def _open_loop(self, server: Embedded, best: float) -> dict:
+        """Latency when recordings arrive by themselves, at shares of the highest throughput."""
+        rows = []
+        for load in self.scale.loads:
+            m = self._measure(server, "article-a", rate=round(load * best, 2))
+            say(f"{load * best:.1f} recordings/s arriving: p50 {m.p50:.0f} ms, p95 {m.p95:.0f} ms")
+            rows.append({"offered": round(load * best, 2), **asdict(m)})
+        held = [row["offered"] for row in rows if row["p95"] <= LIMIT_MS]
+        return {"limit_ms": LIMIT_MS, "rows": rows, "highest": max(held, default=None)}
+
+    def _measure(self, server: Embedded, profile: str, **load: float) -> Measurement:
+        data = self._data(profile, self.songs)
+        measured = measure(server, VGG, data, seconds=self.scale.window, **load)
+        self._sample(server, measured.requests)
+        return measured
+
+    def _sample(self, server: Embedded, requests: int = 0) -> None:
+        """Note the memory in use after so many more requests."""
+        samples = self.memory["samples"]
+        total = requests + (samples[-1]["requests"] if samples else 0)
+        samples.append({"requests": total, "mb": server.pss_mb()})
+
+    def _top_up(self, server: Embedded) -> None:
+        """Short recordings until memory has been looked at after `requests`."""
+        data = self._data("article-a", collection(64, seconds=2.0), "short")
+        while self.memory["samples"][-1]["requests"] < self.scale.requests:
+            measured = measure(server, VGG, data, concurrency=CONCURRENCY, seconds=self.scale.window)
+            self._sample(server, measured.requests)
+
+    def _stages(self, server: Embedded, profile: str) -> dict[str, float]:
+        return measure_stages(
+            server, VGG, self.songs * 2, profile, self._data(profile, self.songs), self.scale.window
+        )
+
+    def _repeat(self) -> dict:
+        """Recordings that the server has answered before, from the response cache, through our client."""
+        with (
+            embedded(f"--systems={VGG}", f"--variant={self.variant}", "--tuned=no") as server,
+            Client(server.grpc) as client,
+        ):
+            ask: Callable = partial(client.classify, model=VGG, profile="article-a")
+            for song in self.songs:
+                ask(song)
+            before, times = _cache(server), []
+            for song in self.songs * self.scale.repeats:
+                start = time.perf_counter()
+                ask(song)
+                times.append((time.perf_counter() - start) * 1e3)
+            hits, misses = (after - b for after, b in zip(_cache(server), before, strict=True))
+        p50, p95 = statistics.median(times), statistics.quantiles(times, n=20)[-1]
+        say(f"repeated recordings: p50 {p50:.1f} ms")
+        ratio = hits / (hits + misses)
+        return {"recordings": len(self.songs), "requests": len(times), "p50": p50, "p95": p95, "hit_ratio": ratio}
+
+
+def _cache(server: Embedded) -> tuple[float, float]:
+    """Hits and misses of the response cache, from Triton's metrics."""
+    with urllib.request.urlopen(f"http://{server.metrics}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    sums = (
+        sum(float(line.split()[-1]) for line in lines if line.startswith(f"nv_cache_num_{kind}_per_model{{"))
+        for kind in ("hits", "misses")
+    )
+    return tuple(sums)
+
+
+def _precision(variant: str) -> str:
+    """What a variant computes in, on this machine."""
+    bfloat16 = BFLOAT16_FEATURES.keys() & Machine.here().features
+    return {"openvino": "bfloat16" if bfloat16 else "float32", "openvino_int8": "int8"}.get(variant, "float32")
+
+
+def _onnx(system: str) -> Path:
+    return ROOT / "model_repository" / f"{system}_network" / "1" / "model.onnx"
+
+
+def say(line: str) -> None:
+    """What is being done, for the person who waits."""
+    print(f"bench: {time.monotonic() - START:4.0f} s: {line}", flush=True)

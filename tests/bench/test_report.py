@@ -1,0 +1,265 @@
+"""The report says what bench.json says, whatever part of it was measured; README's section is made by it."""
+
+import json
+import re
+
+import pytest
+from matplotlib.image import imread
+
+from bench import plots, report
+from bench.errors import BenchError
+from bench.report import publish, ratio, section, short, table, write_report
+from bench.stages import NOT_SERVING, PREPARATION
+from tests.conftest import ROOT
+
+
+def pipeline(name: str, rates: list[float], **others) -> dict:
+    figures = {"what": f"what {name} is", "cpu_ms": 455.4, "memory_mb": None, "mean_batch": None}
+    middle = {"rate": sorted(rates)[1], "slowest": min(rates), "fastest": max(rates)}
+    return {"name": name, "rates": rates, "agreement": 1.0, "difference": 0.0, **figures, **middle, **others}
+
+
+# Per round Tritone does 3, 4 and 2.5 times as much as article A: in the median 3, where the medians' ratio is 2.5.
+A, PLAIN = pipeline("article A", [4.0, 2.0, 6.0], memory_mb=1402.6), pipeline("plain Triton", [6.0, 4.0, 5.0])
+TRITONE = pipeline("Tritone, openvino", [12.0, 8.0, 15.0], agreement=0.875, difference=0.0123, mean_batch=4.31)
+FLOORS = [pipeline("floor, openvino_int8", [99.0, 99.0, 99.0]), pipeline("floor, openvino", [15.0, 16.0, 15.0])]
+HEAD = {"profile": "article-a", "model": "vgg19_bn_cqt", "format": "MP3"}
+HEAD |= {"recordings": 16, "rounds": 3, "concurrency": 8}
+PARTS = {"prepare_ms": 44.1, "network_ms": 24.2, "batch": 4, "rows": 2.0, "rate": 15.04}
+STAGES = dict.fromkeys(plots.STAGES, 1.0) | {"decode": 30.0, "network": 50.0, "ensemble": -4.0}
+
+QUICK = {
+    "command": "make bench QUICK=1",
+    "date": "2026-11-21",
+    "quick": True,
+    "machine": r"a machine\d of 2 cores",  # as it stands, also where a regular expression writes it
+    "versions": {"python": "3.11.7", "triton": "2.51.0"},
+    "comparison": HEAD | {"rows": [A, PLAIN, TRITONE, *FLOORS], "floors": {"openvino": PARTS}},
+    "sweep": [
+        {"profile": "article-a", "concurrency": c, "rate": r, "p50": 90.4, "p95": 120.0, "p99": 1000.6}
+        | {"mean_batch": c / 2, "cpu_ms": 150.0}
+        for c, r in ((1, 9.876), (8, 12.34))
+    ],
+    "open_loop": {
+        "limit_ms": 500,
+        "rows": [{"offered": 6.0, "rate": 6.0, "p50": 90.0, "p95": 410.4, "p99": 500.0, "mean_batch": 1.2}],
+        "highest": 6.0,
+    },
+    "stages": {"article-a": STAGES},
+    "overhead_ms": 5.123,
+    "kernels": [{"what": "cqt 84/512", "ours_ms": 6.1, "librosa_ms": 28.4, "ratio": 4.66, "difference": 2.4e-6}],
+    "repeat": {"recordings": 16, "requests": 320, "p50": 2.21, "p95": 3.11, "hit_ratio": 0.9938},
+    "memory": {"model": "vgg19_bn_cqt", "variant": "openvino", "load_peak_mb": 1230.4, "ready_mb": 981.0}
+    | {"samples": [{"requests": 100, "mb": 1010.0}, {"requests": 2143, "mb": 1019.0}]},
+}
+ARTICLE_B = HEAD | {"model": "vit_b_16_mel", "profile": "article-b"}
+FULL = QUICK | {
+    "command": "make bench",
+    "quick": False,
+    "sweep": QUICK["sweep"] + [row | {"profile": "ccmusic", "concurrency": 4} for row in QUICK["sweep"][:1]],
+    "stages": {"article-a": STAGES, "ccmusic": STAGES},
+    "comparison_b": ARTICLE_B | {"rows": [pipeline("article B", [5.0, 4.0, 5.0]), TRITONE, *FLOORS]},
+    "song": HEAD | {"profile": "ccmusic", "rows": [pipeline("released pipeline", [0.05, 0.04, 0.05]), TRITONE]},
+    "formats": [HEAD | {"format": "WAV", "rows": [A, TRITONE]}],
+}
+
+
+def line(text: str, start: str) -> list[str]:
+    """Cells of the table's line that starts so."""
+    [found] = [line for line in text.splitlines() if line.startswith(f"| {start}")]
+    return [cell.strip() for cell in found.strip("|").split("|")]
+
+
+def sentence(text: str, start: str) -> str:
+    """A bullet on one line."""
+    return " ".join(re.search(rf"- ({start}.*?)\n(?:- |\n)", text, re.DOTALL)[1].split())
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (12.345, "12.3"),
+        (9.996, "10.0"),
+        (0.0551, "0.0551"),
+        (1234.5, "1234"),
+        (99.96, "100"),
+        (0.0, "0.00"),
+        (None, ""),
+    ],
+)
+def test_numbers_have_three_digits(number, text):
+    assert short(number) == text
+
+
+def test_table_leaves_out_what_nobody_has_and_puts_numbers_right():
+    rows = [{"a": "x", "b": "", "c": "1 of 2"}, {"a": "3", "c": "", "d": "4.0×"}]
+    assert table(rows) == "| a | c | d |\n| --- | ---: | ---: |\n| x | 1 of 2 |  |\n| 3 |  | 4.0× |"
+
+
+def test_comparison_has_the_medians_of_the_rounds_ratios():
+    text = section(QUICK, ".")
+    head, ours, first = (line(text, start) for start in ("pipeline", "**Tritone, openvino**", "article A (what"))
+    cells = dict(zip(head, ours, strict=True))
+    assert cells["recordings/s"] == "12.0 (8.00–15.0)"
+    assert cells["to article A"] == "3.00×"  # of 3, 4, 2.5
+    assert cells["to plain Triton"] == "2.00×"  # of 2, 2, 3
+    assert cells["of the floor"] == "80%"  # of 12/15, 8/16, 15/15, and not of another variant's floor
+    assert cells["same label (probabilities within)"] == "14 of 16 (0.01)" and cells["mean batch"] == "4.31"
+    assert dict(zip(head, first, strict=True))["memory MB"] == "1403" and first[-1] == ""
+    assert "| floor" not in text
+    assert "15.0 recordings/s with openvino (44.1 ms of one core" in " ".join(text.split())
+
+
+def test_ratio_to_nothing_is_nothing():
+    assert ratio(TRITONE, None) is None
+    assert "of the floor" not in section(QUICK | {"comparison": HEAD | {"rows": [A, TRITONE]}}, ".")
+
+
+def test_every_figure_is_in_its_place():
+    text = section(FULL, "somewhere")
+    assert line(text, "in flight")[1:4] == [
+        "article-a: recordings/s",
+        "article-a: p50 / p95 / p99 ms",
+        "article-a: mean batch",
+    ]
+    assert line(text, "1 |") == ["1", "9.88", "90 / 120 / 1001", "0.500", "", "", ""]
+    assert line(text, "4 |") == ["4", "", "", "", "9.88", "90 / 120 / 1001", "0.500"]
+    assert line(text, "`vit_b_16_mel`, `article-b`")[2:] == ["5.00", "12.0", "2.40×", "80%"]
+    assert line(text, "`vgg19_bn_cqt`, `ccmusic`, songs")[2:] == ["0.0500", "12.0", "240×", ""]
+    assert line(text, "`vgg19_bn_cqt`, `article-a`, WAV")[4] == "3.00×"
+    assert "takes 5.12 ms" in sentence(text, "One request")
+    assert "410 ms at 6.00/s; it is within 500 ms up to 6.00/s" in sentence(text, "Recordings that")
+    assert "2.21 ms (p50; p95 3.11 ms; 99.4% of 320 requests" in sentence(text, "A repeated")
+    assert "1230 MB while loading, 981 MB when ready, 1019 MB after 2143" in sentence(text, "Memory")
+    assert "cqt 84/512 4.66× (6.10 ms, 2e-06)" in sentence(text, "librosa's time")
+    caption = " ".join(text.split("\n\n")[-1].split())
+    for words in (
+        "`make bench`",
+        "2026-11-21",
+        r"a machine\d of 2 cores",
+        "python 3.11.7",
+        "demo weights",
+        "generated",
+    ):
+        assert words in caption
+    assert "(somewhere/throughput.png)" in text and "(somewhere/stages.png)" in text
+    assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= report.WIDTH
+
+
+def test_lines_are_not_broken_within_names():
+    for length in range(11):
+        first, *lines = report._fill("x" * length + " EPYC-Genoa" * 40, "- ").splitlines()
+        assert first.startswith("- ") and all(line.startswith("  EPYC-Genoa") for line in lines)
+
+
+def test_memory_without_load_is_told():
+    memory = QUICK["memory"] | {"samples": []}
+    assert "981 MB when ready." in section(QUICK | {"memory": memory}, ".")
+
+
+def test_a_limit_that_is_never_held_is_told():
+    load = QUICK["open_loop"] | {"highest": None}
+    assert "within 500 ms at none of these rates" in " ".join(section(QUICK | {"open_loop": load}, ".").split())
+
+
+@pytest.mark.parametrize("results", [QUICK, FULL], ids=["quick", "full"])
+def test_any_part_may_be_missing(results, tmp_path):
+    measured = {key for key, value in results.items() if isinstance(value, (dict, list))} | {"overhead_ms"}
+    for key in measured - {"versions"}:
+        text = section({name: value for name, value in results.items() if name != key}, ".")
+        assert "None" not in text and text.endswith("\n")
+    bare = {key: value for key, value in results.items() if key not in measured or key == "versions"}
+    assert write_report(bare, tmp_path).startswith(f"`{results['command']}`")
+    assert [file.name for file in tmp_path.iterdir()] == ["summary.md"]
+    without = results | {"comparison": HEAD | {"rows": [A, TRITONE]}}
+    plots.draw(without, tmp_path)
+
+
+def test_plots_are_white_and_as_wide_as_a_page(tmp_path):
+    text = write_report(FULL, tmp_path)
+    assert (tmp_path / "summary.md").read_text() == text
+    for name in ("throughput.png", "stages.png"):
+        assert f"(./{name})" in text
+        picture = imread(tmp_path / name)
+        assert 1000 < picture.shape[1] < 1020 and (picture[[0, -1]][:, [0, -1]] == 1).all()
+        assert (tmp_path / name).stat().st_size < 100_000
+
+
+def test_bars_are_as_long_as_the_stages():
+    [axes] = plots._draw_stages(FULL).axes
+    ends = {}
+    for bar in axes.patches:
+        assert bar.get_width() >= 0
+        ends[round(bar.get_y() + bar.get_height() / 2)] = bar.get_x() + bar.get_width()
+    # Below zero nothing is drawn; the text has the sum, which is what the clock of the client said.
+    assert ends == {0: 89.0, 1: pytest.approx(44.1 + 2 * 24.2), 2: 89.0}
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "Tritone\narticle-a",
+        "floor\narticle-a",
+        "Tritone\nccmusic",
+    ]
+    texts = [text.get_text() for text in axes.texts]
+    assert texts.count("85 ms") == 2 and "92 ms" in texts and "preparation 44" in texts
+
+
+def test_lines_are_the_sweep():
+    rates, latencies = plots._draw_throughput(FULL).axes
+    lines = {line.get_label(): line.get_xydata().tolist() for line in rates.lines + latencies.lines}
+    assert lines["article-a"] == [[1, 9.876], [8, 12.34]]
+    assert lines["ccmusic, p95"] == [[4, 120.0]]
+    assert {text.get_text() for text in rates.texts} == {"article A", "plain Triton"}
+
+
+def test_every_stage_has_a_colour():
+    assert {*PREPARATION, *NOT_SERVING} <= set(plots.STAGES)
+
+
+@pytest.fixture
+def source(tmp_path):
+    file = tmp_path / "results" / "bench.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(FULL))
+    return file
+
+
+def test_publishing_replaces_the_section_and_nothing_else(source, tmp_path):
+    readme, folder = tmp_path / "README.md", tmp_path / "bench" / "published"
+    before, after = "# Name\n\n<!-- bench -->\n", "<!-- /bench -->\n\nThe end \\1\n"
+    readme.write_text(before + after)
+    for _ in range(2):
+        publish(source, folder, readme)
+        assert readme.read_text() == before + section(FULL, "bench/published") + after
+    assert {file.name for file in folder.iterdir()} == {"bench.json", "throughput.png", "stages.png"}
+    assert json.loads((folder / "bench.json").read_text()) == FULL
+    publish(folder / "bench.json", folder, readme)  # again, from what is published
+
+
+@pytest.mark.parametrize(
+    "text", ["", "<!-- bench -->\n", "<!-- /bench -->\n<!-- bench -->\n", "a <!-- bench --> b"]
+)
+def test_readme_without_a_place_is_left_alone(text, source, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(text)
+    with pytest.raises(BenchError, match=r"README\.md has 0 sections .* one line <!-- bench -->"):
+        publish(source, tmp_path / "published", readme)
+    assert readme.read_text() == text and not (tmp_path / "published").exists()
+
+
+def test_two_sections_are_one_too_many(source, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- bench -->\n<!-- /bench -->\n" * 2)
+    with pytest.raises(BenchError, match="has 2 sections"):
+        publish(source, tmp_path / "published", readme)
+
+
+def test_command(source, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["bench.report", str(source)])
+    assert report.main() == 0 and capsys.readouterr().out == section(FULL, ".") + "\n"
+    monkeypatch.setattr("sys.argv", ["bench.report", str(tmp_path / "none.json"), "--publish"])
+    assert report.main() == 2 and "none.json is missing: run make bench" in capsys.readouterr().err
+
+
+def test_readme_is_what_the_published_figures_say():
+    results = report.read_results(ROOT / "bench" / "published" / "bench.json")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"<!-- bench -->\n{section(results, 'bench/published')}<!-- /bench -->\n" in text
