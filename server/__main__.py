@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from server import preflight, variants
+from server import preflight, tuned, variants
 from server.control import Control
 from server.errors import ServerError
 from server.installation import Installation, find_installation
@@ -41,14 +41,21 @@ def serve(settings: argparse.Namespace) -> None:
     installation = find_installation()
     preflight.check_shared_memory(len(systems))
     variant, why = variants.choose(settings.variant, variants.Machine.here())
+    if variant == variants.INT8:
+        preflight.check_int8(settings.model_repository, systems)
     http, grpc, metrics = preflight.settle_ports(
         settings.host, settings.http_port, settings.grpc_port, settings.metrics_port
     )
     say(f"starting {', '.join(systems)} on {variant}: {why}")
+    is_tuned = False
+    if settings.tuned == "yes":
+        is_tuned, said = tuned.judge(settings.model_repository, systems, variant, tuned.this_machine())
+        if said:
+            say(said)
 
     key = secrets.token_hex(16)
     command = [
-        *triton_command(settings, installation, systems, variant),
+        *triton_command(settings, installation, systems, tuned.NAME if is_tuned else variant),
         *(f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"),
         *restrictions(key),
     ]
@@ -59,7 +66,9 @@ def serve(settings: argparse.Namespace) -> None:
         say(f"ready: http {host}:{http}, gRPC {host}:{grpc}, metrics {host}:{metrics}/metrics")
         if settings.ready_file:
             state = {"http": http, "grpc": grpc, "metrics": metrics, "pid": os.getpid()}
-            write_ready_file(settings.ready_file, state | {"variant": variant, "systems": systems})
+            write_ready_file(
+                settings.ready_file, state | {"variant": variant, "tuned": is_tuned, "systems": systems}
+            )
 
     def broken() -> None:
         if settings.ready_file:
@@ -92,9 +101,14 @@ def serve(settings: argparse.Namespace) -> None:
 
 
 def triton_command(
-    settings: argparse.Namespace, installation: Installation, systems: list[str], variant: str
+    settings: argparse.Namespace, installation: Installation, systems: list[str], configuration: str
 ) -> list[str]:
-    """tritonserver and its flags, without the ports; only flags that 24.10 knows."""
+    """tritonserver and its flags, without the ports; only flags that 24.10 knows.
+
+    Parameters
+    ----------
+    configuration : which of the networks' configurations: a variant, or `tuned.NAME`
+    """
     level = LOG_LEVELS.index(settings.log_level)
     return [
         str(installation.binary),
@@ -108,7 +122,7 @@ def triton_command(
         "--model-control-mode=explicit",
         *(f"--load-model={system}_raw" for system in systems),
         "--disable-auto-complete-config",  # the configurations are complete; spares a process per model at start
-        *([] if variant == variants.PORTABLE else [f"--model-config-name={variant}"]),
+        *([] if configuration == variants.PORTABLE else [f"--model-config-name={configuration}"]),
         *([f"--cache-config=local,size={settings.cache_size * 2**20}"] if settings.cache_size else []),
         "--strict-readiness=true",
         "--exit-on-error=true",

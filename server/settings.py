@@ -59,9 +59,17 @@ def parse_settings(arguments: list[str] | None = None) -> argparse.Namespace:
         "--variant",
         "auto",
         "How the networks run: onnxruntime is exact and runs everywhere, openvino is two to six times as fast, in "
-        "bfloat16, on CPUs with AVX512_BF16 or AMX; auto chooses and says why.",
+        "bfloat16, on CPUs with AVX512_BF16 or AMX; auto chooses between them and says why. openvino_int8 is "
+        "faster still on CPUs with AVX512_VNNI or AMX; its answers differ a little, and it needs make int8.",
         type=_one_of("auto", *VARIANTS),
         metavar="NAME",
+    )
+    flag(
+        "--tuned",
+        "yes",
+        "Whether to use the settings that make tune has found for this machine, where there are: yes or no.",
+        type=_one_of("yes", "no"),
+        metavar="YES|NO",
     )
     flag(
         "--cache-size",

@@ -21,8 +21,8 @@ def repository() -> Path:
     It lies in .cache/ so that nobody's own weights are touched, and is kept: a second run exports nothing.
     """
     target = ROOT / ".cache" / "tests" / "model_repository"
-    # Not copied: weights and manifests, which the export writes.
-    written = shutil.ignore_patterns("model.onnx", "manifest.json", "labels.txt", "__pycache__")
+    # Not copied: weights and manifests, which the export writes, and what make tune has written.
+    written = shutil.ignore_patterns("*.onnx", "manifest.json", "labels.txt", "local.pbtxt", "__pycache__")
     shutil.copytree(ROOT / "model_repository", target, ignore=written, dirs_exist_ok=True)
     command = [sys.executable, "-m", "export", "--demo", f"--repository={target}", *SYSTEMS]
     subprocess.run(command, cwd=ROOT, check=True)

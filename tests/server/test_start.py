@@ -25,6 +25,7 @@ TWINS = {
     "--model-repository": ("TRITONE_MODEL_REPOSITORY", "/models", Path("/models")),
     "--systems": ("TRITONE_SYSTEMS", "a, b", ["a", "b"]),
     "--variant": ("TRITONE_VARIANT", "openvino", "openvino"),
+    "--tuned": ("TRITONE_TUNED", "no", "no"),
     "--cache-size": ("TRITONE_CACHE_SIZE", "0", 0),
     "--log-level": ("TRITONE_LOG_LEVEL", "info", "info"),
     "--probe-seconds": ("TRITONE_PROBE_SECONDS", "7.5", 7.5),
@@ -122,6 +123,8 @@ def test_shared_memory_too_small():
         ("auto", {"amx_bf16"}, False, "onnxruntime", "not installed"),
         ("onnxruntime", {"amx_bf16"}, True, "onnxruntime", "as asked"),
         ("openvino", set(), True, "openvino", "as asked"),
+        ("auto", {"amx_int8", "avx512_vnni"}, True, "onnxruntime", "neither AMX nor AVX512_BF16"),
+        ("openvino_int8", {"avx512_vnni"}, True, "openvino_int8", "as asked"),
     ],
 )
 def test_variant(requested, features, openvino, variant, reason):
@@ -130,9 +133,10 @@ def test_variant(requested, features, openvino, variant, reason):
     assert reason in why
 
 
-def test_a_variant_that_cannot_run():
-    with pytest.raises(ServerError, match="needs the package openvino"):
-        choose("openvino", Machine(frozenset(), False))
+@pytest.mark.parametrize("variant", ["openvino", "openvino_int8"])
+def test_a_variant_that_cannot_run(variant):
+    with pytest.raises(ServerError, match=f"Variant {variant} needs the package openvino"):
+        choose(variant, Machine(frozenset(), False))
 
 
 def test_numpy_2():

@@ -1,0 +1,268 @@
+"""`make tune`: finds the settings with which a system answers the most recordings per second on this machine.
+
+Coordinate descent from the shipped configuration: instances of the preprocess step, instances and threads of the
+network, how long the dynamic batcher waits and at how many rows it no longer does. The candidates are loaded one
+after the other into a running server and measured with perf_analyzer. Sought is the throughput at concurrency 8,
+among settings whose median latency at concurrency 1 is at most 1.25 times that of the shipped configuration.
+Machines drift, so each sweep measures its starting point in the same minutes, and in the end the shipped
+configuration and the best are measured in turns: only what is 3 % faster there, and in no turn slower, is written,
+as `configs/local.pbtxt`, which `python -m server` then uses.
+
+Triton's Model Analyzer cannot do this: its documentation (docs/model_types.md) excludes ensembles whose steps are
+ensembles, as ours are, and its search moves max_batch_size, which here bounds the slices of a recording.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+
+from google.protobuf import json_format, text_format
+from tritonclient.grpc import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from bench.embedded import READY_SECONDS, Embedded
+from bench.knobs import Configurations, Knobs, neighbours, others, read_knobs, read_shipped, turn
+from bench.perf import Measurement, PerfError, find_perf_analyzer, measure
+from bench.perf_input import write_input
+from bench.recordings import collection
+from bench.report import table
+from server import preflight, tuned, variants
+from server.__main__ import restrictions, triton_command
+from server.errors import ServerError
+from server.installation import find_installation
+from server.process import SharedMemory, Triton
+from server.settings import parse_settings
+
+BUSY, ALONE = 8, 1  # requests in flight
+LEAST_GAIN = 1.03  # below, the settings are not worth a file
+STEP_GAIN = 1.02  # below, a sweep stays where it is
+MOST_LATENCY = 1.25  # of the shipped configuration's median at concurrency 1
+N_RECORDINGS = 4
+
+
+class Bench:
+    """A running server into which candidates are loaded, and the table of what they did.
+
+    Parameters
+    ----------
+    server : runs the shipped configurations
+    client : of its gRPC interface
+    key : with which it lets models be loaded
+    system : that is measured
+    shipped : its configurations
+    data : file of `perf_input.write_input`
+    seconds : length of a window of perf_analyzer
+    """
+
+    def __init__(
+        self,
+        server: Embedded,
+        client: InferenceServerClient,
+        key: str,
+        system: str,
+        shipped: Configurations,
+        data: Path,
+        seconds: float,
+    ) -> None:
+        self.rows: list[dict[str, str]] = []
+        self.cores = len(os.sched_getaffinity(0))
+        self.shipped = read_knobs(shipped, self.cores)
+        self._server, self._client, self._key, self._system = server, client, key, system
+        self._configurations, self._data, self._seconds = shipped, data, seconds
+        self._loaded = dict(shipped)
+
+    def configurations(self, knobs: Knobs) -> Configurations:
+        """Those of a candidate."""
+        return turn(self._configurations, knobs, self.cores)
+
+    def busy(self, knobs: Knobs) -> Measurement:
+        """A candidate at concurrency 8; a new row of the table.
+
+        Raises
+        ------
+        InferenceServerException
+            Triton cannot load it
+        """
+        self._load(knobs)
+        found = measure(self._server, self._system, self._data, concurrency=BUSY, seconds=self._seconds)
+        self.rows.append(
+            {name: str(value) for name, value in asdict(knobs).items()}
+            | {"recordings/s": f"{found.rate:.1f}", "p50 ms": f"{found.p50:.0f}", "p95 ms": f"{found.p95:.0f}"}
+            | {"mean batch": f"{found.mean_batch:.1f}", "p50 ms alone": ""}
+        )
+        say(f"{knobs}: {found.rate:.1f} recordings/s")
+        return found
+
+    def alone(self) -> Measurement:
+        """The candidate measured last, at concurrency 1; fills its row."""
+        found = measure(self._server, self._system, self._data, concurrency=ALONE, seconds=self._seconds)
+        self.rows[-1]["p50 ms alone"] = f"{found.p50:.0f}"
+        return found
+
+    def _load(self, knobs: Knobs) -> None:
+        for step, config in self.configurations(knobs).items():
+            if config != self._loaded[step]:
+                self._client.load_model(
+                    f"{self._system}_{step}",
+                    headers={"triton-grpc-protocol-tritone-key": self._key},
+                    config=json_format.MessageToJson(config, preserving_proto_field_name=True),
+                )
+                self._loaded[step] = config
+
+
+def descend(bench: Bench, sweeps: Iterable[list[dict[str, int]]]) -> Knobs:
+    """One sweep per coordinate, each from where the one before ended; the best knobs."""
+    best, last, rate = bench.shipped, bench.shipped, bench.busy(bench.shipped).rate
+    most = bench.alone().p50 * MOST_LATENCY
+    for changes in sweeps:
+        if last != best:
+            last, rate = best, bench.busy(best).rate
+        least = rate * STEP_GAIN
+        for knobs in others(best, changes):
+            try:
+                found = bench.busy(knobs)
+            except InferenceServerException as error:  # too much for the machine, say
+                say(f"{knobs}: Triton cannot load this: {error}")
+                continue
+            last = knobs
+            if found.rate > least and bench.alone().p50 <= most:
+                best, rate, least = knobs, found.rate, found.rate
+    return best
+
+
+def compare(bench: Bench, best: Knobs, turns: int) -> tuple[float, str]:
+    """Measure the shipped configuration and the best in turns.
+
+    Returns
+    -------
+    gain in throughput (median over the turns), and what speaks against it, "" if nothing does
+    """
+    gains, delays = [], []
+    for _ in range(turns):
+        (before, before_alone), (after, after_alone) = (
+            (bench.busy(knobs), bench.alone()) for knobs in (bench.shipped, best)
+        )
+        gains.append(after.rate / before.rate)
+        delays.append(after_alone.p50 / before_alone.p50)
+    gain, delay = statistics.median(gains), statistics.median(delays)
+    objection = ""
+    if gain < LEAST_GAIN:
+        objection = f"the best had {gain:.2f} times its throughput, less than {LEAST_GAIN}"
+    elif min(gains) < 1:
+        objection = f"the best was not always faster ({', '.join(f'{g:.2f}' for g in gains)} times)"
+    elif delay > MOST_LATENCY:
+        objection = f"the best needs {delay:.2f} times as long for a single request, more than {MOST_LATENCY}"
+    return gain, objection
+
+
+@contextmanager
+def serving(repository: Path, system: str, variant: str) -> Iterator[tuple[Embedded, InferenceServerClient, str]]:
+    """A server with a system as shipped, into which the holder of a key may load; server, client, key.
+
+    Raises
+    ------
+    ServerError
+        it does not start
+    """
+    key, host = os.urandom(16).hex(), "127.0.0.1"
+    settings = parse_settings([f"--model-repository={repository}", f"--host={host}", "--cache-size=0"])
+    installation = find_installation()
+    http, grpc, metrics = preflight.settle_ports(host, 0, 0, 0)
+    ports = [f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"]
+    command = [*triton_command(settings, installation, [system], variant), *ports, *restrictions(key)]
+    memory = SharedMemory()
+    triton = Triton(command, installation.environment(), memory)
+    try:
+        with InferenceServerClient(f"{host}:{grpc}") as client:
+            deadline = time.monotonic() + READY_SECONDS
+            while not _ready(client):
+                if triton.exit_code is not None or time.monotonic() > deadline:
+                    triton.kill()
+                    raise ServerError(f"Triton did not start: {triton.reason()}")
+                time.sleep(0.1)
+            addresses = {"http": f"{host}:{http}", "grpc": f"{host}:{grpc}", "metrics": f"{host}:{metrics}"}
+            yield Embedded(**addresses, pid=triton.pid, variant=variant), client, key
+    finally:
+        triton.stop()
+        memory.close()
+
+
+def tune(repository: Path, system: str, requested: str, profile: str, quick: bool) -> str:
+    """Tune a system, write or remove its configs/local.pbtxt, and report in Markdown.
+
+    Raises
+    ------
+    ServerError, PerfError
+        the system is not exported, the server does not start, perf_analyzer is missing or fails
+    """
+    find_perf_analyzer()
+    preflight.choose_systems(repository, [system])
+    variant, why = variants.choose(requested, variants.Machine.here())
+    machine, today = tuned.this_machine(), date.today().isoformat()
+    say(f"{system} on {variant} ({why}), profile {profile}; the machine should do nothing else meanwhile")
+    shipped = read_shipped(repository, system, variant)
+    with tempfile.TemporaryDirectory(prefix="tritone-") as folder:
+        data = write_input(Path(folder) / "input.json", collection(N_RECORDINGS), {"profile": profile})
+        with serving(repository, system, variant) as (server, client, key):
+            bench = Bench(server, client, key, system, shipped, data, seconds=1.0 if quick else 4.0)
+            best = descend(bench, neighbours(bench.cores, quick))
+            if best == bench.shipped:
+                gain, objection = 1.0, "nothing was faster"
+            else:
+                gain, objection = compare(bench, best, turns=2 if quick else 3)
+    if objection:
+        verdict = f"The shipped configuration stays: {objection}."
+        lost = tuned.keep(repository, system, variant, machine, today)
+    else:
+        verdict = f"{gain:.2f} times the shipped throughput with {best}; written to configs/{tuned.NAME}.pbtxt."
+        texts = {step: text_format.MessageToString(c) for step, c in bench.configurations(best).items()}
+        lost = tuned.keep(repository, system, variant, machine, today, gain, texts)
+    verdict += f" Removed, as made for another variant, machine or version: {', '.join(lost)}." if lost else ""
+    caption = f"{machine}; {system}, {variant}, {profile}, concurrency {BUSY} (alone: {ALONE}), {today}"
+    return f"{table(bench.rows)}\n\n{caption}\n\n{verdict}"
+
+
+def say(line: str) -> None:
+    """A line about the progress."""
+    print(f"tune: {line}", file=sys.stderr, flush=True)
+
+
+def _ready(client: InferenceServerClient) -> bool:
+    try:
+        return client.is_server_ready()
+    except InferenceServerException:
+        return False
+
+
+def main() -> int:
+    """Read the flags and tune; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench.tune", description=__doc__.splitlines()[0])
+    environment = os.environ.get
+    shown = "(default: %(default)s)"
+    parser.add_argument("--system", default=environment("SYSTEM", "vgg19_bn_cqt"), help=f"what is tuned {shown}")
+    parser.add_argument(
+        "--variant", default=environment("VARIANT", "auto"), help=f"as in python -m server {shown}"
+    )
+    parser.add_argument("--profile", default="article-a", help=f"how the recordings are prepared {shown}")
+    parser.add_argument("--quick", action="store_true", default=bool(environment("QUICK")), help="less exact")
+    flags = parser.parse_args()
+    try:
+        print(tune(parse_settings([]).model_repository, flags.system, flags.variant, flags.profile, flags.quick))
+    except (ServerError, PerfError, InferenceServerException, OSError) as error:
+        say(str(error))
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
