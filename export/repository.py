@@ -19,6 +19,8 @@ from export.files import atomically, only_one, sha256
 from export.sources import Log, Source, Weights
 from export.systems import System
 
+INT8_FILE = "model.int8.onnx"
+"""Made of model.onnx by `export.int8`, beside it; the manifest's entry `int8` vouches for it."""
 FORMAT = 1
 """Of the manifest, for its readers."""
 EXPORTER = 1
@@ -131,6 +133,7 @@ def _write(system: System, weights: Weights, description: dict[str, Any], folder
         parity = onnx_export.parity(partial, rows, expected)
         log(f"largest difference in probability {parity['max_probability_difference']:.1e}")
         manifest.unlink(missing_ok=True)
+        path.with_name(INT8_FILE).unlink(missing_ok=True)  # of other weights
     with atomically(folder / "labels.txt") as partial:
         partial.write_text("".join(f"{label.en}\n" for label in weights.labels.labels), encoding="utf-8")
     size = path.stat().st_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from contextlib import ExitStack, suppress
@@ -35,6 +36,26 @@ def choose_systems(repository: Path, wanted: list[str]) -> list[str]:
     if not exported:
         raise ServerError(f"No system in {repository} has a network: run make export")
     return wanted or exported
+
+
+def check_int8(repository: Path, systems: list[str]) -> None:
+    """Refuse to serve an INT8 network that is missing, cut short or made of other weights than the float one.
+
+    Raises
+    ------
+    ServerError
+    """
+    for system in systems:
+        folder = repository / f"{system}_network" / "1"
+        try:
+            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            made = manifest["int8"]
+            whole = (folder / made["file"]).stat().st_size == made["bytes"]
+            if whole and made["made_from"]["sha256"] == manifest["onnx"]["sha256"]:
+                continue
+        except (OSError, ValueError, KeyError):
+            pass
+        raise ServerError(f"{system} has no INT8 network of its present weights in {repository}: run make int8")
 
 
 def check_shared_memory(systems: int, free_bytes: int | None = None) -> None:

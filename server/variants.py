@@ -14,7 +14,8 @@ from pathlib import Path
 from server.errors import ServerError
 
 PORTABLE = "onnxruntime"
-VARIANTS = (PORTABLE, "openvino")
+INT8 = "openvino_int8"  # only when asked for: its answers differ a little
+VARIANTS = (PORTABLE, "openvino", INT8)
 
 # CPU features with which OpenVINO multiplies in bfloat16, twice (AVX512_BF16) to six times (AMX) as fast as
 # ONNX Runtime in float32. Without them the two are equally fast, and float32 is the more exact.
@@ -60,9 +61,9 @@ def choose(requested: str, machine: Machine) -> tuple[str, str]:
     ServerError
         the requested variant cannot run here
     """
-    if requested == "openvino" and not machine.openvino:
+    if requested in ("openvino", INT8) and not machine.openvino:
         raise ServerError(
-            "Variant openvino needs the package openvino; install it, or start with --variant onnxruntime"
+            f"Variant {requested} needs the package openvino; install it, or start with --variant onnxruntime"
         )
     if requested != "auto":
         return requested, "as asked"

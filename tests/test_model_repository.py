@@ -7,9 +7,11 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from export.repository import INT8_FILE
 from tests.conftest import ROOT, SYSTEMS
 
 REPOSITORY = ROOT / "model_repository"
+TUNED = "local.pbtxt"  # of this machine alone, written by make tune
 CONFIGS = sorted(REPOSITORY.glob("*/config.pbtxt")) + sorted(REPOSITORY.glob("*/configs/*.pbtxt"))
 
 
@@ -39,11 +41,26 @@ def test_the_bound_on_slices_is_the_networks_batch(system):
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_variants_differ_in_what_runs_the_network_only(system):
     base = config(f"{system}_network")
-    variants = {path.stem: read(path) for path in REPOSITORY.glob(f"{system}_network/configs/*.pbtxt")}
-    assert {"openvino", "cuda"} <= set(variants)
-    for variant in variants.values():
-        for field in ("input", "output", "dynamic_batching", "model_warmup", "default_model_filename"):
+    variants = {
+        path.stem: read(path)
+        for path in REPOSITORY.glob(f"{system}_network/configs/*.pbtxt")
+        if path.name != TUNED
+    }
+    assert {"openvino", "openvino_int8", "cuda"} <= set(variants)
+    for name, variant in variants.items():
+        for field in ("input", "output", "dynamic_batching", "model_warmup"):
             assert getattr(variant, field) == getattr(base, field)
+        file = INT8_FILE if name == "openvino_int8" else base.default_model_filename
+        assert variant.default_model_filename == file
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_int8_differs_from_openvino_in_its_file_only(system):
+    openvino, int8 = (
+        read(REPOSITORY / f"{system}_network/configs/{name}.pbtxt") for name in ("openvino", "openvino_int8")
+    )
+    openvino.default_model_filename = INT8_FILE
+    assert int8 == openvino
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -69,7 +86,7 @@ def test_the_systems_differ_in_their_names_only():
         {
             str(path.relative_to(REPOSITORY)).replace(system, "S"): path.read_text().replace(system, "S")
             for path in REPOSITORY.glob(f"{system}*/**/*")
-            if path.name == "model.py" or path.suffix == ".pbtxt"
+            if path.name == "model.py" or (path.suffix == ".pbtxt" and path.name != TUNED)
         }
         for system in SYSTEMS
     )

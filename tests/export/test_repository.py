@@ -18,7 +18,7 @@ from export.__main__ import ROOT, main
 from export.errors import ExportError
 from export.files import atomically, only_one
 from export.labels import ACOUSTICSENSE, CCMUSIC, read_labels
-from export.repository import export, is_current, own_weights
+from export.repository import INT8_FILE, export, is_current, own_weights
 from export.sounds import sound
 from export.sources import Directory, Weights
 from export.systems import SYSTEMS
@@ -152,6 +152,16 @@ def test_export_is_repeated_only_where_something_changed(quick, tmp_path):
     assert run(Source("b"), tmp_path)
     (tmp_path / f"{SYSTEM.name}_network" / "labels.txt").unlink()
     assert run(Source("b"), tmp_path)
+
+
+def test_a_new_network_takes_the_int8_one_of_the_old_away(quick, tmp_path):
+    run(Source("a"), tmp_path)
+    int8 = tmp_path / f"{SYSTEM.name}_network" / "1" / INT8_FILE
+    int8.write_bytes(b"made of the network before")
+    assert not run(Source("a"), tmp_path)
+    assert int8.exists()
+    run(Source("b"), tmp_path)
+    assert not int8.exists()
 
 
 def test_killed_while_writing_keeps_the_old_network(quick, monkeypatch, tmp_path):
