@@ -23,9 +23,10 @@ from bench.plots import Figures, draw
 RESULTS, PUBLISHED, README = ROOT / "bench" / "results", ROOT / "bench" / "published", ROOT / "README.md"
 SECTION = re.compile(r"^<!-- bench -->\n.*?^<!-- /bench -->$", re.DOTALL | re.MULTILINE)
 WIDTH = 115
-WEIGHTS = (
+DEMO = (
     "The sound is generated and the weights are demo weights: that pipelines agree says nothing about real music."
 )
+OWN = "The sound is generated: that pipelines agree says nothing about real music."
 
 
 def main() -> int:
@@ -99,7 +100,8 @@ def section(results: Figures, folder: str) -> str:
         parts.append(table(also))
     parts.append("\n".join(_fill(fact, "- ") for fact in _facts(results)))
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    parts.append(_fill(f"`{results['command']}`, {results['date']}: {results['machine']}; {versions}. {WEIGHTS}"))
+    weights = DEMO if results.get("demo_weights", True) else OWN
+    parts.append(_fill(f"`{results['command']}`, {results['date']}: {results['machine']}; {versions}. {weights}"))
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
