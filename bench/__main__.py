@@ -26,7 +26,7 @@ from bench.suite import Scale, Suite
 VERSIONS = ("numpy", "scipy", "soundfile", "soxr", "onnxruntime", "openvino", "torch", "librosa")
 
 QUICK = Scale(
-    recordings=8, rounds=2, window=0.8, concurrencies=(1, 8), loads=(0.7,), repeats=10, requests=0, kernels=2
+    recordings=8, rounds=2, window=0.8, concurrencies=(1, 8), loads=(), repeats=10, requests=0, kernels=2
 )
 FULL = Scale(
     recordings=16,

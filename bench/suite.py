@@ -77,7 +77,7 @@ class Suite:
     folder : for perf_analyzer's input
     stack : ends the servers and workers
     quick : leave out what takes minutes: article A fully optimised, int8, article B, other formats, songs,
-        profile ccmusic
+        profile ccmusic, and with no `loads` the open loop
     """
 
     def __init__(self, scale: Scale, variant: str, folder: Path, stack: ExitStack, *, quick: bool) -> None:
@@ -96,7 +96,8 @@ class Suite:
         profiles = ("article-a",) if self.quick else ("article-a", "ccmusic")
         results["sweep"] = [row for profile in profiles for row in self._sweep(server, profile)]
         best = max(row["rate"] for row in results["sweep"] if row["profile"] == "article-a")
-        results["open_loop"] = self._open_loop(server, best)
+        if self.scale.loads:
+            results["open_loop"] = self._open_loop(server, best)
         results["stages"] = {profile: self._stages(server, profile) for profile in profiles}
         served = {stage: ms for stage, ms in results["stages"]["article-a"].items() if stage not in NOT_SERVING}
         results["overhead_ms"] = sum(served.values())
