@@ -17,6 +17,7 @@ import numpy as np
 
 from bench.compare import Turn
 from bench.embedded import ROOT
+from export.int8 import served_precision
 from postprocess.genre import softmax
 from preprocess import prepare
 
@@ -92,13 +93,11 @@ def load_network(folder: Path, variant: str) -> Network:
         return lambda rows: session.run(None, {"ROWS": rows})[0]
     import openvino
 
-    core = openvino.Core()
-    bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     settings = {
-        "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
+        "INFERENCE_PRECISION_HINT": served_precision(),
         "NUM_STREAMS": "1",
         "PERFORMANCE_HINT": "LATENCY",
     }
     file = folder / ("model.int8.onnx" if variant == "openvino_int8" else "model.onnx")
-    request = core.compile_model(str(file), "CPU", settings).create_infer_request()
+    request = openvino.Core().compile_model(str(file), "CPU", settings).create_infer_request()
     return lambda rows: request.infer({"ROWS": rows})["LOGITS"]

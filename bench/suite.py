@@ -30,9 +30,9 @@ from bench.perf_input import write_input
 from bench.processes import peak_of_children
 from bench.recordings import collection
 from bench.stages import NOT_SERVING, measure_stages
+from export.int8 import served_precision
 from export.systems import SYSTEMS
 from postprocess.genre import softmax
-from server.variants import BFLOAT16_FEATURES, Machine
 
 VGG, VIT = "vgg19_bn_cqt", "vit_b_16_mel"
 CONCURRENCY = 8
@@ -316,8 +316,9 @@ def _cache(server: Embedded) -> tuple[float, float]:
 
 def _precision(variant: str) -> str:
     """What a variant computes in, on this machine."""
-    bfloat16 = BFLOAT16_FEATURES.keys() & Machine.here().features
-    return {"openvino": "bfloat16" if bfloat16 else "float32", "openvino_int8": "int8"}.get(variant, "float32")
+    if variant == "openvino":
+        return {"bf16": "bfloat16", "f32": "float32"}[served_precision()]
+    return "int8" if variant == "openvino_int8" else "float32"
 
 
 def _onnx(system: str) -> Path:
