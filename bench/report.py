@@ -217,8 +217,10 @@ def _facts(results: Figures) -> Iterator[str]:
             f" {short(overhead)} ms (without what the Python client adds)."
         )
     if load := results.get("open_loop"):
-        rows = ", ".join(f"{row['p95']:.0f} ms at {short(row['offered'])}/s" for row in load["rows"])
-        most = f"up to {short(load['highest'])}/s" if load["highest"] else "at none of these rates"
+        # perf_analyzer's random stream is short and seeded: what came of it counts, not what it was asked for.
+        rows = ", ".join(f"{row['p95']:.0f} ms at {short(row['rate'])}/s" for row in load["rows"])
+        held = [row["rate"] for row in load["rows"] if row["p95"] <= load["limit_ms"]]
+        most = f"up to {short(max(held))}/s" if held else "at none of these rates"
         yield (
             f"Recordings that arrive at random (Poisson), p95: {rows}; it is within {load['limit_ms']} ms {most}."
         )
