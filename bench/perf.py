@@ -34,7 +34,7 @@ class Measurement:
     mean_batch : rows per execution of the network
     cpu : CPU milliseconds per recording, of all server processes
     requests : recordings answered, also outside the windows
-    transport : ms between perf_analyzer's clock and Triton's
+    transport : ms between perf_analyzer's clock and Triton's, which it never lets fall below 0
     """
 
     rate: float
