@@ -2,12 +2,26 @@
 
     prepared = preprocess.prepare(Path("song.mp3").read_bytes(), "ccmusic", spectrum="cqt")
     prepared.rows  # float32 [n, 3, 224, 224]
+    speech = preprocess.prepare_speech(Path("call.mp3").read_bytes())
+    speech.wav  # float32 [n, samples], normalised, padded; speech.lengths has the valid samples of each row
 
-`audio` decodes, `spectrum` transforms, `render` draws, `profiles` puts them together.
+`audio` decodes with a resampler of `resample`. For the genre systems `spectrum` transforms, `render` draws and
+`profiles` puts them together; `speech` cuts the waveform itself into rows.
 """
 
 from preprocess.audio import Limits, Waveform, load
 from preprocess.errors import RecordingError
 from preprocess.profiles import PROFILES, Prepared, prepare
+from preprocess.speech import PreparedSpeech, prepare_speech
 
-__all__ = ["PROFILES", "Limits", "Prepared", "RecordingError", "Waveform", "load", "prepare"]
+__all__ = [
+    "PROFILES",
+    "Limits",
+    "Prepared",
+    "PreparedSpeech",
+    "RecordingError",
+    "Waveform",
+    "load",
+    "prepare",
+    "prepare_speech",
+]

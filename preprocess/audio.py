@@ -5,27 +5,26 @@ M4A/AAC, WMA, Opus, MP4, WebM, and what it gives up on. Both are read in blocks 
 as they come, so the memory in use does not depend on the number of channels or on the file's rate, and a header
 that lies about the length cannot get past the limits.
 
-The numbers are those of `librosa.load`: float32, mean of the channels, soxr's HQ resampler, ceil(n * sr / sr_in)
-samples.
+The numbers are those of `librosa.load`, unless another resampler is asked for: float32, mean of the channels,
+soxr's HQ resampler, ceil(n * sr / sr_in) samples.
 """
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 
 import av
 import numpy as np
 import numpy.typing as npt
 import soundfile as sf
-import soxr
 
 from preprocess.errors import RecordingError
+from preprocess.resample import Resampler, Samples, soxr_hq
 from preprocess.timing import Stopwatch
 
-Samples = npt.NDArray[np.float32]  # [n], mono
 Block = npt.NDArray[np.float32]  # [frames, channels]
 
 # Only formats that hold their own sound: others (SDP, HLS, concat scripts) are lists of what to fetch, from the
@@ -86,6 +85,7 @@ def load(
     sr: int = 22050,
     seconds: float | None = None,
     limits: Limits | None = None,
+    resampler: Callable[[int, int], Resampler] = soxr_hq,
 ) -> Waveform:
     """Decode, mix down and resample a recording.
 
@@ -95,6 +95,7 @@ def load(
     sr : rate of the result, Hz
     seconds : decode only so much of the beginning (None: all)
     limits : what is accepted (None: the defaults)
+    resampler : of preprocess.resample, called with both rates
 
     Raises
     ------
@@ -113,18 +114,23 @@ def load(
             " compress it or send a part of it."
         )
     if not encoded:
-        return _resampled(_Raw(*recording, limits), sr, seconds, limits, watch)
+        return _resampled(_Raw(*recording, limits), sr, seconds, limits, resampler, watch)
     try:
-        return _resampled(_Sndfile(recording, limits), sr, seconds, limits, watch)
+        return _resampled(_Sndfile(recording, limits), sr, seconds, limits, resampler, watch)
     except (sf.LibsndfileError, RuntimeError):  # not its format, or given up in the middle
-        return _resampled(_Ffmpeg(recording, limits), sr, seconds, limits, watch)
+        return _resampled(_Ffmpeg(recording, limits), sr, seconds, limits, resampler, watch)
 
 
 def _resampled(
-    source: _Raw | _Sndfile | _Ffmpeg, sr: int, seconds: float | None, limits: Limits, watch: Stopwatch
+    source: _Raw | _Sndfile | _Ffmpeg,
+    sr: int,
+    seconds: float | None,
+    limits: Limits,
+    resampler: Callable[[int, int], Resampler],
+    watch: Stopwatch,
 ) -> Waveform:
     """Read a source block by block: check, mix down, resample."""
-    stream = soxr.ResampleStream(source.sr, sr, 1, dtype="float32", quality="HQ")
+    stream = resampler(source.sr, sr)
     wanted = math.inf if seconds is None else int(seconds * source.sr)
     most = int(limits.max_seconds * source.sr)
     taken, bad, parts = 0, 0, []

@@ -1,0 +1,166 @@
+"""Profile `emotion2vec`: recording -> normalised 16 kHz waveform, as rows for the speech network.
+
+The network sees a frame of 400 samples every 320 (25 ms every 20 ms): n samples have (n - 400) // 320 + 1 frames.
+Up to 30.5 s are one row, and what the network answers is exact. Its attention costs the square of the length, so a
+longer recording is cut into windows: each row has the frames that are kept of it, and a second of context on
+either side, which the network's positional convolutions (45 frames) and its attention need.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from preprocess.audio import Limits, Samples, load
+from preprocess.errors import RecordingError
+from preprocess.resample import SincResampler
+
+SR = 16000  # Hz
+HOP = 320  # samples from one frame to the next
+FIELD = 400  # samples that a frame sees
+EPS = 1e-5  # added to the variance, as in the layer norm that the network was trained behind
+
+KEPT = 978  # frames, 19.6 s: the most that are kept of one window; with their context they fill a bucket
+CONTEXT = 50  # frames, 1 s
+
+RELIABLE_SECONDS = 1.0
+SILENCE = 1e-4  # RMS around the mean, full scale is 1: -80 dBFS
+
+LIMITS = Limits(max_seconds=600.0)  # 31 windows; Triton's batch is bounded by 32
+
+
+def frames_of(samples: int) -> int:
+    """Whole frames in so many samples."""
+    return max(0, (samples - FIELD) // HOP + 1)
+
+
+def samples_of(frames: int) -> int:
+    """Samples that so many frames see, at least one."""
+    return (frames - 1) * HOP + FIELD
+
+
+# Lengths of rows, samples. Recordings of like length share a batch because they are padded to the same one; from
+# half a second up none is padded by more than a quarter. The frames and the ten tokens that the network puts
+# before them are multiples of 8, 16 and 32, which matrix kernels like: 258 tokens took 10 % longer than 256.
+# Where most utterances are, up to 10 s, the steps are finer: there padding costs more than batches gain.
+TOKENS = 10
+BUCKETS = tuple(
+    samples_of(tokens - TOKENS)
+    for tokens in (
+        *(32, 40, 48, 56, 64, 72, 88, 104, 128),  # 0.5 to 2.4 s
+        *(144, 160, 176, *range(192, 513, 32)),  # 2.7 to 10 s
+        *(608, 736, 896, KEPT + 2 * CONTEXT + TOKENS, 1312, 1536),  # 12 to 30.5 s: an encoded 30 s are longer
+    )
+)
+WHOLE = frames_of(BUCKETS[-1])  # the most frames in one row
+
+
+@dataclass(frozen=True)
+class Window:
+    """One row, in frames of the recording.
+
+    Attributes
+    ----------
+    first : frame of the recording that is the row's frame 0
+    start, stop : the frames start..stop-1 are kept; in the row, start - first .. stop - first - 1
+    """
+
+    first: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class PreparedSpeech:
+    """The network's input and what the answer needs to explain itself.
+
+    Attributes
+    ----------
+    wav : float32 [n, samples], a window in each row, padded with zeros to one of BUCKETS
+    lengths : int64 [n, 1], valid samples of each row
+    windows : which frames each row has; the kept ones are all frames of the recording, each once
+    frames : frames of the recording, every 20 ms
+    duration : seconds of the recording
+    silent : nothing is to be heard, and no emotion is to be read from it
+    notes : sentences about anything a reader of the answer should know
+    seconds : what each stage took: decode, downmix, resample, normalise
+    """
+
+    wav: npt.NDArray[np.float32]
+    lengths: npt.NDArray[np.int64]
+    windows: tuple[Window, ...]
+    frames: int
+    duration: float
+    silent: bool
+    notes: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def prepare_speech(recording: bytes | tuple[npt.NDArray, int], *, limits: Limits | None = None) -> PreparedSpeech:
+    """Turn a recording into rows of the speech network's input.
+
+    Parameters
+    ----------
+    recording : an encoded file, or (samples float [n] or [n, channels] or int16, rate in Hz)
+    limits : what is accepted (None: LIMITS, ten minutes)
+
+    Raises
+    ------
+    RecordingError
+        a recording that is not audio, is shorter than one frame or beyond a limit
+    """
+    wave = load(recording, sr=SR, limits=limits or LIMITS, resampler=SincResampler)
+    y, notes = wave.samples, wave.notes
+    frames = frames_of(len(y))
+    if frames == 0:
+        raise RecordingError(
+            f"The recording lasts {1000 * wave.duration:.3g} ms; at least {1000 * FIELD / SR:g} ms are needed."
+        )
+    if wave.duration < RELIABLE_SECONDS:
+        notes += (
+            f"The recording lasts {wave.duration:.3g} s; what is told of less than"
+            f" {RELIABLE_SECONDS:g} s of speech is unreliable.",
+        )
+    # Over the whole recording, once: windows of their own mean and variance would make whispers shouts.
+    mean, variance = y.mean(dtype=np.float64), y.var(dtype=np.float64)
+    silent = math.sqrt(variance) < SILENCE
+    if silent:
+        notes += (
+            f"The recording is silent (its RMS is below {20 * math.log10(SILENCE):g} dB of full scale):"
+            " no emotion can be told.",
+        )
+    windows = _windows(frames)
+    wav, lengths = _rows(y, windows, frames, mean, 1 / math.sqrt(variance + EPS))
+    wave.watch.lap("normalise")
+    return PreparedSpeech(wav, lengths, windows, frames, wave.duration, silent, notes, wave.watch.seconds)
+
+
+def _windows(frames: int) -> tuple[Window, ...]:
+    """One window, or as few as KEPT allows, whose kept parts are equally long to a frame."""
+    if frames <= WHOLE:
+        return (Window(0, 0, frames),)
+    n = math.ceil(frames / KEPT)
+    bounds = [k * frames // n for k in range(n + 1)]
+    return tuple(Window(max(0, start - CONTEXT), start, stop) for start, stop in itertools.pairwise(bounds))
+
+
+def _rows(
+    y: Samples, windows: tuple[Window, ...], frames: int, mean: float, scale: float
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Cut out the windows, normalise and pad them; samples beyond the last whole frame are dropped."""
+    parts = []
+    for window in windows:
+        end = min(frames, window.stop + CONTEXT)
+        parts.append(slice(window.first * HOP, (end - 1) * HOP + FIELD))
+    lengths = np.array([[part.stop - part.start] for part in parts], np.int64)
+    bucket = BUCKETS[bisect.bisect_left(BUCKETS, lengths.max())]
+    wav = np.zeros((len(windows), bucket), np.float32)
+    for row, part, length in zip(wav, parts, lengths[:, 0], strict=True):
+        # In float64: a mean rounded to float32 would show in a quiet recording, scaled by up to 316.
+        row[:length] = (y[part].astype(np.float64) - mean) * scale
+    return wav, lengths
