@@ -9,40 +9,20 @@ INFO (JSON) carries what the answer needs to explain itself from the first step 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from postprocess import genre
-from preprocess import Limits, RecordingError, prepare
-from steps.manifest import read_manifest
-from steps.options import parse_options
+from preprocess import Limits, prepare
+from steps.options import GenreOptions, parse_options
+from steps.step import Step, bytes_of, json_tensor, recording_of
 
 DEMO_NOTE = "Demo weights: the label names one of 16 families of generated sound and means nothing for real music."
 
 
-class _Step:
-    """What both steps share: the manifest, and requests answered one by one."""
-
-    suffix: str
-
-    def initialize(self, args: dict[str, str]) -> None:
-        """Read the manifest and the `parameters` of config.pbtxt."""
-        system = args["model_name"].removesuffix(self.suffix)
-        self.manifest = read_manifest(Path(args["model_repository"]), system)
-        config = json.loads(args["model_config"])
-        parameters = config.get("parameters", {})
-        self.parameters = {key: json.loads(value["string_value"]) for key, value in parameters.items()}
-
-    def execute(self, requests: list) -> list:
-        """One response per request."""
-        return [_respond(request, self.answer) for request in requests]
-
-
-class GenrePreprocess(_Step):
+class GenrePreprocess(Step):
     """Recording -> rows of the network's input."""
 
     suffix = "_preprocess"
@@ -55,9 +35,9 @@ class GenrePreprocess(_Step):
 
     def answer(self, request) -> list:
         """ROWS float32 [n, 3, 224, 224] and INFO."""
-        options = parse_options(_bytes(request, "OPTIONS"), self.manifest["profile"])
+        options = parse_options(bytes_of(request, "OPTIONS"), GenreOptions, profile=self.manifest["profile"])
         prepared = prepare(
-            _recording(request),
+            recording_of(request),
             options.profile,
             spectrum=self.manifest["spectrum"],
             max_rows=self.max_rows,
@@ -78,10 +58,10 @@ class GenrePreprocess(_Step):
             "notes": [*notes, *prepared.notes],
             "milliseconds": {stage: round(1000 * s, 3) for stage, s in prepared.seconds.items()},
         }
-        return [pb_utils.Tensor("ROWS", prepared.rows), _json_tensor("INFO", info)]
+        return [pb_utils.Tensor("ROWS", prepared.rows), json_tensor("INFO", info)]
 
 
-class GenrePostprocess(_Step):
+class GenrePostprocess(Step):
     """Logits of the rows -> the answer."""
 
     suffix = "_postprocess"
@@ -96,53 +76,13 @@ class GenrePostprocess(_Step):
         logits = pb_utils.get_input_tensor_by_name(request, "LOGITS").as_numpy()
         slice_probabilities = genre.softmax(logits)
         probabilities = genre.aggregate(slice_probabilities)
-        info = json.loads(_bytes(request, "INFO"))
+        info = json.loads(bytes_of(request, "INFO"))
         outputs = {
             "PROBABILITIES": lambda: pb_utils.Tensor("PROBABILITIES", probabilities),
             "LABELS": lambda: pb_utils.Tensor("LABELS", self.labels),
             "SLICE_PROBABILITIES": lambda: pb_utils.Tensor("SLICE_PROBABILITIES", slice_probabilities),
-            "RESULT": lambda: _json_tensor(
+            "RESULT": lambda: json_tensor(
                 "RESULT", genre.answer(probabilities, slice_probabilities, info, self.manifest)
             ),
         }
         return [outputs[name]() for name in request.requested_output_names()]
-
-
-def _respond(request, answer: Callable[..., list]):
-    """Answer one request; a refused recording costs nobody else anything."""
-    try:
-        if request.is_cancelled():
-            error = pb_utils.TritonError("The client has cancelled.", pb_utils.TritonError.CANCELLED)
-            return pb_utils.InferenceResponse(error=error)
-        return pb_utils.InferenceResponse(answer(request))
-    except RecordingError as error:
-        refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
-        return pb_utils.InferenceResponse(error=refusal)
-
-
-def _recording(request) -> bytes | tuple[np.ndarray, int]:
-    """The recording of a request: an encoded file, or samples with their rate."""
-    audio = _bytes(request, "AUDIO")
-    pcm, rate = (pb_utils.get_input_tensor_by_name(request, name) for name in ("PCM", "SAMPLE_RATE"))
-    if (audio is None) == (pcm is None):
-        sent = "both" if pcm is not None else "neither"
-        raise RecordingError(f"Send either AUDIO (an encoded file) or PCM with SAMPLE_RATE, not {sent}.")
-    if audio is not None:
-        if rate is not None:
-            raise RecordingError("SAMPLE_RATE goes with PCM; an encoded file (AUDIO) carries its own.")
-        return audio
-    if rate is None:
-        raise RecordingError("PCM needs SAMPLE_RATE (Hz, INT32 [1]).")
-    return pcm.as_numpy(), int(rate.as_numpy()[0])
-
-
-def _bytes(request, name: str) -> bytes | None:
-    """The only element of a BYTES [1] tensor, None if the optional tensor was not sent."""
-    tensor = pb_utils.get_input_tensor_by_name(request, name)
-    return None if tensor is None else tensor.as_numpy()[0]
-
-
-def _json_tensor(name: str, value: dict):
-    """JSON on a line of its own, so that `tail -n 1` finds it in a raw HTTP body."""
-    text = "\n" + json.dumps(value, ensure_ascii=False) + "\n"
-    return pb_utils.Tensor(name, np.array([text.encode()], object))

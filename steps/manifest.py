@@ -8,6 +8,11 @@ from pathlib import Path
 from preprocess import PROFILES
 
 FORMAT = 1
+MADE: dict[str, tuple[tuple, dict]] = {
+    **dict.fromkeys(PROFILES, (("cqt", "mel"), {"name": "ROWS", "shape": [3, 224, 224]})),
+    "emotion2vec": ((None,), {"name": "WAV", "shape": [-1]}),
+}
+"""Profile -> the spectra that it knows, and what it makes for the network."""
 
 
 def read_manifest(step_dir: Path, system: str) -> dict:
@@ -42,12 +47,13 @@ def _problem(manifest: dict, system: str) -> str | None:
         return f"its format is {manifest.get('format')}, not {FORMAT}"
     if manifest["system"] != system:
         return f"it describes {manifest['system']}, not {system}"
-    if manifest["profile"] not in list(PROFILES):
-        return f"its profile {manifest['profile']!r} is not one of {', '.join(PROFILES)}"
-    if manifest["spectrum"] not in ("cqt", "mel"):
-        return f"its spectrum {manifest['spectrum']!r} is neither cqt nor mel"
-    if manifest["input"] != {"name": "ROWS", "shape": [3, 224, 224]}:
-        return f"the network takes {manifest['input']}, the profiles make ROWS [3, 224, 224]"
+    if manifest["profile"] not in list(MADE):
+        return f"its profile {manifest['profile']!r} is not one of {', '.join(MADE)}"
+    spectra, made = MADE[manifest["profile"]]
+    if manifest["spectrum"] not in spectra:
+        return f"its spectrum {manifest['spectrum']!r} is not one of {', '.join(map(str, spectra))}"
+    if manifest["input"] != made:
+        return f"the network takes {manifest['input']}, profile {manifest['profile']} makes {made}"
     classes, labels = manifest["output"]["classes"], len(manifest["labels"])
     if classes != labels:
         return f"the network has {classes} outputs but {labels} labels"

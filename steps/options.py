@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields
+from typing import ClassVar, TypeVar
 
 from preprocess import PROFILES, RecordingError
 
 MAX_BYTES = 4096
+MOST_SECONDS = 10.0
+"""That a timeline may be smoothed over, or its shortest segment last."""
 
 
 @dataclass(frozen=True)
-class Options:
-    """What a client may ask for; each is one key of the JSON object."""
+class GenreOptions:
+    """What a client may ask of a genre system; each is one key of the JSON object."""
+
+    example: ClassVar[str] = '{"top_k": 3}'
 
     profile: str
     """How the recording is prepared; the default is the profile that the weights were made for."""
@@ -33,13 +38,44 @@ class Options:
             )
         if type(self.top_k) is not int or self.top_k < 1:
             raise RecordingError(f"OPTIONS: top_k must be a whole number from 1 up, not {self.top_k!r}.")
-        for name in ("jpeg", "timings"):
-            if type(getattr(self, name)) is not bool:
-                raise RecordingError(f"OPTIONS: {name} must be true or false, not {getattr(self, name)!r}.")
+        _check_flags(self, "jpeg", "timings")
 
 
-def parse_options(text: bytes | None, default_profile: str) -> Options:
+@dataclass(frozen=True)
+class EmotionOptions:
+    """What a client may ask of a speech emotion system; each is one key of the JSON object."""
+
+    example: ClassVar[str] = '{"smoothing": 1.0}'
+
+    smoothing: float = 0.5
+    """Seconds that the timeline is averaged over; 0: not at all."""
+    min_segment: float = 0.5
+    """Seconds that a segment of the timeline lasts at least."""
+    frame_embeddings: bool = False
+    """Whether FRAME_EMBEDDINGS has a row for every 20 ms (4 KiB each), and not the mean alone."""
+    timings: bool = False
+    """Whether the answer tells what each stage of its preparation took."""
+
+    def __post_init__(self) -> None:
+        for name in ("smoothing", "min_segment"):
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not 0 <= value <= MOST_SECONDS:  # NaN is not, either
+                raise RecordingError(
+                    f"OPTIONS: {name} must be a number of seconds from 0 to {MOST_SECONDS:g}, not {value!r}."
+                )
+        _check_flags(self, "frame_embeddings", "timings")
+
+
+Options = TypeVar("Options", GenreOptions, EmotionOptions)
+
+
+def parse_options(text: bytes | None, kind: type[Options], **defaults: object) -> Options:
     """Read OPTIONS (None or empty: all defaults).
+
+    Parameters
+    ----------
+    kind : the options that the system knows
+    defaults : values for keys that are not sent, instead of those of `kind`
 
     Raises
     ------
@@ -51,11 +87,17 @@ def parse_options(text: bytes | None, default_profile: str) -> Options:
     try:
         values = json.loads(text) if text and text.strip() else {}
     except (ValueError, RecursionError) as error:  # also invalid UTF-8
-        raise RecordingError(f'OPTIONS is not JSON ({error}); send an object such as {{"top_k": 3}}.') from error
+        raise RecordingError(f"OPTIONS is not JSON ({error}); send an object such as {kind.example}.") from error
     if not isinstance(values, dict):
         raise RecordingError(f"OPTIONS must be a JSON object, not {type(values).__name__}.")
-    known = [field.name for field in fields(Options)]
+    known = [field.name for field in fields(kind)]
     for key in values:
         if key not in known:
             raise RecordingError(f"OPTIONS: {key!r} is unknown; known are {', '.join(known)}.")
-    return Options(**{"profile": default_profile, **values})
+    return kind(**{**defaults, **values})
+
+
+def _check_flags(options: GenreOptions | EmotionOptions, *names: str) -> None:
+    for name in names:
+        if type(getattr(options, name)) is not bool:
+            raise RecordingError(f"OPTIONS: {name} must be true or false, not {getattr(options, name)!r}.")

@@ -1,16 +1,21 @@
 """The configurations: valid for Triton 24.10's schema, consistent with each other and between the systems."""
 
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from export.repository import INT8_FILE
+from preprocess.speech import BUCKETS, LIMITS, SR, prepare_speech
 from tests.conftest import ROOT, SYSTEMS
 
 REPOSITORY = ROOT / "model_repository"
+EMOTION = "emotion2vec_plus_large"
+ALL = (*SYSTEMS, EMOTION)
 TUNED = "local.pbtxt"  # of this machine alone, written by make tune
 CONFIGS = sorted(REPOSITORY.glob("*/config.pbtxt")) + sorted(REPOSITORY.glob("*/configs/*.pbtxt"))
 
@@ -38,7 +43,17 @@ def test_the_bound_on_slices_is_the_networks_batch(system):
         assert read(path).max_batch_size == bound
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_longest_speech_has_no_more_windows_than_the_networks_batch():
+    parameters = config(f"{EMOTION}_preprocess").parameters
+    seconds = json.loads(parameters["max_seconds"].string_value)
+    assert seconds == LIMITS.max_seconds
+    longest = np.random.default_rng(0).normal(0, 0.1, math.ceil(seconds * SR)).astype(np.float32)
+    windows = len(prepare_speech((longest, SR)).wav)
+    for path in REPOSITORY.glob(f"{EMOTION}_network/**/*.pbtxt"):
+        assert windows <= read(path).max_batch_size
+
+
+@pytest.mark.parametrize("system", ALL)
 def test_variants_differ_in_what_runs_the_network_only(system):
     base = config(f"{system}_network")
     variants = {
@@ -46,7 +61,7 @@ def test_variants_differ_in_what_runs_the_network_only(system):
         for path in REPOSITORY.glob(f"{system}_network/configs/*.pbtxt")
         if path.name != TUNED
     }
-    assert {"openvino", "openvino_int8", "cuda"} <= set(variants)
+    assert {"openvino", "cuda"} | ({"openvino_int8"} if system in SYSTEMS else set()) <= set(variants)
     for name, variant in variants.items():
         for field in ("input", "output", "dynamic_batching", "model_warmup"):
             assert getattr(variant, field) == getattr(base, field)
@@ -63,7 +78,7 @@ def test_int8_differs_from_openvino_in_its_file_only(system):
     assert int8 == openvino
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("system", ALL)
 def test_only_the_inner_ensemble_caches_and_it_is_asked_for_everything(system):
     """Triton keeps the outputs that the first request asked for, whatever the next one wants."""
     outer, chain = config(system), config(f"{system}_chain")
@@ -72,7 +87,7 @@ def test_only_the_inner_ensemble_caches_and_it_is_asked_for_everything(system):
     assert [i.name for i in outer.input] == [i.name for i in chain.input]
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("system", ALL)
 def test_queues_are_bounded_and_every_step_is_warmed(system):
     for step in ("preprocess", "network"):
         policy = config(f"{system}_{step}").dynamic_batching.default_queue_policy
@@ -81,7 +96,16 @@ def test_queues_are_bounded_and_every_step_is_warmed(system):
         assert config(f"{system}_{step}").model_warmup
 
 
-def test_the_systems_differ_in_their_names_only():
+def test_the_speech_network_is_warmed_with_a_full_row_of_every_length():
+    """Runtimes prepare themselves for a shape when they first see it."""
+    lengths = []
+    for warmup in config(f"{EMOTION}_network").model_warmup:
+        assert (warmup.batch_size, list(warmup.inputs["LENGTH"].dims)) == (1, [1])
+        lengths += warmup.inputs["WAV"].dims
+    assert lengths == list(BUCKETS)
+
+
+def test_the_genre_systems_differ_in_their_names_only():
     one, other = (
         {
             str(path.relative_to(REPOSITORY)).replace(system, "S"): path.read_text().replace(system, "S")

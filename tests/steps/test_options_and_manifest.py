@@ -6,23 +6,30 @@ import pytest
 
 from preprocess import RecordingError
 from steps.manifest import read_manifest
-from steps.options import Options, parse_options
+from steps.options import EmotionOptions, GenreOptions, parse_options
+
+
+def genre(text: bytes | None) -> GenreOptions:
+    return parse_options(text, GenreOptions, profile="ccmusic")
 
 
 @pytest.mark.parametrize("text", [None, b"", b"  ", b"{}"])
 def test_no_options_are_the_defaults(text):
-    assert parse_options(text, "ccmusic") == Options(profile="ccmusic", top_k=5)
+    assert genre(text) == GenreOptions(profile="ccmusic", top_k=5)
+    assert parse_options(text, EmotionOptions) == EmotionOptions(0.5, 0.5, False, False)
 
 
 def test_options_are_read():
     text = b'{"profile": "article-a", "top_k": 3, "jpeg": false}'
-    assert parse_options(text, "ccmusic") == Options("article-a", 3, False)
+    assert genre(text) == GenreOptions("article-a", 3, False)
+    text = b'{"smoothing": 10, "min_segment": 0.0, "frame_embeddings": true, "timings": true}'
+    assert parse_options(text, EmotionOptions) == EmotionOptions(10, 0.0, True, True)
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (b"top_k=3", "is not JSON"),
+        (b"top_k=3", 'is not JSON .* such as {"top_k": 3}'),
         (b"\xff\xfe", "is not JSON"),
         (b"[" * 3000, "is not JSON"),
         (b" " * 5000, "has 5000 bytes, at most 4096"),
@@ -40,7 +47,28 @@ def test_options_are_read():
 )
 def test_bad_options_get_a_sentence(text, words):
     with pytest.raises(RecordingError, match=words) as error:
-        parse_options(text, "ccmusic")
+        genre(text)
+    assert str(error.value).startswith("OPTIONS") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"smoothing=1", 'is not JSON .* such as {"smoothing": 1.0}'),
+        (b'{"top_k": 3}', "'top_k' is unknown; known are smoothing, min_segment, frame_embeddings, timings"),
+        (b'{"smoothing": -0.1}', "smoothing must be a number of seconds from 0 to 10, not -0.1"),
+        (b'{"smoothing": NaN}', "not nan"),
+        (b'{"smoothing": true}', "not True"),
+        (b'{"min_segment": 10.5}', "min_segment must be a number of seconds from 0 to 10, not 10.5"),
+        (b'{"min_segment": "1"}', "not '1'"),
+        (b'{"min_segment": null}', "not None"),
+        (b'{"frame_embeddings": 1}', "frame_embeddings must be true or false, not 1"),
+        (b'{"timings": "yes"}', "timings must be true or false, not 'yes'"),
+    ],
+)
+def test_bad_options_of_an_emotion_system_get_a_sentence(text, words):
+    with pytest.raises(RecordingError, match=words) as error:
+        parse_options(text, EmotionOptions)
     assert str(error.value).startswith("OPTIONS") and "\n" not in str(error.value)
 
 
@@ -57,6 +85,14 @@ GOOD = {
     "demo": True,
 }
 
+SPEECH = GOOD | {
+    "profile": "emotion2vec",
+    "spectrum": None,
+    "input": {"name": "WAV", "shape": [-1]},
+    "output": {"name": "LOGITS", "classes": 3, "embedding": 8},
+    "levels": [],
+}
+
 
 def write(folder, manifest):
     path = folder / "s_network" / "1" / "manifest.json"
@@ -64,9 +100,10 @@ def write(folder, manifest):
     path.write_text(json.dumps(manifest))
 
 
-def test_manifest_is_read_from_the_network_beside_the_step(tmp_path):
-    write(tmp_path, GOOD)
-    assert read_manifest(tmp_path / "s_preprocess", "s") == GOOD
+@pytest.mark.parametrize("manifest", [GOOD, SPEECH], ids=["genre", "speech"])
+def test_manifest_is_read_from_the_network_beside_the_step(tmp_path, manifest):
+    write(tmp_path, manifest)
+    assert read_manifest(tmp_path / "s_preprocess", "s") == manifest
 
 
 def test_missing_weights_say_what_to_do(tmp_path):
@@ -82,7 +119,10 @@ def test_missing_weights_say_what_to_do(tmp_path):
         ({"profile": "article-z"}, "profile 'article-z' is not one of"),
         ({"input": {"name": "ROWS", "shape": [1, 40, 224]}}, "takes .*\\[1, 40, 224\\]"),
         ({"input": {"name": "X", "shape": [3, 224, 224]}}, "takes .*'X'"),
-        ({"spectrum": "stft"}, "spectrum 'stft' is neither"),
+        ({"spectrum": "stft"}, "spectrum 'stft' is not one of cqt, mel"),
+        ({"spectrum": None}, "spectrum None is not one of cqt, mel"),
+        ({"profile": "emotion2vec"}, "spectrum 'cqt' is not one of None"),
+        ({"profile": "emotion2vec", "spectrum": None}, "takes .*ROWS.*, profile emotion2vec makes .*WAV"),
         ({"profile": []}, "profile \\[\\] is not one of"),
         ({"labels": None}, "it is damaged \\(TypeError"),
         ({"labels": [{"en": "A"}] * 3}, "it is damaged \\(KeyError: 'zh'"),

@@ -1,0 +1,228 @@
+"""Features and logits of a recording's frames -> the answer: emotions, timeline of segments, embedding.
+
+The network answers windows of a recording; each has frames of its own that count and frames that only gave them
+context. The former, joined, are the frames of the recording. The projection from features to logits is linear, so
+the mean of the frames' logits is what the network would say of the mean feature: the answer for the recording.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from postprocess.genre import softmax
+
+Array = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
+
+FRAME_SECONDS = 0.02
+"""From the start of one frame to that of the next: 320 samples at 16 kHz."""
+UNUSED = "unuse"
+"""What the name of a label begins with that the weights were not trained for (checkpoints of five emotions)."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the frames of a recording say.
+
+    Attributes
+    ----------
+    scores : float32 [classes], probabilities for the recording; of a silent one equal for all usable labels
+    frame_scores : float32 [frames, classes], of every frame by itself, not smoothed
+    segments : {"start", "end" (s), "emotion", "confidence"} from the beginning to the end; none if silent
+    embedding : float32 [width], mean feature
+    frame_embeddings : float32 [frames, width], features; where they were not asked for [1, width], the mean
+    """
+
+    scores: Array
+    frame_scores: Array
+    segments: list[dict]
+    embedding: Array
+    frame_embeddings: Array
+
+
+def analyse(features: Array, frame_logits: Array, info: dict, manifest: dict) -> Found:
+    """Join the windows of a recording and find what they say.
+
+    Parameters
+    ----------
+    features : float32 [windows, frames, width]
+    frame_logits : float32 [windows, frames, classes]
+    info : what the preprocess step says of the recording: options, windows, duration, silent
+    manifest : labels of the weights
+    """
+    options, names = info["options"], [label["en"] for label in manifest["labels"]]
+    usable = np.array([not name.startswith(UNUSED) for name in names])
+    own_features = own_frames(features, info["windows"])
+    logits = np.concatenate(own_frames(frame_logits, info["windows"]))
+    frames = len(logits)
+    if info["silent"]:
+        scores = (usable / usable.sum()).astype(np.float32)
+        frame_scores, segments = np.tile(scores, (frames, 1)), []
+    else:
+        scores = probabilities(logits.mean(axis=0, dtype=np.float64), usable)
+        frame_scores = probabilities(logits, usable)
+        smoothed = probabilities(moving_average(logits, options["smoothing"]), usable)
+        segments = timeline(smoothed, options["min_segment"], info["duration"], names)
+    total = sum(part.sum(axis=0, dtype=np.float64) for part in own_features)
+    embedding = (total / frames).astype(np.float32)
+    # Not an empty array: Triton's cache refuses an answer that has one.
+    every = np.concatenate(own_features) if options["frame_embeddings"] else embedding[None]
+    return Found(scores, frame_scores, segments, embedding, every)
+
+
+def own_frames(rows: Array, windows: Sequence[Sequence[int]]) -> list[Array]:
+    """The frames that count of each window, [windows, frames, n] -> views [frames of the window, n].
+
+    A window is (first, start, stop): its row begins with the recording's frame `first`, and the recording's
+    frames from `start` to before `stop` are taken from it.
+    """
+    return [row[start - first : stop - first] for row, (first, start, stop) in zip(rows, windows, strict=True)]
+
+
+def probabilities(logits: npt.NDArray, usable: Flags) -> Array:
+    """Softmax over the usable classes, the others get 0: [..., classes] -> float32 of that shape."""
+    return softmax(np.where(usable, logits, -np.inf))
+
+
+def moving_average(values: Array, seconds: float) -> npt.NDArray[np.float64]:
+    """Centred mean over time, at the edges over what is there: [frames, n] -> float64 [frames, n].
+
+    The width is odd, so that the mean is centred: the `seconds` in frames, and one more if that is even.
+    """
+    half = round(seconds / FRAME_SECONDS) // 2
+    frames = np.arange(len(values))
+    begin, end = np.maximum(frames - half, 0), np.minimum(frames + half + 1, len(values))
+    sums = np.zeros((len(values) + 1, values.shape[1]))
+    np.cumsum(values, axis=0, dtype=np.float64, out=sums[1:])
+    return (sums[end] - sums[begin]) / (end - begin)[:, None]
+
+
+def timeline(smoothed: Array, min_seconds: float, duration: float, names: Sequence[str]) -> list[dict]:
+    """Segments of one emotion each that tile the recording.
+
+    Consecutive frames with the same best emotion are a segment. While one is shorter than `min_seconds`, the
+    shortest (of equal ones the first) is given to that neighbour whose emotion scores higher over the frames in
+    question. A recording that is itself shorter keeps its one segment.
+
+    Parameters
+    ----------
+    smoothed : float32 [frames, classes], probabilities
+    min_seconds : shortest segment
+    duration : of the recording, seconds: where the last segment ends
+    names : of the classes
+
+    Returns
+    -------
+    [{"start": s, "end": s, "emotion": name, "confidence": mean of its smoothed scores}]
+    """
+    sums = np.zeros((len(smoothed) + 1, smoothed.shape[1]))
+    np.cumsum(smoothed, axis=0, dtype=np.float64, out=sums[1:])
+    best = smoothed.argmax(axis=1)
+    bounds = [0, *(np.flatnonzero(np.diff(best)) + 1).tolist(), len(best)]
+    runs = [_Run(start, stop, int(best[start])) for start, stop in pairwise(bounds)]
+    # Rounded down by less than any real difference: 0.14 / 0.02 is 7.000000000000001.
+    runs = _without_short(runs, math.ceil(min_seconds / FRAME_SECONDS - 1e-6), sums)
+    starts = [round(FRAME_SECONDS * run.start, 3) for run in runs]
+    return [
+        {
+            "start": start,
+            "end": end,
+            "emotion": names[run.emotion],
+            "confidence": float((sums[run.stop] - sums[run.start])[run.emotion] / (run.stop - run.start)),
+        }
+        for run, start, end in zip(runs, starts, [*starts[1:], round(duration, 3)], strict=True)
+    ]
+
+
+@dataclass(eq=False)
+class _Run:
+    """Consecutive frames of one emotion, from `start` to before `stop`, and the runs around them."""
+
+    start: int
+    stop: int
+    emotion: int
+    before: _Run | None = None
+    after: _Run | None = None
+    absorbed: bool = False
+
+
+def _without_short(runs: list[_Run], least: int, sums: npt.NDArray[np.float64]) -> list[_Run]:
+    """Give runs of fewer than `least` frames to a neighbour, shortest first; `sums` are running sums of scores.
+
+    The queue holds each run with every length that it has had; an entry counts only while it is true. A queue,
+    because a recording of 10 minutes can begin with more than ten thousand runs.
+    """
+    for one, other in pairwise(runs):
+        one.after, other.before = other, one
+    queue = [(run.stop - run.start, i) for i, run in enumerate(runs)]
+    heapq.heapify(queue)
+    while queue and queue[0][0] < least:
+        length, i = heapq.heappop(queue)
+        run = runs[i]
+        neighbours = [neighbour for neighbour in (run.before, run.after) if neighbour]
+        if run.absorbed or length != run.stop - run.start or not neighbours:
+            continue
+        scores = sums[run.stop] - sums[run.start]
+        run.emotion = max(neighbours, key=lambda neighbour: scores[neighbour.emotion]).emotion
+        for neighbour in neighbours:
+            if neighbour.emotion == run.emotion:
+                _absorb(run, neighbour)
+        heapq.heappush(queue, (run.stop - run.start, i))
+    return [run for run in runs if not run.absorbed]
+
+
+def _absorb(run: _Run, neighbour: _Run) -> None:
+    """Make a neighbour part of a run."""
+    neighbour.absorbed = True
+    if neighbour is run.before:
+        run.start, run.before = neighbour.start, neighbour.before
+        if run.before:
+            run.before.after = run
+    else:
+        run.stop, run.after = neighbour.stop, neighbour.after
+        if run.after:
+            run.after.before = run
+
+
+def answer(found: Found, info: dict, manifest: dict) -> dict:
+    """Everything about one recording, ready for JSON.
+
+    Parameters
+    ----------
+    info : what the preprocess step says of the recording: options, windows, duration, silent, notes, milliseconds
+    manifest : labels and origin of the weights
+    """
+    labels, source, windows = manifest["labels"], manifest["source"], len(info["windows"])
+    best = None if info["silent"] else int(found.scores.argmax())
+    notes = list(info["notes"])
+    if windows > 1:
+        notes.append(f"The answer is joined from {windows} windows of the recording and is an approximation.")
+    return {
+        "model": manifest["system"],
+        "emotion": None if best is None else labels[best]["en"],
+        "emotion_zh": None if best is None else labels[best]["zh"],
+        "confidence": None if best is None else float(found.scores[best]),
+        "scores": {label["en"]: float(p) for label, p in zip(labels, found.scores, strict=True)},
+        "segments": found.segments,
+        "frames": len(found.frame_scores),
+        "frame_hop": FRAME_SECONDS,
+        "windows": windows,
+        "silence": info["silent"],
+        "duration": round(info["duration"], 3),
+        "profile": manifest["profile"],
+        "notes": notes,
+        **({"timings": info["milliseconds"]} if info["options"]["timings"] else {}),
+        "weights": {
+            "origin": source["origin"],
+            "source": source["location"],
+            "sha256": source["sha256"],
+            "demo": manifest["demo"],
+        },
+    }

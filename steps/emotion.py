@@ -1,0 +1,81 @@
+"""The two Python steps of a speech emotion system, as Triton's Python backend wants them.
+
+    AUDIO | PCM + SAMPLE_RATE, OPTIONS -> EmotionPreprocess -> WAV, LENGTH, INFO
+    FEATURES, FRAME_LOGITS, INFO -> EmotionPostprocess
+        -> SCORES, LABELS, FRAME_SCORES, SEGMENTS, EMBEDDING, FRAME_EMBEDDINGS, RESULT
+
+INFO (JSON) carries what the answer needs to explain itself from the first step to the last.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from postprocess import emotion
+from preprocess import Limits, prepare_speech
+from steps.options import EmotionOptions, parse_options
+from steps.step import Step, bytes_of, json_tensor, recording_of
+
+DEMO_NOTE = "Demo weights: the emotion names one of 9 families of generated sound and means nothing about speech."
+
+
+class EmotionPreprocess(Step):
+    """Recording -> windows of samples, the rows of the network's input."""
+
+    suffix = "_preprocess"
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Take the limits from the `parameters` of config.pbtxt."""
+        super().initialize(args)
+        self.limits = Limits(**self.parameters)
+
+    def answer(self, request) -> list:
+        """WAV float32 [windows, samples], LENGTH int64 [windows, 1] and INFO."""
+        options = parse_options(bytes_of(request, "OPTIONS"), EmotionOptions)
+        prepared = prepare_speech(recording_of(request), limits=self.limits)
+        info = {
+            "options": asdict(options),
+            "windows": [[window.first, window.start, window.stop] for window in prepared.windows],
+            "duration": prepared.duration,
+            "silent": prepared.silent,
+            "notes": [*([DEMO_NOTE] if self.manifest["demo"] else []), *prepared.notes],
+            "milliseconds": {stage: round(1000 * s, 3) for stage, s in prepared.seconds.items()},
+        }
+        return [
+            pb_utils.Tensor("WAV", prepared.wav),
+            pb_utils.Tensor("LENGTH", prepared.lengths),
+            json_tensor("INFO", info),
+        ]
+
+
+class EmotionPostprocess(Step):
+    """Features and logits of the frames -> the answer."""
+
+    suffix = "_postprocess"
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Prepare what is the same for every request."""
+        super().initialize(args)
+        self.labels = np.array([label["en"].encode() for label in self.manifest["labels"]], object)
+
+    def answer(self, request) -> list:
+        """The outputs that were asked for."""
+        features, logits = (
+            pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in ("FEATURES", "FRAME_LOGITS")
+        )
+        info = json.loads(bytes_of(request, "INFO"))
+        found = emotion.analyse(features, logits, info, self.manifest)
+        outputs = {
+            "SCORES": lambda: pb_utils.Tensor("SCORES", found.scores),
+            "LABELS": lambda: pb_utils.Tensor("LABELS", self.labels),
+            "FRAME_SCORES": lambda: pb_utils.Tensor("FRAME_SCORES", found.frame_scores),
+            "SEGMENTS": lambda: json_tensor("SEGMENTS", found.segments),
+            "EMBEDDING": lambda: pb_utils.Tensor("EMBEDDING", found.embedding),
+            "FRAME_EMBEDDINGS": lambda: pb_utils.Tensor("FRAME_EMBEDDINGS", found.frame_embeddings),
+            "RESULT": lambda: json_tensor("RESULT", emotion.answer(found, info, self.manifest)),
+        }
+        return [outputs[name]() for name in request.requested_output_names()]

@@ -1,0 +1,73 @@
+"""What the Python steps of all systems share: the manifest, requests answered one by one, and what is in them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from preprocess import RecordingError
+from steps.manifest import read_manifest
+
+
+class Step:
+    """One Python step of a system; subclasses say how a request is answered."""
+
+    suffix: str
+    """Of the model's name, behind the name of the system."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read the manifest and the `parameters` of config.pbtxt."""
+        system = args["model_name"].removesuffix(self.suffix)
+        self.manifest = read_manifest(Path(args["model_repository"]), system)
+        config = json.loads(args["model_config"])
+        parameters = config.get("parameters", {})
+        self.parameters = {key: json.loads(value["string_value"]) for key, value in parameters.items()}
+
+    def execute(self, requests: list) -> list:
+        """One response per request; a refused recording costs nobody else anything."""
+        return [self._respond(request) for request in requests]
+
+    def answer(self, request) -> list:
+        """The output tensors of one request; a RecordingError becomes INVALID_ARGUMENT."""
+        raise NotImplementedError
+
+    def _respond(self, request):
+        try:
+            if request.is_cancelled():
+                error = pb_utils.TritonError("The client has cancelled.", pb_utils.TritonError.CANCELLED)
+                return pb_utils.InferenceResponse(error=error)
+            return pb_utils.InferenceResponse(self.answer(request))
+        except RecordingError as error:
+            refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
+            return pb_utils.InferenceResponse(error=refusal)
+
+
+def recording_of(request) -> bytes | tuple[np.ndarray, int]:
+    """The recording of a request: an encoded file, or samples with their rate."""
+    audio = bytes_of(request, "AUDIO")
+    pcm, rate = (pb_utils.get_input_tensor_by_name(request, name) for name in ("PCM", "SAMPLE_RATE"))
+    if (audio is None) == (pcm is None):
+        sent = "both" if pcm is not None else "neither"
+        raise RecordingError(f"Send either AUDIO (an encoded file) or PCM with SAMPLE_RATE, not {sent}.")
+    if audio is not None:
+        if rate is not None:
+            raise RecordingError("SAMPLE_RATE goes with PCM; an encoded file (AUDIO) carries its own.")
+        return audio
+    if rate is None:
+        raise RecordingError("PCM needs SAMPLE_RATE (Hz, INT32 [1]).")
+    return pcm.as_numpy(), int(rate.as_numpy()[0])
+
+
+def bytes_of(request, name: str) -> bytes | None:
+    """The only element of a BYTES [1] tensor, None if the optional tensor was not sent."""
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    return None if tensor is None else tensor.as_numpy()[0]
+
+
+def json_tensor(name: str, value: dict | list):
+    """JSON on a line of its own, so that `tail -n 1` finds it in a raw HTTP body."""
+    text = "\n" + json.dumps(value, ensure_ascii=False) + "\n"
+    return pb_utils.Tensor(name, np.array([text.encode()], object))

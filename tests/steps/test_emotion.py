@@ -1,0 +1,217 @@
+"""The emotion system through the real Triton: its configurations and steps, around a small linear network.
+
+That network sees each frame by itself, so what must come out is known exactly, of recordings of any length.
+"""
+
+import json
+import shutil
+import urllib.request
+
+import numpy as np
+import onnx
+import pytest
+import tritonclient.grpc as triton
+from numpy.lib.stride_tricks import sliding_window_view
+from onnx import TensorProto, helper, numpy_helper
+from scipy.special import softmax
+
+from bench.embedded import embedded
+from preprocess.speech import FIELD, HOP, prepare_speech
+from tests.conftest import ROOT
+from tests.recordings import encode, music
+
+SYSTEM = "emotion2vec_plus_large"
+NAMES = ("angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown")
+RNG = np.random.default_rng(5)
+FILTERS = (RNG.normal(size=(1024, FIELD)) / 20).astype(np.float32)
+PROJECTION = (RNG.normal(size=(1024, len(NAMES))) / 16).astype(np.float32)
+OUTPUTS = ("SCORES", "LABELS", "FRAME_SCORES", "SEGMENTS", "EMBEDDING", "FRAME_EMBEDDINGS", "RESULT")
+
+
+def write_network(path):
+    """FEATURES = frame @ FILTERS' + LENGTH in seconds, FRAME_LOGITS = FEATURES @ PROJECTION, and their means."""
+    nodes = [
+        helper.make_node("Unsqueeze", ["WAV", "one"], ["channels"]),
+        helper.make_node("Conv", ["channels", "filters"], ["filtered"], strides=[HOP]),
+        helper.make_node("Transpose", ["filtered"], ["frames"], perm=[0, 2, 1]),
+        helper.make_node("Cast", ["LENGTH"], ["samples"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["samples", "rate"], ["seconds"]),
+        helper.make_node("Unsqueeze", ["seconds", "one"], ["offset"]),
+        helper.make_node("Add", ["frames", "offset"], ["FEATURES"]),
+        helper.make_node("MatMul", ["FEATURES", "projection"], ["FRAME_LOGITS"]),
+        helper.make_node("ReduceMean", ["FEATURES", "one"], ["EMBEDDING"], keepdims=0),
+        helper.make_node("ReduceMean", ["FRAME_LOGITS", "one"], ["LOGITS"], keepdims=0),
+    ]
+    constants = {
+        "one": np.array([1], np.int64),
+        "filters": FILTERS[:, None],
+        "rate": np.float32(16000),
+        "projection": PROJECTION,
+    }
+
+    def tensor(name, *shape, kind=TensorProto.FLOAT):
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    graph = helper.make_graph(
+        nodes,
+        "speech",
+        [tensor("WAV", "n", "samples"), tensor("LENGTH", "n", 1, kind=TensorProto.INT64)],
+        [
+            tensor("FEATURES", "n", "t", 1024),
+            tensor("FRAME_LOGITS", "n", "t", 9),
+            tensor("EMBEDDING", "n", 1024),
+            tensor("LOGITS", "n", 9),
+        ],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+
+
+MANIFEST = {
+    "format": 1,
+    "system": SYSTEM,
+    "architecture": "emotion2vec",
+    "profile": "emotion2vec",
+    "spectrum": None,
+    "input": {"name": "WAV", "shape": [-1]},
+    "output": {"name": "LOGITS", "classes": 9, "embedding": 1024},
+    "labels": [{"en": name, "zh": name.upper()} for name in NAMES],
+    "levels": [],
+    "source": {"origin": "demo", "location": "generated", "sha256": "00"},
+    "demo": True,
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("emotion")
+    for path in (ROOT / "model_repository").glob(f"{SYSTEM}*"):
+        ignored = shutil.ignore_patterns("*.onnx*", "manifest.json", "labels.txt", "local.pbtxt", "__pycache__")
+        shutil.copytree(path, folder / path.name, ignore=ignored)
+    network = folder / f"{SYSTEM}_network"
+    write_network(network / "1" / "model.onnx")
+    (network / "1" / "manifest.json").write_text(json.dumps(MANIFEST))
+    (network / "labels.txt").write_text("".join(f"{name}\n" for name in NAMES))
+    flags = (f"--model-repository={folder}", "--variant=onnxruntime")
+    with embedded(*flags, log=folder / "server.log") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    with triton.InferenceServerClient(server.grpc, channel_args=unlimited) as client:
+        yield client
+
+
+def ask(client, recording: bytes, outputs=OUTPUTS, model=SYSTEM, **options) -> dict[str, np.ndarray]:
+    sent = {"AUDIO": recording, **({"OPTIONS": json.dumps(options).encode()} if options else {})}
+    inputs = [triton.InferInput(name, [1], "BYTES") for name in sent]
+    for tensor, value in zip(inputs, sent.values(), strict=True):
+        tensor.set_data_from_numpy(np.array([value], object))
+    answer = client.infer(model, inputs, outputs=[triton.InferRequestedOutput(name) for name in outputs])
+    assert {tensor.name for tensor in answer.get_response().outputs} == set(outputs)
+    return {name: answer.as_numpy(name) for name in outputs}
+
+
+def expected(recording: bytes) -> np.ndarray:
+    """Features of the recording's own frames, float64 [frames, 1024]."""
+    prepared = prepare_speech(recording)
+    parts = []
+    for wav, length, window in zip(prepared.wav, prepared.lengths[:, 0], prepared.windows, strict=True):
+        frames = sliding_window_view(wav[:length].astype(np.float64), FIELD)[::HOP]
+        own = frames[window.start - window.first : window.stop - window.first]
+        parts.append(own @ FILTERS.T.astype(np.float64) + length / 16000)
+    return np.concatenate(parts)
+
+
+def speech(seconds: float, seed: int = 0) -> bytes:
+    return encode(music(seconds, 16000, 1, seed), 16000, "wav")
+
+
+@pytest.mark.parametrize("seconds", [0.025, 1.0, 3.21, 30.0, 47.3], ids=str)
+def test_answers_equal_the_network_over_each_frame(client, seconds):
+    recording = speech(seconds)
+    features = expected(recording)
+    logits = features @ PROJECTION.astype(np.float64)
+    answer = ask(client, recording, frame_embeddings=True)
+    np.testing.assert_allclose(answer["FRAME_EMBEDDINGS"], features, atol=1e-4)
+    np.testing.assert_allclose(answer["EMBEDDING"], features.mean(0), atol=1e-5)
+    np.testing.assert_allclose(answer["FRAME_SCORES"], softmax(logits, axis=1), atol=1e-4)
+    np.testing.assert_allclose(answer["SCORES"], softmax(logits.mean(0)), atol=1e-5)
+    assert [label.decode() for label in answer["LABELS"]] == list(NAMES)
+    result, segments = json.loads(answer["RESULT"][0]), json.loads(answer["SEGMENTS"][0])
+    assert result["segments"] == segments and segments[0]["start"] == 0
+    assert segments[-1]["end"] == result["duration"] == pytest.approx(seconds, abs=1e-3)
+    assert list(result["scores"].values()) == pytest.approx(answer["SCORES"].tolist())
+    assert result["emotion"] == NAMES[logits.mean(0).argmax()] and result["frames"] == len(features)
+    assert result["windows"] == (3 if seconds > 40 else 1)
+    assert any("joined from 3 windows" in note for note in result["notes"]) == (seconds > 40)
+    assert any("Demo weights" in note for note in result["notes"])
+
+
+def test_frame_embeddings_travel_only_when_asked_for(client):
+    recording = speech(2.0, seed=1)
+    assert ask(client, recording, frame_embeddings=True)["FRAME_EMBEDDINGS"].shape == (99, 1024)
+    answer = ask(client, recording)
+    np.testing.assert_array_equal(answer["FRAME_EMBEDDINGS"], [answer["EMBEDDING"]])
+
+
+@pytest.mark.parametrize("options", [{}, {"frame_embeddings": True}, {"smoothing": 2}], ids=str)
+def test_a_repeated_recording_is_answered_from_the_cache(client, options):
+    recording = speech(2.0, seed=2)
+
+    def hits() -> int:
+        [model] = client.get_inference_statistics(f"{SYSTEM}_chain").model_stats
+        return model.inference_stats.cache_hit.count
+
+    before = hits()
+    few = ask(client, recording, ["SCORES", "FRAME_EMBEDDINGS"], **options)
+    everything = ask(client, recording, **options)  # other outputs than the first time
+    assert hits() == before + 1
+    for name, value in few.items():
+        np.testing.assert_array_equal(everything[name], value)
+
+
+def test_options_move_the_timeline_and_bad_ones_are_refused(client):
+    recording = speech(6.0, seed=3)
+    fine, coarse = (
+        json.loads(ask(client, recording, ["SEGMENTS"], smoothing=0, min_segment=s)["SEGMENTS"][0]) for s in (0, 2)
+    )
+    assert len(fine) > len(coarse) and all(s["end"] - s["start"] >= 1.999 for s in coarse)
+    with pytest.raises(triton.InferenceServerException, match="'top_k' is unknown; known are smoothing") as error:
+        ask(client, recording, top_k=3)
+    assert error.value.status() == "StatusCode.INVALID_ARGUMENT"
+    assert "timings" not in json.loads(ask(client, recording)["RESULT"][0])
+    timings = json.loads(ask(client, recording, timings=True)["RESULT"][0])["timings"]
+    assert {"decode", "resample", "normalise"} <= timings.keys()
+
+
+def test_silence_is_flagged_and_what_is_too_short_or_long_refused(client):
+    answer = ask(client, encode(np.zeros(32000, np.float32), 16000, "wav"))
+    result = json.loads(answer["RESULT"][0])
+    assert result["silence"] and result["emotion"] is None and result["segments"] == []
+    np.testing.assert_allclose(answer["SCORES"], 1 / 9)
+    for data, words in (
+        (encode(np.ones(399, np.float32) / 2, 16000, "wav"), "25 ms are needed"),
+        (encode(np.ones(601 * 4000, np.float32) / 2, 4000, "flac"), "601.0 s, the limit is 600 s"),
+    ):
+        with pytest.raises(triton.InferenceServerException, match=words):
+            ask(client, data)
+
+
+def test_samples_are_answered_like_the_file(client):
+    samples = music(1.5, 16000, 1, seed=4)
+    inputs = [triton.InferInput("PCM", [len(samples)], "FP32"), triton.InferInput("SAMPLE_RATE", [1], "INT32")]
+    inputs[0].set_data_from_numpy(samples)
+    inputs[1].set_data_from_numpy(np.array([16000], np.int32))
+    scores = client.infer(SYSTEM, inputs).as_numpy("SCORES")
+    np.testing.assert_allclose(scores, ask(client, encode(samples, 16000, "float"))["SCORES"], atol=1e-6)
+
+
+def test_a_plain_http_body(server):
+    url = f"http://{server.http}/v2/models/{SYSTEM}_raw/infer"
+    request = urllib.request.Request(url, speech(1.0), {"Inference-Header-Content-Length": "0"})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        result = json.loads(response.read().splitlines()[-1])
+    assert result["model"] == SYSTEM and result["emotion"] in NAMES
