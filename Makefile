@@ -7,7 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-SYSTEMS ?= vgg19_bn_cqt vit_b_16_mel
+GENRES := vgg19_bn_cqt vit_b_16_mel
+SYSTEMS ?= $(GENRES) emotion2vec_plus_large
 export CHECKPOINTS
 SERVE := requirements/serve.txt requirements/steps.txt requirements/triton.txt requirements/client.txt
 EXPORT := requirements/export.txt
@@ -27,14 +28,14 @@ export: $(VENV)/.export ## Checkpoints -> ONNX -> model_repository/ (CHECKPOINTS
 	@$(BIN)/python -m export $(SYSTEMS)
 
 int8: $(VENV)/.export ## INT8 networks of the exported ones, for CPUs: make int8, then VARIANT=openvino_int8 make serve
-	@$(BIN)/python -m export $(SYSTEMS)
-	@$(BIN)/python -m export.int8 $(SYSTEMS)
+	@$(BIN)/python -m export $(filter $(GENRES),$(SYSTEMS))
+	@$(BIN)/python -m export.int8 $(filter $(GENRES),$(SYSTEMS))
 
 serve: $(VENV)/.serve ## Start the embedded Triton on 127.0.0.1:8000 (HTTP), 8001 (gRPC), 8002 (metrics) (VARIANT=...)
 	@$(BIN)/python -m server $(if $(VARIANT),--variant=$(VARIANT))
 
 bench: $(VENV)/.test ## Tritone beside the articles' pipelines and a plain Triton, by perf_analyzer (VARIANT=..., QUICK=1)
-	@$(BIN)/python -m export $(if $(QUICK),vgg19_bn_cqt,vgg19_bn_cqt vit_b_16_mel)
+	@$(BIN)/python -m export vgg19_bn_cqt $(if $(QUICK),,vit_b_16_mel emotion2vec_plus_large)
 	@$(if $(QUICK),,$(BIN)/python -m export.int8 vgg19_bn_cqt)
 	@$(BIN)/python -m bench
 

@@ -13,10 +13,11 @@ from export import repository
 from export.errors import ExportError
 from export.hub import check_revision
 from export.sources import Demo, Directory, Hub, Source
-from export.systems import HUB_REPOSITORY, SYSTEMS
+from export.systems import SYSTEMS
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "checkpoints" / "demo"
+RELEASED = "released"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -37,18 +38,19 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpoints",
         type=Path,
         metavar="DIR",
-        help="weights in DIR/<system>/save.{pt,pth,safetensors} or DIR/<system>.{pt,pth,safetensors};"
+        help="weights in DIR/<system>/{save,model}.{pt,pth,safetensors} or DIR/<system>.{pt,pth,safetensors};"
         " DIR/<system>/labels.json names the classes of weights that have others than the released ones",
     )
     weights.add_argument(
         "--hub",
         nargs="?",
-        const=HUB_REPOSITORY,
+        const=RELEASED,
         metavar="NAME",
-        help=f"weights from a repository of the Hugging Face hub, by default {HUB_REPOSITORY}; needs --revision",
+        help="weights from a repository of the Hugging Face hub, by default the one where the system's were"
+        " released; needs --revision",
     )
     weights.add_argument(
-        "--demo", action="store_true", help="weights made here, which know 16 kinds of generated sound only"
+        "--demo", action="store_true", help="weights made here, which know kinds of generated sound only"
     )
     parser.add_argument("--revision", metavar="SHA", help="commit of the hub's repository, 40 hexadecimal digits")
     parser.add_argument(
@@ -63,13 +65,28 @@ def _source(args: argparse.Namespace) -> Source | None:
     if args.revision is not None and not args.hub:
         raise ExportError("--revision belongs to --hub")
     if args.hub:
-        if "/" not in args.hub:
-            raise ExportError(f"--hub takes a repository as owner/name, not {args.hub!r}; systems stand before it")
-        return Hub(args.hub, check_revision(args.revision))
+        revision = check_revision(args.revision)
+        return Hub(_hub_repository(args), revision)
     folder = args.checkpoints or (None if args.demo else os.environ.get("CHECKPOINTS"))
     if folder:
         return Directory(Path(folder))
     return Demo(DEMO) if args.demo else None
+
+
+def _hub_repository(args: argparse.Namespace) -> str:
+    """The one repository that the revision belongs to."""
+    if args.hub != RELEASED:
+        if "/" not in args.hub:
+            raise ExportError(f"--hub takes a repository as owner/name, not {args.hub!r}; systems stand before it")
+        return args.hub
+    homes = {name: SYSTEMS[name].hub_repository for name in args.systems or SYSTEMS}
+    if len(set(homes.values())) > 1:
+        raise ExportError(
+            "--revision is a commit of one repository, but "
+            + ", ".join(f"{name} is in {home}" for name, home in homes.items())
+            + "; name the systems of one before --hub"
+        )
+    return next(iter(homes.values()))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,8 +1,8 @@
 """Checkpoint file -> checked state dict -> module; nothing in a file is ever executed.
 
-What is found in the wild is brought to torchvision's names: a wrapper dictionary around the state dict,
-prefixes of wrapping modules, the names of torchvision before 0.13, half precision. After that the rule is
-strict: every tensor must be there, belong there, fit and be finite.
+What is found in the wild is brought to the names of torchvision and of Emotion2Vec: a wrapper dictionary around
+the state dict, prefixes of wrapping modules, the names of torchvision before 0.13, what pre-training leaves, half
+precision. After that the rule is strict: every tensor must be there, belong there, fit and be finite.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from export.emotion2vec import AUDIO, Emotion2Vec
 from export.errors import CheckpointError
+from export.files import atomically
 from export.vgg import VGG19BN
 from export.vit import ViTB16
 
@@ -28,9 +30,12 @@ State = dict[str, Tensor]
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "model.", "vgg_model.")
 LEGACY = re.compile(r"(?<=\.mlp\.)linear_([12])(?=\.)")
-ARCHITECTURES: dict[str, tuple[str, type[VGG19BN] | type[ViTB16]]] = {
+PRETRAINING = f"{AUDIO}decoder."
+"""Of data2vec, needed only to go on training."""
+ARCHITECTURES: dict[str, tuple[str, type[VGG19BN] | type[ViTB16] | type[Emotion2Vec]]] = {
     "vgg19_bn": ("features.0.weight", VGG19BN),
     "vit_b_16": ("conv_proj.weight", ViTB16),
+    "emotion2vec": (f"{AUDIO}extra_tokens", Emotion2Vec),
 }
 """Architecture -> (tensor that only it has, module)."""
 
@@ -41,7 +46,7 @@ def load_model(path: Path, architecture: str, classes: int) -> nn.Module:
     Parameters
     ----------
     path : .pt, .pth or .safetensors
-    architecture : "vgg19_bn" or "vit_b_16", what the system needs
+    architecture : "vgg19_bn", "vit_b_16" or "emotion2vec", what the system needs
     classes : outputs that the system has labels for
 
     Raises
@@ -56,7 +61,7 @@ def load_model(path: Path, architecture: str, classes: int) -> nn.Module:
 
 
 def read(path: Path) -> State:
-    """Read the state dict of a checkpoint file, under torchvision's names, floating point as float32."""
+    """Read the state dict of a checkpoint file, under the modules' names, floating point as float32."""
     try:
         if path.suffix == ".safetensors":
             content = load_file(path)
@@ -78,8 +83,34 @@ def read(path: Path) -> State:
     return normalise(content)
 
 
+def weights_only(path: Path, converted: Path, log: Callable[[str], object]) -> Path:
+    """A file of the weights alone, where the checkpoint holds much more: the state of an optimizer, for example.
+
+    Parameters
+    ----------
+    converted : where the weights are kept (.safetensors), written at the first call
+
+    Returns
+    -------
+    `path` itself where two thirds or more of it are weights, else `converted`
+    """
+    if path.suffix == ".safetensors" or converted.is_file():
+        return converted if converted.is_file() else path
+    try:
+        state = read(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error.__cause__
+    size = sum(value.numel() * value.element_size() for value in state.values())
+    if path.stat().st_size < 1.5 * size:
+        return path
+    log(f"keeping its {size / 1e6:.0f} MB of weights in {converted}")
+    with atomically(converted) as partial:
+        save_file({name: value.contiguous() for name, value in state.items()}, partial)
+    return converted
+
+
 def normalise(content: object) -> State:
-    """Unwrap a loaded checkpoint and bring its keys to torchvision's names, floating point to float32."""
+    """Unwrap a loaded checkpoint and bring its keys to the modules' names, floating point to float32."""
     while isinstance(content, Mapping) and (inner := next((k for k in WRAPPERS if k in content), None)):
         content = content[inner]
     if not isinstance(content, Mapping) or not content:
@@ -90,12 +121,16 @@ def normalise(content: object) -> State:
     state = dict(content)
     while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None):
         state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return {
-        LEGACY.sub(lambda match: {"1": "0", "2": "3"}[match[1]], name): (
+    state = {
+        LEGACY.sub(lambda match: {"1": "0", "2": "3"}[match[1]], name.removeprefix("d2v_model.")): (
             value.float() if value.is_floating_point() else value
         )
         for name, value in state.items()
     }
+    state = {name: value for name, value in state.items() if not name.startswith(PRETRAINING)}
+    if (scale := state.get(f"{AUDIO}alibi_scale")) is not None and scale.ndim == 4:  # of older versions
+        state[f"{AUDIO}alibi_scale"] = scale[None]
+    return state
 
 
 def build(state: State, architecture: str, classes: int) -> nn.Module:

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import preprocess
+from export import demo_speech
 from export.errors import ExportError
 from export.files import atomically
 from export.heads import RELEASED, released_head
@@ -50,7 +51,7 @@ LEAST_TOP1 = 0.9
 
 def make(system: System, path: Path, version: str, log: Log) -> None:
     """Write the system's demo weights to `path` (safetensors; version and figures in its metadata)."""
-    state, held_out = fit(system, log)
+    state, held_out = fit(system, log) if system.spectrum else demo_speech.fit(log)
     metadata = {"demo_version": version, "held_out": json.dumps(held_out)}
     with atomically(path) as partial:
         save_file(state, partial, metadata)
@@ -80,7 +81,7 @@ def rows(system: System, seeds: range) -> tuple[npt.NDArray[np.float32], npt.NDA
 
 
 def fit(system: System, log: Log) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
-    """Make the weights; returns the state dict and the held-out figures {"top1", "rows", "by_profile"}.
+    """Make a genre system's weights; the state dict and the held-out figures {"top1", "rows", "by_profile"}.
 
     Raises
     ------

@@ -32,7 +32,7 @@ from export.errors import ExportError
 from export.files import atomically, only_one, sha256
 from export.repository import INT8_FILE
 from export.sources import Log
-from export.systems import SYSTEMS, System
+from export.systems import GENRE_SYSTEMS, SYSTEMS, System
 
 ROOT = Path(__file__).resolve().parent.parent
 METHOD = 1
@@ -297,7 +297,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m export.int8",
         description="Make INT8 networks of the exported ones, for python -m server --variant openvino_int8.",
     )
-    parser.add_argument("systems", nargs="*", metavar="SYSTEM", help=f"default: all of {', '.join(SYSTEMS)}")
+    parser.add_argument("systems", nargs="*", metavar="SYSTEM", help=f"default: all of {', '.join(GENRE_SYSTEMS)}")
     parser.add_argument(
         "--rows",
         type=_rows,
@@ -311,9 +311,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     args = parser.parse_args(arguments)
     try:
-        if unknown := [name for name in args.systems if name not in SYSTEMS]:
-            raise ExportError(f"no system {', '.join(unknown)}; choose from {', '.join(SYSTEMS)}")
-        for name in args.systems or SYSTEMS:
+        if unknown := [name for name in args.systems if name not in GENRE_SYSTEMS]:
+            raise ExportError(f"no system {', '.join(unknown)} in INT8; choose from {', '.join(GENRE_SYSTEMS)}")
+        for name in args.systems or GENRE_SYSTEMS:
             start = time.monotonic()
 
             def log(message: str, name: str = name, start: float = start) -> None:

@@ -2,7 +2,8 @@
 
 The ccmusic tables are those of the data set ccmusic-database/music_genre and of its authors' demonstration:
 16 genres, grouped into 9 and into 2. The AcousticSense list belongs to no released checkpoint; weights that
-were trained on it say so in a labels.json beside them.
+were trained on it say so in a labels.json beside them. The emotions are those of Emotion2Vec+'s tokens.txt, its
+`<unk>` under the name that its users know.
 """
 
 from __future__ import annotations
@@ -91,6 +92,20 @@ CCMUSIC = LabelSet(
     ),
 )
 
+EMOTIONS = LabelSet(
+    _labels(
+        ("angry", "生气"),
+        ("disgusted", "厌恶"),
+        ("fearful", "恐惧"),
+        ("happy", "开心"),
+        ("neutral", "中立"),
+        ("other", "其他"),
+        ("sad", "难过"),
+        ("surprised", "吃惊"),
+        ("unknown", "未知"),
+    )
+)
+
 ACOUSTICSENSE = LabelSet(
     _labels(
         ("Blues", "蓝调"),
@@ -112,7 +127,7 @@ ACOUSTICSENSE = LabelSet(
     )
 )
 
-NAMED = {"ccmusic": CCMUSIC, "acousticsense": ACOUSTICSENSE}
+NAMED = {"ccmusic": CCMUSIC, "acousticsense": ACOUSTICSENSE, "emotion2vec": EMOTIONS}
 
 
 def read_labels(path: Path) -> LabelSet:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +24,62 @@ from torch import nn
 
 from export.errors import ExportError
 
-INPUT, OUTPUT = "ROWS", "LOGITS"
-SHAPE = (3, 224, 224)
 OPSET = 18
 IR_VERSION = 10
 """Newest that ONNX Runtime 1.19 reads, the one in Triton 24.10."""
 BATCHES = (1, 3, 8)
 MAX_PROBABILITY_DIFFERENCE = 1e-4
 
+Feeds = list[npt.NDArray[Any]]  # one array per input, the rows along the first axis
 
-def to_onnx(model: nn.Module, path: Path) -> None:
-    """Write `model` (float32 [n, 3, 224, 224] -> [n, classes], in eval mode) as one ONNX file, and check it."""
-    with _quiet():
+
+@dataclass(frozen=True)
+class Graph:
+    """What a network takes and gives.
+
+    Attributes
+    ----------
+    inputs : names, and the sizes of each after the batch; a name stands for a size that is free
+    outputs : names, likewise
+    example : arguments to trace with, two rows
+    """
+
+    inputs: dict[str, tuple[int | str, ...]]
+    outputs: dict[str, tuple[int | str, ...]]
+    example: tuple[torch.Tensor, ...]
+
+
+PICTURES = Graph({"ROWS": (3, 224, 224)}, {"LOGITS": ("classes",)}, (torch.zeros(2, 3, 224, 224),))
+SPEECH = Graph(
+    {"WAV": ("samples",), "LENGTH": (1,)},
+    {
+        "FEATURES": ("frames", "embed_dim"),
+        "FRAME_LOGITS": ("frames", "classes"),
+        "EMBEDDING": ("embed_dim",),
+        "LOGITS": ("classes",),
+    },
+    (torch.zeros(2, 16000), torch.tensor([[16000], [9000]])),
+)
+GRAPHS = {"vgg19_bn": PICTURES, "vit_b_16": PICTURES, "emotion2vec": SPEECH}
+"""By architecture."""
+
+
+def to_onnx(model: nn.Module, graph: Graph, path: Path) -> None:
+    """Write `model` (in eval mode) as one ONNX file, and check it."""
+    free = {
+        name: torch.export.Dim(name) for shape in graph.inputs.values() for name in shape if isinstance(name, str)
+    }
+    batch = torch.export.Dim("batch")
+    with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             model,
-            (torch.zeros(2, *SHAPE),),
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            graph.example,
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            dynamic_shapes=tuple(
+                {0: batch} | {axis: free[size] for axis, size in enumerate(shape, 1) if size in free}
+                for shape in graph.inputs.values()
+            ),
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
@@ -47,6 +87,10 @@ def to_onnx(model: nn.Module, path: Path) -> None:
     proto = program.model_proto
     proto.ir_version = min(proto.ir_version, IR_VERSION)
     _forget_origin(proto)
+    for output, shape in zip(proto.graph.output, graph.outputs.values(), strict=True):
+        for dim, size in zip(list(output.type.tensor_type.shape.dim)[1:], shape, strict=True):
+            if dim.dim_param:  # the exporter's own name is a formula of those of the inputs
+                dim.dim_param = str(size)
     onnx.checker.check_model(proto, full_check=True)
     path.write_bytes(proto.SerializeToString())
 
@@ -71,18 +115,19 @@ def _quiet():
             logging.disable(logging.NOTSET)
 
 
-def logits(model: nn.Module, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What PyTorch computes, float32 [n, classes]."""
+def logits(model: nn.Module, feeds: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+    """What PyTorch computes, float32 [n, classes]: the last of the outputs, or the only one."""
     with torch.inference_mode():
-        return model(torch.from_numpy(rows)).numpy()
+        outputs = model(*(torch.from_numpy(x) for x in feeds))
+    return (outputs[-1] if isinstance(outputs, tuple) else outputs).numpy()
 
 
-def parity(path: Path, rows: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> dict[str, Any]:
+def parity(path: Path, graph: Graph, feeds: Feeds, expected: npt.NDArray[np.float32]) -> dict[str, Any]:
     """Compare an ONNX file under ONNX Runtime with what PyTorch computed before the export.
 
     Parameters
     ----------
-    rows : float32 [8, 3, 224, 224], prepared recordings
+    feeds : inputs of eight prepared recordings
     expected : float32 [8, classes], their logits
 
     Returns
@@ -97,7 +142,8 @@ def parity(path: Path, rows: npt.NDArray[np.float32], expected: npt.NDArray[np.f
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     logit, probability = 0.0, 0.0
     for batch in BATCHES:
-        found = session.run([OUTPUT], {INPUT: rows[:batch]})[0]
+        inputs = {name: x[:batch] for name, x in zip(graph.inputs, feeds, strict=True)}
+        found = session.run(["LOGITS"], inputs)[0]
         logit = max(logit, float(np.abs(found - expected[:batch]).max()))
         probability = max(probability, float(np.abs(_softmax(found) - _softmax(expected[:batch])).max()))
     if not probability <= MAX_PROBABILITY_DIFFERENCE:

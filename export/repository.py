@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from export import inputs
 from export.errors import ExportError
 from export.files import atomically, only_one, sha256
 from export.sources import Log, Source, Weights
@@ -25,6 +26,8 @@ FORMAT = 1
 """Of the manifest, for its readers."""
 EXPORTER = 1
 """To be raised with every change that should replace exported networks."""
+CONVERTED = Path(__file__).resolve().parent.parent / "checkpoints" / "converted"
+"""Weights alone, of checkpoints that hold much else; by the SHA-256 of the checkpoint."""
 PARITY_SEED = 2000
 """Generated sounds that no demo weights were fitted to."""
 
@@ -100,8 +103,9 @@ def _description(system: System, weights: Weights) -> dict[str, Any]:
         "architecture": system.architecture,
         "spectrum": system.spectrum,
         "profile": system.profile,
-        "input": {"name": "ROWS", "shape": [3, 224, 224]},
-        "output": {"name": "LOGITS", "classes": len(weights.labels)},
+        "input": system.input,
+        "output": {"name": "LOGITS", "classes": len(weights.labels)}
+        | ({"embedding": system.embedding} if system.embedding else {}),
         **weights.labels.manifest(),
         "source": weights.source,
         "demo": weights.held_out is not None,
@@ -113,24 +117,28 @@ def _description(system: System, weights: Weights) -> dict[str, Any]:
 
 
 def _write(system: System, weights: Weights, description: dict[str, Any], folder: Path, log: Log) -> None:
-    import preprocess
     from export import onnx_export  # PyTorch: seconds to import, and not needed where nothing is to be done
-    from export.checkpoint import load_model
-    from export.sounds import sound
+    from export.checkpoint import load_model, weights_only
 
     log(f"loading {weights.source['file']}")
-    model = load_model(weights.path, system.architecture, len(weights.labels))
-    recordings = [(sound(family, PARITY_SEED, seconds=12), 22050) for family in range(max(onnx_export.BATCHES))]
-    pictures = [preprocess.prepare(a, system.profile, spectrum=system.spectrum).rows[:1] for a in recordings]
-    rows = np.concatenate(pictures)
-    expected = onnx_export.logits(model, rows)
+    file = weights_only(weights.path, CONVERTED / f"{weights.source['sha256']}.safetensors", log)
+    model = load_model(file, system.architecture, len(weights.labels))
+    if system.embedding and model.config.embed_dim != system.embedding:
+        raise ExportError(
+            f"{weights.path} has embeddings of {model.config.embed_dim} values, {system.name} is served with"
+            f" {system.embedding} (config.pbtxt)"
+        )
+    graph = onnx_export.GRAPHS[system.architecture]
+    rows = [inputs.one(system, family, PARITY_SEED) for family in range(max(onnx_export.BATCHES))]
+    # One by one, before the export: it must not keep anything of their lengths, and padding must not matter.
+    expected = np.concatenate([onnx_export.logits(model, row) for row in rows])
 
     path, manifest = folder / "1" / "model.onnx", folder / "1" / "manifest.json"
     with atomically(path) as partial:
         log(f"writing {path}")
-        onnx_export.to_onnx(model, partial)
+        onnx_export.to_onnx(model, graph, partial)
         log("comparing ONNX Runtime with PyTorch")
-        parity = onnx_export.parity(partial, rows, expected)
+        parity = onnx_export.parity(partial, graph, inputs.batch(rows), expected)
         log(f"largest difference in probability {parity['max_probability_difference']:.1e}")
         manifest.unlink(missing_ok=True)
         path.with_name(INT8_FILE).unlink(missing_ok=True)  # of other weights

@@ -50,7 +50,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Directory:
-    """Files DIR/<system>/save.{pt,pth,safetensors} or DIR/<system>.{pt,pth,safetensors}.
+    """Files DIR/<system>/{save,model}.{pt,pth,safetensors} or DIR/<system>.{pt,pth,safetensors}.
 
     DIR/<system>/labels.json replaces the system's labels.
     """
@@ -59,7 +59,8 @@ class Directory:
 
     def get(self, system: System, log: Log) -> Weights:
         """Find the checkpoint; an ExportError names what was looked for."""
-        names = [f"{system.name}/save.{s}" for s in SUFFIXES] + [f"{system.name}.{s}" for s in SUFFIXES]
+        stems = f"{system.name}/save", f"{system.name}/model", system.name
+        names = [f"{stem}.{suffix}" for stem in stems for suffix in SUFFIXES]
         file = next((name for name in names if (self.folder / name).is_file()), None)
         if file is None:
             raise ExportError(f"no weights for {system.name} in {self.folder}; looked for {', '.join(names)}")

@@ -14,24 +14,37 @@ ROOT = Path(__file__).resolve().parents[1]
 SYSTEMS = ("vgg19_bn_cqt", "vit_b_16_mel")
 
 
+SPEECH = "emotion2vec_plus_large"
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
-    """The model repository with demo weights of both systems, exported by the command a user calls.
+    """The model repository with demo weights of the genre systems, exported by the command a user calls.
 
     It lies in .cache/ so that nobody's own weights are touched, and is kept: a second run exports nothing.
     """
-    target = ROOT / ".cache" / "tests" / "model_repository"
+    return exported("model_repository", SYSTEMS)
+
+
+@pytest.fixture(scope="session")
+def speech_repository() -> Path:
+    """Likewise, with the speech system."""
+    return exported("speech_repository", (SPEECH,))
+
+
+def exported(name: str, systems: tuple[str, ...]) -> Path:
+    target = ROOT / ".cache" / "tests" / name
     # Not copied: weights and manifests, which the export writes, and what make tune has written.
     written = shutil.ignore_patterns("*.onnx", "manifest.json", "labels.txt", "local.pbtxt", "__pycache__")
     shutil.copytree(ROOT / "model_repository", target, ignore=written, dirs_exist_ok=True)
-    command = [sys.executable, "-m", "export", "--demo", f"--repository={target}", *SYSTEMS]
+    command = [sys.executable, "-m", "export", "--demo", f"--repository={target}", *systems]
     subprocess.run(command, cwd=ROOT, check=True)
     return target
 
 
 @pytest.fixture(scope="session", params=["onnxruntime", "openvino"])
 def server(request, repository, tmp_path_factory) -> Iterator[Embedded]:
-    """The embedded server with both systems, one variant after the other."""
+    """The embedded server with both genre systems, one variant after the other."""
     log = tmp_path_factory.mktemp("server") / f"{request.param}.log"
     with embedded(f"--model-repository={repository}", f"--variant={request.param}", log=log) as running:
         assert running.variant == request.param

@@ -92,8 +92,8 @@ def test_unreachable_hub_is_one_line(more, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    arguments = ["-m", "export", "--hub", "--revision", REVISION, "--repository", str(tmp_path / "models")]
-    result = run(arguments, url, tmp_path, **more)
+    arguments = ["-m", "export", "vgg19_bn_cqt", "--hub", "--revision", REVISION]
+    result = run([*arguments, "--repository", str(tmp_path / "models")], url, tmp_path, **more)
     assert result.returncode == 2
     assert "the hub cannot be reached" in result.stderr
     assert result.stderr.count("\n") == 1, result.stderr
@@ -104,3 +104,11 @@ def test_unreachable_hub_is_one_line(more, tmp_path):
 def test_only_full_commits_are_accepted(revision):
     with pytest.raises(HubError, match="40 hexadecimal digits"):
         check_revision(revision)
+
+
+def test_systems_of_two_repositories_have_no_revision_in_common(tmp_path):
+    arguments = ["-m", "export", "--hub", "--revision", REVISION, "--repository", str(tmp_path / "models")]
+    result = run(arguments, "http://127.0.0.1:9", tmp_path)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert "emotion2vec_plus_large is in emotion2vec/emotion2vec_plus_large" in result.stderr
+    assert not (tmp_path / "models").exists()

@@ -233,7 +233,7 @@ def test_killed_before_the_manifest_nothing_vouches_for_the_file(repository_of_o
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nonsense"], "no system nonsense; choose from vgg19_bn_cqt, vit_b_16_mel"),
+        (["nonsense"], "no system nonsense in INT8; choose from vgg19_bn_cqt, vit_b_16_mel"),
         (["--rows", "0"], "0 rows cannot show 99%; at least 100"),
         ([], "there is no exported network in"),
     ],
