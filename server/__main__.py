@@ -39,7 +39,7 @@ def serve(settings: argparse.Namespace) -> None:
     """
     systems = preflight.choose_systems(settings.model_repository, settings.systems)
     installation = find_installation()
-    preflight.check_shared_memory(len(systems))
+    preflight.check_shared_memory(systems)
     variant, why = variants.choose(settings.variant, variants.Machine.here())
     if variant == variants.INT8:
         preflight.check_int8(settings.model_repository, systems)

@@ -14,8 +14,10 @@ from server.healthcheck import exported_systems
 # Tensors pass between Triton and its Python steps through shared memory that grows with what passes and does not
 # shrink. Per system at most: two preprocess instances with a file of 64 MiB and 32 rows of 3 x 224 x 224 floats
 # (18.4 MiB) each, and those rows once more for the network: 183 MiB. What is sent in excess of the server's limit
-# passes through it as well before it is refused.
-SHM_MIB_PER_SYSTEM = 192
+# passes through it as well before it is refused. Speech of ten minutes is 41 MiB as rows; what the network says of
+# each frame is 131 MiB, which the postprocess step takes and, if it is asked for all of it, passes on.
+SHM_MIB = {"emotion2vec_plus_large": 704}
+SHM_MIB_OF_OTHERS = 192
 
 
 def choose_systems(repository: Path, wanted: list[str]) -> list[str]:
@@ -58,12 +60,12 @@ def check_int8(repository: Path, systems: list[str]) -> None:
         raise ServerError(f"{system} has no INT8 network of its present weights in {repository}: run make int8")
 
 
-def check_shared_memory(systems: int, free_bytes: int | None = None) -> None:
+def check_shared_memory(systems: list[str], free_bytes: int | None = None) -> None:
     """Refuse to start where the Python steps would run out of shared memory in the middle of a request.
 
     Parameters
     ----------
-    systems : how many will be served
+    systems : those that will be served
     free_bytes : free space of /dev/shm, None to look
 
     Raises
@@ -73,10 +75,10 @@ def check_shared_memory(systems: int, free_bytes: int | None = None) -> None:
     if free_bytes is None:
         found = os.statvfs("/dev/shm")
         free_bytes = found.f_bavail * found.f_frsize
-    free, needed = free_bytes // 2**20, systems * SHM_MIB_PER_SYSTEM
+    free, needed = free_bytes // 2**20, sum(SHM_MIB.get(system, SHM_MIB_OF_OTHERS) for system in systems)
     if free < needed:
         raise ServerError(
-            f"/dev/shm has {free} MiB free, {systems} system(s) need {needed} MiB to pass recordings "
+            f"/dev/shm has {free} MiB free, {', '.join(systems)} need {needed} MiB to pass recordings "
             f"and spectrograms between their steps; enlarge it (mount -o remount,size={2 * needed}m /dev/shm; "
             f"docker run --shm-size={2 * needed}m)"
         )

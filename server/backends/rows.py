@@ -13,6 +13,8 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 ROWS_AT_A_TIME = 8  # more gain nothing on a CPU: the working set outgrows the caches
+VALUES_AT_A_TIME = "values_at_a_time"
+"""Parameter of config.pbtxt: at most so many values of the first input are run together, but always one row."""
 
 
 class NetworkBackend(ABC):
@@ -74,9 +76,10 @@ class NetworkBackend(ABC):
         ]
         rows = {name: _join([batch[name] for batch in batches]) for name in self.inputs}
         total = len(next(iter(rows.values())))
+        values = next(iter(rows.values()))[0].size
         parts = [
-            self.run({name: x[start : start + ROWS_AT_A_TIME] for name, x in rows.items()}, list(self.outputs))
-            for start in range(0, total, ROWS_AT_A_TIME)
+            self.run({name: x[part] for name, x in rows.items()}, list(self.outputs))
+            for part in _parts(total, values, int(self.parameters.get(VALUES_AT_A_TIME, 0)))
         ]
         results = [_join(list(part)) for part in zip(*parts, strict=True)]
         ends = np.cumsum([len(next(iter(batch.values()))) for batch in batches])[:-1]
@@ -114,6 +117,23 @@ class NetworkBackend(ABC):
             missing = ", ".join(sorted(set(found) - set(declared)))
             raise pb_utils.TritonModelException(f"{self.config['name']}: config.pbtxt lacks the input {missing}")
         return declared
+
+
+def _parts(rows: int, values: int, values_at_a_time: int) -> list[slice]:
+    """Which rows to run together; `values` is what a row of the first input has.
+
+    With a limit on the values, rows of any length are expected. Then their numbers are powers of two: a runtime
+    prepares itself for each shape at its first use, so there should be few.
+    """
+    if not values_at_a_time:
+        return [slice(start, start + ROWS_AT_A_TIME) for start in range(0, rows, ROWS_AT_A_TIME)]
+    most = min(ROWS_AT_A_TIME, max(1, values_at_a_time // values))
+    parts, start = [], 0
+    while start < rows:
+        size = 1 << (min(most, rows - start).bit_length() - 1)
+        parts.append(slice(start, start + size))
+        start += size
+    return parts
 
 
 def _join(arrays: list[np.ndarray]) -> np.ndarray:

@@ -109,9 +109,11 @@ def test_a_port_closed_a_moment_ago_and_free_ports():
 
 
 def test_shared_memory_too_small():
-    preflight.check_shared_memory(2, free_bytes=400 * 2**20)
-    with pytest.raises(ServerError, match=r"/dev/shm has 64 MiB free, 2 system\(s\) need 384 MiB to pass"):
-        preflight.check_shared_memory(2, free_bytes=64 * 2**20)
+    preflight.check_shared_memory(["a", "b"], free_bytes=400 * 2**20)
+    with pytest.raises(ServerError, match=r"/dev/shm has 64 MiB free, a, b need 384 MiB to pass"):
+        preflight.check_shared_memory(["a", "b"], free_bytes=64 * 2**20)
+    with pytest.raises(ServerError, match="need 896 MiB"):  # what is said of each frame takes more than pictures
+        preflight.check_shared_memory(["a", "emotion2vec_plus_large"], free_bytes=800 * 2**20)
 
 
 @pytest.mark.parametrize(
