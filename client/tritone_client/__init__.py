@@ -3,10 +3,13 @@
 >>> from tritone_client import Client
 >>> with Client("127.0.0.1:8001") as client:
 ...     prediction = client.classify("song.mp3", top_k=3)
+...     speech = client.emotion("speech.wav")
 >>> prediction.label, prediction.probability
+>>> speech.emotion, speech.confidence
 """
 
 from tritone_client.client import Client, Health, System
+from tritone_client.emotion import EmotionPrediction, Segment
 from tritone_client.errors import (
     DeadlineExceeded,
     InferenceFailed,
@@ -22,12 +25,14 @@ from tritone_client.prediction import Prediction, Ranked, Slice, Vote, Weights
 __all__ = [
     "Client",
     "DeadlineExceeded",
+    "EmotionPrediction",
     "Health",
     "InferenceFailed",
     "InvalidRecording",
     "InvalidUrl",
     "Prediction",
     "Ranked",
+    "Segment",
     "ServerBusy",
     "ServerUnavailable",
     "Slice",

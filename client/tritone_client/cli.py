@@ -1,21 +1,25 @@
-"""The command `tritone`: classify recordings, list the served systems, ask for the server's health."""
+"""The command `tritone`: label recordings, tell emotions, list the served systems, ask for the server's health."""
 
 import json
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from enum import Enum
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import track
 
-from tritone_client import report
+from tritone_client import outputs, report
 from tritone_client.client import Client
+from tritone_client.emotion import EmotionPrediction
 from tritone_client.errors import TritoneError
 from tritone_client.prediction import Prediction
+from tritone_client.request import Recording
 
 AT_ONCE = 4  # recordings in flight: enough to fill a batch, and no load to speak of on the server's queue
 
@@ -27,6 +31,7 @@ app = typer.Typer(
     epilog="Each option can be set by the environment variable in its line.",
 )
 
+Files = Annotated[list[str], typer.Argument(help="Audio files; - reads one from the standard input.")]
 Url = Annotated[
     str,
     typer.Option(
@@ -40,6 +45,14 @@ Timeout = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
 Answer = TypeVar("Answer")
+
+
+class Granularity(str, Enum):
+    """The values of `--granularity`."""
+
+    utterance = "utterance"
+    frame = "frame"
+
 
 URL, TIMEOUT = "127.0.0.1:8001", 30.0
 
@@ -74,7 +87,7 @@ def connect(
 
 @app.command()
 def classify(
-    files: Annotated[list[str], typer.Argument(help="Audio files; - reads one from the standard input.")],
+    files: Files,
     url: Url = URL,
     model: Annotated[str, typer.Option(envvar="TRITONE_MODEL", help="The system to ask.")] = "vgg19_bn_cqt",
     top_k: Annotated[int, typer.Option(envvar="TRITONE_TOP_K", min=1, help="How many labels to rank.")] = 5,
@@ -86,25 +99,104 @@ def classify(
 ) -> None:
     """Print what recordings are. Exit code 1 if any of them failed."""
 
-    def ask(file: str) -> Prediction | TritoneError:
-        try:
-            return client.classify(stdin if file == "-" else file, model=model, top_k=top_k, profile=profile)
-        except TritoneError as error:
-            return error
+    def ask(client: Client, recording: Recording) -> Prediction:
+        return client.classify(recording, model=model, top_k=top_k, profile=profile)
 
-    stdin = sys.stdin.buffer.read() if "-" in files else b""
     answers: list[tuple[str, Prediction | TritoneError]] = []
-    # Closed, so that an interruption ends the calls wherever it strikes.
     with open_client(url, timeout) as client, closing(in_order(client, ask, files)) as found:
-        client.ping()  # a server that is not there is told at once, not after a timeout for each file
-        for file, answer in zip(files, found, strict=True):
+        for file, answer in found:
             answers.append((file, answer))
             if as_json:
-                print(json.dumps(report.record(file, answer), ensure_ascii=False), flush=True)
+                print_json(report.record(file, answer))
     if not as_json:
         report.print_predictions(output(), answers)
-    if any(isinstance(answer, TritoneError) for _, answer in answers):
-        raise typer.Exit(1)
+    exit_code(answers)
+
+
+@app.command()
+def emotion(
+    files: Files,
+    granularity: Annotated[
+        Granularity,
+        typer.Option(envvar="TRITONE_GRANULARITY", help="One answer for the recording, or also each 20 ms."),
+    ] = Granularity.utterance,
+    embedding: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.NPY",
+            help="Write the 1024 features of one file; with --granularity frame those of each 20 ms.",
+        ),
+    ] = None,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="TRITONE_OUTPUT_DIR",
+            metavar="DIR",
+            help="Write result.json, as the emotion2vec web UI does, and embedding.npy: for each file into a new "
+            "folder NAME_YYYYMMDD_HHMMSS of DIR, with -2, -3, ... where that is taken. Nothing is overwritten, "
+            "and a folder is complete when it appears.",
+        ),
+    ] = None,
+    smoothing: Annotated[
+        float | None,
+        typer.Option(
+            envvar="TRITONE_SMOOTHING", help="Seconds that the timeline is averaged over, where not the server's."
+        ),
+    ] = None,
+    min_segment: Annotated[
+        float | None,
+        typer.Option(
+            envvar="TRITONE_MIN_SEGMENT",
+            help="Seconds of the timeline's shortest stretch, where not the server's.",
+        ),
+    ] = None,
+    url: Url = URL,
+    # A variable of its own: TRITONE_MODEL names a system that labels recordings.
+    model: Annotated[
+        str, typer.Option(envvar="TRITONE_EMOTION_MODEL", help="The system to ask.")
+    ] = "emotion2vec_plus_large",
+    timeout: Timeout = TIMEOUT,
+    as_json: Json = False,
+) -> None:
+    """Print the emotions in recordings of speech. Exit code 1 if any of them failed."""
+    if embedding and len(files) > 1:
+        raise typer.BadParameter(
+            f"It takes one file, not {len(files)}: use --output-dir for several.", param_hint="--embedding"
+        )
+    # What cannot be written is told before anything is asked.
+    array_file = outputs.file_for_array(embedding) if embedding else None
+    folder = outputs.folder_for_results(output_dir) if output_dir else None
+
+    def ask(client: Client, recording: Recording) -> EmotionPrediction:
+        return client.emotion(
+            recording,
+            model=model,
+            granularity=granularity.value,
+            embedding=bool(array_file or folder),
+            smoothing=smoothing,
+            min_segment=min_segment,
+        )
+
+    answers: list[tuple[str, EmotionPrediction | TritoneError]] = []
+    with open_client(url, timeout) as client, closing(in_order(client, ask, files)) as found:
+        for file, answer in found:
+            written = {}
+            if isinstance(answer, EmotionPrediction):
+                try:
+                    if array_file:
+                        outputs.write_array(array_file, outputs.embeddings(answer))
+                    if folder:
+                        written = {"folder": str(outputs.write_folder(folder, file, answer))}
+                except TritoneError as error:
+                    answer = error
+            if as_json:
+                print_json(report.record(file, answer) | written)
+            if isinstance(answer, EmotionPrediction):  # hours of frames would fill the memory
+                answer = replace(answer, frame_scores=None, embedding=None, frame_embeddings=None)
+            answers.append((file, answer))
+    if not as_json:
+        report.print_emotions(output(), answers, timelines=granularity is Granularity.frame)
+    exit_code(answers)
 
 
 @app.command()
@@ -137,18 +229,44 @@ def open_client(url: str, timeout: float) -> Client:
     return Client(url, timeout=timeout, **connection)  # type: ignore[arg-type]
 
 
-def in_order(client: Client, ask: Callable[[str], Answer], files: list[str]) -> Generator[Answer, None, None]:
-    """`ask` of each file, a few at a time, the answers in the files' order, with a progress bar for people."""
+def in_order(
+    client: Client, ask: Callable[[Client, Recording], Answer], files: list[str]
+) -> Generator[tuple[str, Answer | TritoneError], None, None]:
+    """`ask` the server of each file, a few at a time; the answers in the files' order.
+
+    People see a progress bar. To be closed, so that an interruption ends the calls wherever it strikes.
+    """
+
+    def attempt(file: str) -> Answer | TritoneError:
+        try:
+            return ask(client, stdin if file == "-" else file)
+        except TritoneError as error:
+            return error
+
+    stdin = sys.stdin.buffer.read() if "-" in files else b""
+    client.ping()  # a server that is not there is told at once, not after a timeout for each file
     pool = ThreadPoolExecutor(AT_ONCE)
     screen = Console(stderr=True)
     hidden = len(files) == 1 or not screen.is_terminal
+    answers = zip(files, pool.map(attempt, files), strict=True)
     try:
-        yield from track(pool.map(ask, files), "", len(files), console=screen, transient=True, disable=hidden)
+        yield from track(answers, "", len(files), console=screen, transient=True, disable=hidden)
     except BaseException:
         client.close()  # ends the calls in flight, so that an interruption does not wait for them
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def print_json(record: dict[str, object]) -> None:
+    """A line of JSON, at once: programs read it while the next recording is on its way."""
+    print(json.dumps(record, ensure_ascii=False), flush=True)
+
+
+def exit_code(answers: Sequence[tuple[str, object]]) -> None:
+    """Exit with code 1 if any file failed."""
+    if any(isinstance(answer, TritoneError) for _, answer in answers):
+        raise typer.Exit(1)
 
 
 def output() -> Console:

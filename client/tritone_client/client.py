@@ -9,15 +9,25 @@ from typing import TypeVar
 
 from tritone_client import retry
 from tritone_client.address import Protocol, parse_url
-from tritone_client.errors import Failure, explain
-from tritone_client.prediction import Prediction, parse_prediction
-from tritone_client.request import Recording, build_request
-from tritone_client.transport import Tls, open_transport
+from tritone_client.emotion import (
+    EMOTION_OUTPUTS,
+    EmotionPrediction,
+    Granularity,
+    emotion_outputs,
+    parse_emotion,
+)
+from tritone_client.errors import Failure, TritoneError, UnknownModel, explain
+from tritone_client.prediction import OUTPUTS, Prediction, parse_prediction
+from tritone_client.request import Recording, Request, build_request
+from tritone_client.transport import Tensors, Tls, open_transport
 
 Answer = TypeVar("Answer")
 
 # A served system S is the ensemble S of these steps (S_preprocess, ...).
 STEPS = ("preprocess", "network", "postprocess")
+
+# Which method asks a system that has these outputs.
+METHODS = {"classify": OUTPUTS, "emotion": EMOTION_OUTPUTS}
 
 
 @dataclass(frozen=True)
@@ -110,9 +120,39 @@ class Client:
             InvalidRecording, UnknownModel, ServerUnavailable, ServerBusy, DeadlineExceeded, InferenceFailed.
         """
         start = time.monotonic()
-        request = build_request(recording, model, {"top_k": top_k, **options})
-        tensors = self._call(partial(self._transport.infer, request), timeout, model)
-        return parse_prediction(tensors, time.monotonic() - start)
+        request = build_request(recording, model, {"top_k": top_k, **options}, OUTPUTS)
+        return parse_prediction(self._infer(request, timeout), time.monotonic() - start)
+
+    def emotion(
+        self,
+        recording: Recording,
+        *,
+        model: str = "emotion2vec_plus_large",
+        granularity: Granularity = "utterance",
+        embedding: bool = False,
+        timeout: float | None = None,
+        **options: object,
+    ) -> EmotionPrediction:
+        """The emotions in a recording of speech.
+
+        Args:
+            recording: as for `classify`.
+            model: the system to ask.
+            granularity: "frame" for scores, and embeddings, of each 20 ms as well.
+            embedding: whether the network's features are wanted, 4 KB for the recording or for each frame.
+            timeout: seconds for this call instead of the client's.
+            options: further options of the server, such as `smoothing=1.0` and `min_segment=0.3` (seconds, of the
+                timeline); None leaves one to the server.
+
+        Raises:
+            InvalidRecording, UnknownModel, ServerUnavailable, ServerBusy, DeadlineExceeded, InferenceFailed.
+        """
+        start = time.monotonic()
+        outputs = emotion_outputs(granularity, embedding)
+        if "FRAME_EMBEDDINGS" in outputs:  # the server leaves them empty unless told
+            options = {**options, "frame_embeddings": True}
+        request = build_request(recording, model, options, outputs)
+        return parse_emotion(self._infer(request, timeout), time.monotonic() - start)
 
     def models(self) -> tuple[System, ...]:
         """The systems that the server has loaded, by name."""
@@ -152,6 +192,31 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _infer(self, request: Request, timeout: float | None) -> Tensors:
+        """The outputs of one inference; a system that another method asks is told as such."""
+        try:
+            return self._call(partial(self._transport.infer, request), timeout, request.model)
+        except UnknownModel as error:
+            raise self._other_method(request, timeout) or error from None
+
+    def _other_method(self, request: Request, timeout: float | None) -> UnknownModel | None:
+        """The exception that names the method for `request.model`, None where that is no system either.
+
+        Triton's text names but one output that is missing, which steps and models of others lack, too.
+        """
+        try:
+            metadata = self._call(partial(self._transport.metadata, request.model), timeout, retries=0)
+        except TritoneError:
+            return None
+        takes, gives = ({tensor["name"] for tensor in metadata.get(kind, [])} for kind in ("inputs", "outputs"))
+        for method, outputs in METHODS.items():
+            if request.inputs.keys() <= takes and gives.issuperset(outputs):
+                return UnknownModel(
+                    f"Model '{request.model}' answers other questions: ask it with the method {method}() or the "
+                    f"command `tritone {method}`."
+                )
+        return None
 
     def _call(
         self,

@@ -5,6 +5,8 @@ moment later; `explain` turns the failure into the exception that the user gets.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class TritoneError(Exception):
@@ -20,7 +22,7 @@ class InvalidRecording(TritoneError):
 
 
 class UnknownModel(TritoneError):
-    """The server does not serve a system of this name."""
+    """The server does not serve a system of this name that does what it was asked for."""
 
 
 class ServerUnavailable(TritoneError):
@@ -37,6 +39,10 @@ class DeadlineExceeded(TritoneError):
 
 class InferenceFailed(TritoneError):
     """The server failed on a recording that it had accepted."""
+
+
+class OutputFailed(TritoneError):
+    """The command could not write an answer where it was told to."""
 
 
 class Failure(Exception):
@@ -104,3 +110,15 @@ def explain(failure: Failure, *, url: str, model: str, seconds: float) -> Triton
             f"Model '{model}' at {url} was not ready after {seconds:.1f} s ({clause}): try again."
         )
     return InferenceFailed(f"The server at {url} failed on this request ({clause}): its log says more.")
+
+
+@contextmanager
+def reading_answer() -> Iterator[None]:
+    """Turn what goes wrong while a server's answer is read into `InferenceFailed`."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise InferenceFailed(
+            f"The server's answer cannot be read ({type(error).__name__}: {error}): "
+            "client and server must be of one version."
+        ) from error

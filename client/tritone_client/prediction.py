@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tritone_client.errors import InferenceFailed
+from tritone_client.errors import reading_answer
+
+OUTPUTS = ("RESULT", "PROBABILITIES", "LABELS", "SLICE_PROBABILITIES")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Vote:
 
 @dataclass(frozen=True)
 class Weights:
-    """Where the network's weights come from; with `demo` weights a label means nothing for real music."""
+    """Where the network's weights come from; with `demo` weights a label means nothing for real recordings."""
 
     origin: str
     source: str
@@ -96,7 +98,7 @@ class Prediction:
 
 def parse_prediction(tensors: dict[str, npt.NDArray[Any]], seconds: float) -> Prediction:
     """The prediction in a system's output tensors. Raises `InferenceFailed` if they are no such answer."""
-    try:
+    with reading_answer():
         raw = json.loads(tensors["RESULT"][0])
         return Prediction(
             model=raw["model"],
@@ -112,16 +114,16 @@ def parse_prediction(tensors: dict[str, npt.NDArray[Any]], seconds: float) -> Pr
             levels={name: ranked(level) for name, level in raw.get("levels", {}).items()},
             duration=raw["duration"],
             profile=raw["profile"],
-            weights=Weights(*(raw["weights"][key] for key in ("origin", "source", "sha256", "demo"))),
+            weights=parse_weights(raw),
             notes=tuple(raw["notes"]),
             seconds=seconds,
             raw=raw,
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InferenceFailed(
-            f"The server's answer cannot be read ({type(error).__name__}: {error}): "
-            "client and server must be of one version."
-        ) from error
+
+
+def parse_weights(raw: dict[str, Any]) -> Weights:
+    """Where the weights come from, by RESULT."""
+    return Weights(*(raw["weights"][key] for key in ("origin", "source", "sha256", "demo")))
 
 
 def ranked(entries: list[dict[str, Any]]) -> tuple[Ranked, ...]:

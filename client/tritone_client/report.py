@@ -1,44 +1,68 @@
 """Predictions, systems and health as tables for people and records for programs."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from tritone_client.client import Health, System
+from tritone_client.emotion import EmotionPrediction, Segment
 from tritone_client.errors import TritoneError
 from tritone_client.prediction import Prediction
 
-Answers = Sequence[tuple[str, Prediction | TritoneError]]
+Answer = TypeVar("Answer", Prediction, EmotionPrediction)
 
 BAR = 10  # characters of a full probability bar
+RUNNERS_UP = 3  # emotions shown beside the best
+SEGMENTS = 8  # of a timeline shown; the others are counted
 
 
-def record(file: str, answer: Prediction | TritoneError) -> dict[str, Any]:
+def record(file: str, answer: Prediction | EmotionPrediction | TritoneError) -> dict[str, Any]:
     """One file's answer for a line of JSON."""
     if isinstance(answer, TritoneError):
         return {"file": file, "error": str(answer), "cause": type(answer).__name__}
     return {"file": file, **answer.to_dict()}
 
 
-def print_predictions(console: Console, answers: Answers) -> None:
-    """A row per file, a failed one with its sentence, then each note once."""
+def print_predictions(console: Console, answers: Sequence[tuple[str, Prediction | TritoneError]]) -> None:
+    """What `tritone classify` shows."""
+    print_answers(console, answers, ("label", "probability", "next", "slices"), cells)
+
+
+def print_emotions(
+    console: Console, answers: Sequence[tuple[str, EmotionPrediction | TritoneError]], timelines: bool
+) -> None:
+    """What `tritone emotion` shows, with a column for the timelines or without."""
+    columns = ("emotion", "score", "next") + ("timeline, s",) * timelines
+    print_answers(console, answers, columns, lambda answer: emotion_cells(answer)[: len(columns)])
+
+
+def print_answers(
+    console: Console,
+    answers: Sequence[tuple[str, Answer | TritoneError]],
+    columns: Sequence[str],
+    cells: Callable[[Answer], list[str]],
+) -> None:
+    """A row per file, a failed one with its sentence, then each note once.
+
+    `columns` are those between file and ms, `cells` what stands there: the label, its bar, and more.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("file", overflow="fold", min_width=8)
-    table.add_column("label")
-    table.add_column("probability", no_wrap=True)
-    table.add_column("next", style="dim")
-    table.add_column("slices", style="dim")
+    table.add_column(columns[0])
+    table.add_column(columns[1], no_wrap=True)
+    for column in columns[2:]:
+        table.add_column(column, style="dim")
     table.add_column("ms", justify="right", no_wrap=True)
     notes: dict[str, None] = {}  # in order, each once
     for file, answer in answers:
         if isinstance(answer, TritoneError):
             table.add_row(escape(file), "[red]failed[/]", "", f"[not dim red]{escape(str(answer))}[/]")
-        else:
-            table.add_row(escape(file), *cells(answer), f"{1000 * answer.seconds:.0f}")
-            notes |= dict.fromkeys(answer.notes)
+            continue
+        table.add_row(escape(file), *cells(answer), f"{1000 * answer.seconds:.0f}")
+        notes |= dict.fromkeys(answer.notes)
     console.print(table)
     for note in notes:
         console.print(f"[yellow]Note:[/] {escape(note)}")
@@ -51,9 +75,32 @@ def cells(prediction: Prediction) -> list[str]:
     vote = f"{prediction.vote.share:.0%} of {len(prediction.slices)}"
     if prediction.vote.label != prediction.label:
         vote += f": {prediction.vote.label}"
-    filled = round(BAR * best.probability)
-    bar = f"[green]{'━' * filled}[/][dim]{'─' * (BAR - filled)}[/] {best.probability:4.0%}"
-    return [escape(f"{best.label} {best.label_zh}".strip()), bar, escape(runners_up), escape(vote)]
+    label = escape(f"{best.label} {best.label_zh}".strip())
+    return [label, bar(best.probability), escape(runners_up), escape(vote)]
+
+
+def emotion_cells(prediction: EmotionPrediction) -> list[str]:
+    """Emotion, bar, runners-up and timeline of one prediction."""
+    if prediction.emotion is None or prediction.confidence is None:
+        return ["silence", "", "", ""]
+    ranked = sorted(prediction.scores.items(), key=lambda entry: -entry[1])
+    others = [entry for entry in ranked if entry[0] != prediction.emotion][:RUNNERS_UP]
+    runners_up = ", ".join(f"{emotion} {score:.0%}" for emotion, score in others)
+    label = escape(f"{prediction.emotion} {prediction.emotion_zh or ''}".strip())
+    return [label, bar(prediction.confidence), escape(runners_up), escape(timeline(prediction.segments))]
+
+
+def timeline(segments: Sequence[Segment]) -> str:
+    """`neutral 0.0–1.8, happy 1.8–4.2` for two segments; no more than `SEGMENTS` of them."""
+    shown = [f"{s.emotion} {s.start:.1f}–{s.end:.1f}" for s in segments[:SEGMENTS]]
+    hidden = len(segments) - len(shown)
+    return ", ".join(shown) + (f" and {hidden} more" if hidden else "")
+
+
+def bar(share: float) -> str:
+    """A share of 1 as a bar and in percent."""
+    filled = round(BAR * share)
+    return f"[green]{'━' * filled}[/][dim]{'─' * (BAR - filled)}[/] {share:4.0%}"
 
 
 def print_systems(console: Console, systems: Sequence[System]) -> None:

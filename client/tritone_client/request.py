@@ -13,7 +13,6 @@ from tritone_client.errors import InvalidRecording
 Recording = str | Path | bytes | tuple[npt.ArrayLike, int]
 
 MAX_BYTES = 256 << 20  # 25 minutes of WAV at CD quality; the server has a lower limit of its own and says it
-OUTPUTS = ("RESULT", "PROBABILITIES", "LABELS", "SLICE_PROBABILITIES")
 
 
 @dataclass(frozen=True)
@@ -22,10 +21,12 @@ class Request:
 
     model: str
     inputs: dict[str, npt.NDArray[Any]]
-    outputs: tuple[str, ...] = OUTPUTS
+    outputs: tuple[str, ...]
 
 
-def build_request(recording: Recording, model: str, options: dict[str, object]) -> Request:
+def build_request(
+    recording: Recording, model: str, options: dict[str, object], outputs: tuple[str, ...]
+) -> Request:
     """The request for `recording`: the path of an audio file, its bytes, or `(samples, sample rate in Hz)`.
 
     Options that are None are left to the server. Raises `InvalidRecording` for what cannot be sent.
@@ -38,7 +39,7 @@ def build_request(recording: Recording, model: str, options: dict[str, object]) 
         text = json.dumps(options, sort_keys=True)  # sorted: equal options are equal keys of the server's cache
     except TypeError as error:
         raise InvalidRecording(f"Options must be JSON values: {error}, in {options}.") from None
-    return Request(model, inputs | {"OPTIONS": bytes_tensor(text.encode())})
+    return Request(model, inputs | {"OPTIONS": bytes_tensor(text.encode())}, outputs)
 
 
 def encoded(recording: str | Path | bytes) -> bytes:

@@ -85,12 +85,18 @@ def test_no_server_is_one_line_at_once(command: list[str]):
 
 
 def test_models_and_health(triton: Triton):
-    assert "vgg19_bn_cqt  ready" in run("models", "--url", triton.grpc).stdout
-    assert (
-        json.loads(run("models", "--json", "--url", triton.grpc).stdout.splitlines()[1])["name"] == "vgg19_bn_cqt"
-    )
+    table = run("models", "--url", triton.grpc).stdout
+    assert [line.split()[:2] for line in table.splitlines()[1:]] == [
+        ["emotion2vec_plus_large", "ready"],
+        ["narrow", "ready"],
+        ["vgg19_bn_cqt", "ready"],
+    ]
+    listed = [
+        json.loads(line)["name"] for line in run("models", "--json", "--url", triton.grpc).stdout.splitlines()
+    ]
+    assert listed == ["emotion2vec_plus_large", "narrow", "vgg19_bn_cqt"]
     done = run("health", "--url", triton.http)
-    assert done.returncode == 0 and done.stdout.count("ready") == 3
+    assert done.returncode == 0 and done.stdout.count("ready") == 4
     triton.post("narrow/unload")
     try:
         done = run("health", "--url", triton.http)

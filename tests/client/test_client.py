@@ -124,11 +124,21 @@ def test_a_really_full_queue_empties(client: Client):
 
 def test_models_and_health(client: Client):
     assert [(s.name, s.ready, s.version) for s in client.models()] == [
+        ("emotion2vec_plus_large", True, "1"),
         ("narrow", True, "1"),
         ("vgg19_bn_cqt", True, "1"),
     ]
     health = client.health()
-    assert health.live and health.ready and health.systems == {"narrow": True, "vgg19_bn_cqt": True}
+    assert (
+        health.live
+        and health.ready
+        and health.systems
+        == {
+            "emotion2vec_plus_large": True,
+            "narrow": True,
+            "vgg19_bn_cqt": True,
+        }
+    )
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])

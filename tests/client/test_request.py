@@ -6,7 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tritone_client import InvalidRecording, request
-from tritone_client.request import build_request
+from tritone_client.request import Request
+
+
+def build_request(recording: object, model: str, options: dict[str, object]) -> Request:
+    return request.build_request(recording, model, options, ("RESULT",))
 
 
 def test_bytes_keep_their_trailing_zeros():

@@ -1,9 +1,10 @@
-"""A small real Triton for the client's tests: the embedded server with a repository of `contract_model.py`.
+"""A small real Triton for the client's tests: the embedded server on `contract_model.py` and `emotion_model.py`.
 
 No port is fixed, nothing is bound beyond 127.0.0.1, and everything it writes lies in the folder it is given.
 """
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,13 +17,18 @@ from pathlib import Path
 
 from server.installation import find_installation
 
-TENSORS = """
+INPUTS = """
 input [
   { name: "AUDIO" data_type: TYPE_STRING dims: [ 1 ] optional: true },
   { name: "PCM" data_type: TYPE_FP32 dims: [ -1 ] optional: true },
   { name: "SAMPLE_RATE" data_type: TYPE_INT32 dims: [ 1 ] optional: true },
   { name: "OPTIONS" data_type: TYPE_STRING dims: [ 1 ] optional: true }
 ]
+"""
+FEATURES = 'input [ { name: "FEATURES" data_type: TYPE_FP32 dims: [ -1 ] } ]'
+GENRE = (
+    INPUTS
+    + """
 output [
   { name: "PROBABILITIES" data_type: TYPE_FP32 dims: [ 4 ] },
   { name: "LABELS" data_type: TYPE_STRING dims: [ 4 ] },
@@ -30,27 +36,39 @@ output [
   { name: "RESULT" data_type: TYPE_STRING dims: [ 1 ] }
 ]
 """
-NAMES = ("AUDIO", "PCM", "SAMPLE_RATE", "OPTIONS"), ("PROBABILITIES", "LABELS", "SLICE_PROBABILITIES", "RESULT")
-STEP = f"""
-backend: "python"
-max_batch_size: 0
-{TENSORS}
-instance_group [ {{ count: %d kind: KIND_CPU }} ]
+)
+EMOTION = (
+    INPUTS
+    + """
+output [
+  { name: "SCORES" data_type: TYPE_FP32 dims: [ 9 ] },
+  { name: "LABELS" data_type: TYPE_STRING dims: [ 9 ] },
+  { name: "FRAME_SCORES" data_type: TYPE_FP32 dims: [ -1, 9 ] },
+  { name: "SEGMENTS" data_type: TYPE_STRING dims: [ 1 ] },
+  { name: "EMBEDDING" data_type: TYPE_FP32 dims: [ 1024 ] },
+  { name: "FRAME_EMBEDDINGS" data_type: TYPE_FP32 dims: [ -1, 1024 ] },
+  { name: "RESULT" data_type: TYPE_STRING dims: [ 1 ] }
+]
 """
+)
 
 
-def ensemble(step: str) -> str:
+def step(tensors: str, instances: int) -> str:
+    """Configuration of a Python step with `instances` instances."""
+    instance_group = f"instance_group [ {{ count: {instances} kind: KIND_CPU }} ]"
+    return f'backend: "python"\nmax_batch_size: 0\n{tensors}\n{instance_group}\n'
+
+
+def ensemble(tensors: str, step: str) -> str:
     """Configuration of an ensemble whose only step is `step`."""
-    maps = [
-        f'{kind}_map {{ key: "{n}" value: "{n}" }}'
-        for kind, names in zip(("input", "output"), NAMES, strict=True)
-        for n in names
-    ]
+    inputs, outputs = (re.findall(r'name: "(\w+)"', part) for part in tensors.split("output ["))
+    maps = [f'input_map {{ key: "{n}" value: "{n}" }}' for n in inputs]
+    maps += [f'output_map {{ key: "{n}" value: "{n}" }}' for n in outputs]
     body = "\n".join(maps)
     return f"""
 platform: "ensemble"
 max_batch_size: 0
-{TENSORS}
+{tensors}
 ensemble_scheduling {{ step [ {{ model_name: "{step}" model_version: -1 {body} }} ] }}
 """
 
@@ -67,20 +85,24 @@ ensemble_scheduling { step [ { model_name: "vgg19_bn_cqt" model_version: -1
 
 
 def write_repository(folder: Path) -> Path:
-    """A model repository with the ensembles `vgg19_bn_cqt` and `narrow` (one instance, a queue of one)."""
+    """A model repository: `vgg19_bn_cqt`, `narrow` (one instance, a queue of one), `emotion2vec_plus_large`."""
+    queue = "dynamic_batching { default_queue_policy { max_queue_size: 1 timeout_action: REJECT } }"
     models = {
-        "vgg19_bn_cqt": ensemble("vgg19_bn_cqt_preprocess"),
-        "vgg19_bn_cqt_preprocess": STEP % 4,
+        "vgg19_bn_cqt": ensemble(GENRE, "vgg19_bn_cqt_preprocess"),
+        "vgg19_bn_cqt_preprocess": step(GENRE, 4),
         "vgg19_bn_cqt_raw": RAW,
-        "narrow": ensemble("narrow_preprocess"),
-        "narrow_preprocess": STEP % 1
-        + "dynamic_batching { default_queue_policy { max_queue_size: 1 timeout_action: REJECT } }",
+        "narrow": ensemble(GENRE, "narrow_preprocess"),
+        "narrow_preprocess": step(GENRE, 1) + queue,
+        "emotion2vec_plus_large": ensemble(EMOTION, "emotion2vec_plus_large_preprocess"),
+        "emotion2vec_plus_large_preprocess": step(EMOTION, 1),
+        "emotion2vec_plus_large_postprocess": step(EMOTION.replace(INPUTS, FEATURES), 1),
     }
     for name, config in models.items():
         (folder / name / "1").mkdir(parents=True)
         (folder / name / "config.pbtxt").write_text(config)
         if "ensemble" not in config:
-            shutil.copy(Path(__file__).with_name("contract_model.py"), folder / name / "1" / "model.py")
+            source = "emotion_model.py" if name.startswith("emotion") else "contract_model.py"
+            shutil.copy(Path(__file__).with_name(source), folder / name / "1" / "model.py")
     return folder
 
 

@@ -1,0 +1,121 @@
+"""The emotions in a recording of speech, as a whole and frame by frame."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from tritone_client.errors import InvalidRecording, reading_answer
+from tritone_client.prediction import Weights, parse_weights
+
+Granularity = Literal["utterance", "frame"]
+
+EMOTION_OUTPUTS = ("RESULT", "SCORES", "LABELS")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of one emotion, from `start` to `end` seconds; `confidence` is its mean smoothed score there."""
+
+    start: float
+    end: float
+    emotion: str
+    confidence: float
+
+
+@dataclass(frozen=True, eq=False)
+class EmotionPrediction:
+    """What a system says about the emotions in a recording.
+
+    Attributes:
+        model: the system that answered.
+        emotion: the emotion with the highest score; None where the recording is silent.
+        emotion_zh: its Chinese name; None where the recording is silent.
+        confidence: its score; None where the recording is silent.
+        scores: the score of every emotion, in the order of `labels`; they sum to 1.
+        labels: all emotions, in the order of the columns of `frame_scores`.
+        segments: the timeline, smoothed, without gaps; empty where the recording is silent.
+        frame_scores: float32 [frames, emotions], not smoothed; None unless asked for with granularity "frame".
+        frame_hop: seconds from the start of one frame to that of the next.
+        embedding: float32 [1024], mean over the frames; None unless asked for.
+        frame_embeddings: float32 [frames, 1024]; None unless asked for, with granularity "frame".
+        silence: whether the recording is silent; all scores are equal then.
+        windows: parts that the recording was cut into; with more than one the answer is an approximation.
+        duration: seconds of the recording.
+        weights: where the network's weights come from.
+        notes: sentences that a person should read.
+        seconds: wall time of the call, retries included.
+        raw: the server's RESULT as it came.
+    """
+
+    model: str
+    emotion: str | None
+    emotion_zh: str | None
+    confidence: float | None
+    scores: dict[str, float]
+    labels: tuple[str, ...] = field(repr=False)
+    segments: tuple[Segment, ...] = field(repr=False)
+    frame_scores: npt.NDArray[np.float32] | None = field(repr=False)
+    frame_hop: float = field(repr=False)
+    embedding: npt.NDArray[np.float32] | None = field(repr=False)
+    frame_embeddings: npt.NDArray[np.float32] | None = field(repr=False)
+    silence: bool
+    windows: int
+    duration: float
+    weights: Weights
+    notes: tuple[str, ...]
+    seconds: float
+    raw: dict[str, Any] = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The server's RESULT and the wall time, ready for JSON; with frame scores also these and their labels.
+
+        Embeddings are left out: they are arrays for `numpy.save`.
+        """
+        frames = {}
+        if self.frame_scores is not None:
+            frames = {"labels": list(self.labels), "frame_scores": rounded(self.frame_scores)}
+        return self.raw | frames | {"seconds": round(self.seconds, 4)}
+
+
+def rounded(scores: npt.NDArray[np.float32]) -> list[Any]:
+    """Scores as lists for JSON, to six decimals, which is what float32 holds of them."""
+    return np.round(scores.astype(np.float64), 6).tolist()
+
+
+def emotion_outputs(granularity: Granularity, embedding: bool) -> tuple[str, ...]:
+    """The output tensors to ask for. Raises `InvalidRecording` for a granularity that there is not."""
+    if granularity not in get_args(Granularity):
+        raise InvalidRecording(f"The granularity must be 'utterance' or 'frame', not {granularity!r}.")
+    frames = granularity == "frame"
+    wanted = {"FRAME_SCORES": frames, "EMBEDDING": embedding, "FRAME_EMBEDDINGS": frames and embedding}
+    return EMOTION_OUTPUTS + tuple(name for name, is_wanted in wanted.items() if is_wanted)
+
+
+def parse_emotion(tensors: dict[str, npt.NDArray[Any]], seconds: float) -> EmotionPrediction:
+    """The prediction in a system's output tensors. Raises `InferenceFailed` if they are no such answer."""
+    with reading_answer():
+        raw = json.loads(tensors["RESULT"][0])
+        labels = tuple(label.decode() for label in tensors["LABELS"])
+        return EmotionPrediction(
+            model=raw["model"],
+            emotion=raw["emotion"],
+            emotion_zh=raw["emotion_zh"],
+            confidence=raw["confidence"],
+            scores=dict(zip(labels, tensors["SCORES"].tolist(), strict=True)),
+            labels=labels,
+            segments=tuple(Segment(s["start"], s["end"], s["emotion"], s["confidence"]) for s in raw["segments"]),
+            frame_scores=tensors.get("FRAME_SCORES"),
+            frame_hop=raw["frame_hop"],
+            embedding=tensors.get("EMBEDDING"),
+            frame_embeddings=tensors.get("FRAME_EMBEDDINGS"),
+            silence=raw["silence"],
+            windows=raw["windows"],
+            duration=raw["duration"],
+            weights=parse_weights(raw),
+            notes=tuple(raw["notes"]),
+            seconds=seconds,
+            raw=raw,
+        )

@@ -1,0 +1,100 @@
+"""`tritone emotion`, as a user runs it: in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.client.triton import Triton
+
+TRITONE = str(Path(sys.executable).with_name("tritone"))
+HAPPY, CHANGING, SILENT = bytes([3] * 100), bytes([4] * 50 + [3] * 100), b"\xff" * 50
+
+
+def run(triton: Triton, *args: object, **kwargs: object) -> subprocess.CompletedProcess[str]:
+    command = [TRITONE, "emotion", *map(str, args), "--url", triton.grpc]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **kwargs)
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> list[Path]:
+    """Three recordings; two have the same name, in different folders."""
+    paths = [tmp_path / "a" / "call.wav", tmp_path / "b" / "call.wav", tmp_path / "b" / "quiet.wav"]
+    for path, data in zip(paths, (HAPPY, CHANGING, SILENT), strict=True):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+    return paths
+
+
+def test_a_table(triton: Triton, speech: list[Path]):
+    done = run(triton, *speech)
+    assert done.returncode == 0 and done.stderr == "" and "\x1b" not in done.stdout
+    text = " ".join(done.stdout.split())
+    assert "happy 开心 ━━━━━━──── 60% angry 5%, disgusted 5%, fearful 5%" in text
+    assert "happy 开心 ━━━━────── 42% neutral 23%, angry 5%" in text
+    assert "silence" in text and "None" not in text and "timeline" not in text
+    assert done.stdout.count("demo weights") == 1
+
+
+def test_a_timeline(triton: Triton, speech: list[Path]):
+    (speech[1].parent / "many.wav").write_bytes(bytes([3, 4] * 10))
+    done = run(triton, "call.wav", "many.wav", "--granularity", "frame", cwd=speech[1].parent)
+    assert done.returncode == 0 and "timeline, s" in done.stdout
+    assert "neutral 0.0–1.0, happy 1.0–3.0 " in done.stdout
+    assert "0.1–0.2 and 12 more" in done.stdout
+
+
+def test_json_lines_and_failures_among_them(triton: Triton, speech: list[Path]):
+    done = run(triton, *speech[1:], "/nowhere.wav", "--json", "--granularity", "frame", "--smoothing", "0.1")
+    assert done.returncode == 1 and done.stderr == ""
+    changing, silent, missing = map(json.loads, done.stdout.splitlines())
+    assert changing["emotion"] == "happy" and np.shape(changing["frame_scores"]) == (150, 9)
+    assert changing["echo"]["options"] == {"smoothing": 0.1}
+    assert silent["emotion"] is silent["confidence"] is None and silent["silence"]
+    assert missing["cause"] == "InvalidRecording"
+
+
+@pytest.mark.parametrize(("granularity", "shape"), [("utterance", (1024,)), ("frame", (100, 1024))])
+def test_an_embedding(
+    triton: Triton, speech: list[Path], tmp_path: Path, granularity: str, shape: tuple[int, ...]
+):
+    target = tmp_path / "out.npy"
+    done = run(triton, speech[0], "--embedding", target, "--granularity", granularity)
+    assert done.returncode == 0 and np.load(target).shape == shape
+
+
+def test_an_embedding_of_several_is_refused(triton: Triton, speech: list[Path], tmp_path: Path):
+    done = run(triton, *speech, "--embedding", tmp_path / "out.npy", env=os.environ | {"COLUMNS": "200"})
+    assert done.returncode == 2 and done.stdout == ""
+    assert "It takes one file, not 3: use --output-dir for several." in done.stderr
+    assert not (tmp_path / "out.npy").exists()
+
+
+def test_an_output_directory(triton: Triton, speech: list[Path], tmp_path: Path):
+    results = tmp_path / "new" / "results"
+    done = run(triton, *speech, "/nowhere.wav", "--output-dir", results, "--json")
+    assert done.returncode == 1 and done.stderr == ""
+    *lines, missing = map(json.loads, done.stdout.splitlines())
+    folders = [Path(line["folder"]) for line in lines]
+    assert "folder" not in missing and sorted(folders) == sorted(results.iterdir()) and len(set(folders)) == 3
+    found = [json.loads((folder / "result.json").read_text()) for folder in folders]
+    assert [one["file"] for one in found] == [str(path) for path in speech]
+    assert [one["emotion"] for one in found] == ["happy", "happy", "unknown"]
+    assert all(np.load(folder / "embedding.npy").shape == (1024,) for folder in folders)
+    assert run(triton, *speech, "--output-dir", results).returncode == 0
+    assert len(list(results.iterdir())) == 6
+
+
+def test_a_place_that_cannot_be_written_to_is_told_at_once(triton: Triton, speech: list[Path]):
+    done = run(triton, *speech, "--output-dir", speech[0])
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("tritone: ") and "cannot be written: File exists." in done.stderr
+
+
+def test_a_genre_system_names_its_command(triton: Triton, speech: list[Path]):
+    done = run(triton, speech[0], "--model", "vgg19_bn_cqt", "--json")
+    assert done.returncode == 1 and "`tritone classify`" in json.loads(done.stdout)["error"]
