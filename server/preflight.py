@@ -8,6 +8,7 @@ import socket
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from server import variants
 from server.errors import ServerError
 from server.healthcheck import exported_systems
 
@@ -18,6 +19,7 @@ from server.healthcheck import exported_systems
 # each frame is 131 MiB, which the postprocess step takes and, if it is asked for all of it, passes on.
 SHM_MIB = {"emotion2vec_plus_large": 704}
 SHM_MIB_OF_OTHERS = 192
+INT8_FILE = "model.int8.onnx"  # as export names it
 
 
 def choose_systems(repository: Path, wanted: list[str]) -> list[str]:
@@ -49,6 +51,9 @@ def check_int8(repository: Path, systems: list[str]) -> None:
     """
     for system in systems:
         folder = repository / f"{system}_network" / "1"
+        config = folder.parent / "configs" / f"{variants.INT8}.pbtxt"
+        if config.is_file() and INT8_FILE not in config.read_text(encoding="utf-8"):
+            continue  # a system that is served in another precision
         try:
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
             made = manifest["int8"]
