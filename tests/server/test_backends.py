@@ -211,3 +211,18 @@ def test_a_network_with_another_number_of_classes_stops_the_start(launch, tiny_r
     last = launcher.log.strip().splitlines()[-1]
     assert "Triton did not start" in last
     assert "LOGITS has the shape [-1, 5]" in last
+
+
+@pytest.mark.parametrize(
+    ("values_at_a_time", "sizes"), [("2", [1] * 19), ("8", [2] * 9 + [1]), ("99", [8, 8, 2, 1])]
+)
+def test_rows_run_together_up_to_a_number_of_values(backend, values_at_a_time, sizes):
+    """In powers of two, so that a runtime that prepares itself for each shape meets few; at least one row."""
+    model, seen = backend(parameters={"values_at_a_time": {"string_value": values_at_a_time}}), []
+    run = model.run
+    model.run = lambda inputs, outputs: seen.append(len(inputs["ROWS"])) or run(inputs, outputs)
+    rows = np.random.default_rng(2).uniform(-1, 1, (19, 3)).astype(np.float32)
+    answers = model.execute([Request(rows[:6]), Request(rows[6:])])
+    found = np.concatenate([answer.outputs[0].as_numpy() for answer in answers])
+    np.testing.assert_allclose(found, rows @ tiny.WEIGHTS + tiny.BIAS, atol=0.05)
+    assert seen == sizes
