@@ -52,7 +52,7 @@ lint: $(VENV)/.test
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 clean: ## Remove what can be made again (weights, caches, the virtual environment)
-	rm -rf $(VENV) .cache checkpoints/demo bench/results
+	rm -rf $(VENV) .cache checkpoints/demo checkpoints/converted bench/results
 	git clean -fdXq model_repository
 
 # The stamps below are newer than the requirements that they stand for. Triton comes without its wheel's

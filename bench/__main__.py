@@ -1,7 +1,8 @@
 """`make bench`: Tritone beside the articles' pipelines and a plain Triton, and where its time goes.
 
 All recordings are generated, distinct, stereo at 44 100 Hz and 30 s long unless said otherwise; the response cache
-is off except where repeated recordings are measured. Writes bench.json, plots and summary.md to bench/results/.
+is off except where repeated recordings are measured. Writes bench.json, plots and summary.md to bench/results/,
+and of the speech system, which QUICK leaves out, speech.json and speech.md.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
+from bench.baselines import BaselineError
 from bench.embedded import ROOT
 from bench.errors import BenchError
-from bench.report import write_report
+from bench.report import part, write_report
+from bench.speech import SpeechSuite
 from bench.suite import Scale, Suite
 
 VERSIONS = ("numpy", "scipy", "soundfile", "soxr", "onnxruntime", "openvino", "torch", "librosa")
@@ -54,6 +58,7 @@ def main() -> int:
         default=bool(os.environ.get("QUICK")),
         help="under 90 s: fewer recordings, only vgg19_bn_cqt with profile article-a",
     )
+    parser.add_argument("--only", choices=("genres", "speech"), help="measure only these systems")
     parser.add_argument(
         "--results",
         type=Path,
@@ -61,18 +66,28 @@ def main() -> int:
         help="folder for the figures (default: %(default)s)",
     )
     arguments = parser.parse_args()
-    start = time.monotonic()
+    quick, scale = arguments.quick, QUICK if arguments.quick else FULL
     try:
-        with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="tritone-bench-") as folder:
-            suite = Suite(
-                QUICK if arguments.quick else FULL, arguments.variant, Path(folder), stack, quick=arguments.quick
-            )
-            figures = suite.run()
-    except BenchError as error:
+        if arguments.only != "speech":
+            with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="tritone-bench-") as folder:
+                suite = Suite(scale, arguments.variant, Path(folder), stack, quick=quick)
+                finish(suite.run, arguments)
+        if arguments.only == "speech" or not (quick or arguments.only):
+            with tempfile.TemporaryDirectory(prefix="tritone-bench-") as folder:
+                finish(SpeechSuite(scale, arguments.variant, Path(folder)).run, arguments)
+    except (BenchError, BaselineError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
+    return 0
+
+
+def finish(measure: Callable[[], dict], arguments: argparse.Namespace) -> None:
+    """Measure one part, and write its figures and its report with what they were measured by and on."""
+    start = time.monotonic()
+    figures = measure()
+    only = f"python -m bench --only {arguments.only}{' --quick' if arguments.quick else ''}"
     results = {
-        "command": "make bench" + (" QUICK=1" if arguments.quick else ""),
+        "command": only if arguments.only else "make bench" + (" QUICK=1" if arguments.quick else ""),
         "date": datetime.now(timezone.utc).date().isoformat(),
         "quick": arguments.quick,
         "seconds": time.monotonic() - start,
@@ -82,10 +97,9 @@ def main() -> int:
         **figures,
     }
     arguments.results.mkdir(parents=True, exist_ok=True)
-    (arguments.results / "bench.json").write_text(json.dumps(results, indent=1) + "\n")
+    (arguments.results / f"{part(results)}.json").write_text(json.dumps(results, indent=1) + "\n")
     print("\n" + write_report(results, arguments.results))
     print(f"\n{results['seconds']:.0f} s; figures, plots and this summary are in {arguments.results}")
-    return 0
 
 
 def machine() -> str:

@@ -19,12 +19,12 @@ from bench.compare import Turn
 from bench.embedded import ROOT
 from export.int8 import served_precision
 from postprocess.genre import softmax
-from preprocess import prepare
+from preprocess import prepare, prepare_speech
 
 BATCHES = (1, 4, 8)
+SPEECH_BATCHES = (1, 2)  # of one length; with four the time per row is that with two
 
-
-Network = Callable[[np.ndarray], np.ndarray]  # float32 [n, 3, 224, 224] -> logits float32 [n, classes]
+Network = Callable[..., np.ndarray]  # its inputs in their order, n rows of each -> logits float32 [n, classes]
 
 
 class Floor:
@@ -62,26 +62,78 @@ class Floor:
         for batch in BATCHES:
             chunk = np.resize(joined, (batch, *joined.shape[1:]))
             self._network(chunk)
-            repeats = max(1, 8 // batch)
-            start = time.perf_counter()
-            for _ in range(repeats):
-                self._network(chunk)
-            best = min(best, ((time.perf_counter() - start) / (repeats * batch) * 1e3, batch))
-        cores, per_recording = len(os.sched_getaffinity(0)), len(joined) / len(rows)
-        rate = 1e3 / (prepare_ms / cores + best[0] * per_recording)
-        self.parts = {
-            "prepare_ms": prepare_ms,
-            "network_ms": best[0],
-            "batch": best[1],
-            "rows": per_recording,
-            "rate": rate,
-        }
-        return Turn(rate, cores / rate * 1e3, None, best[1])
+            best = min(best, (_row_ms(self._network, [chunk], max(1, 8 // batch)), batch))
+        self.parts, turn = _overlap(prepare_ms, *best, len(joined) / len(rows))
+        return turn
 
     def probabilities(self) -> np.ndarray:
         """Float32 [n, classes], for the comparison of answers."""
         rows = [self._prepare(data).rows for data in self._recordings]
         return np.stack([softmax(self._network(r)).mean(axis=0) for r in rows])
+
+
+class SpeechFloor:
+    """The functions of a speech system as a pipeline for `compare`; as `Floor`, for recordings of up to 30 s.
+
+    Rows have the length that they are padded to, and those of one length share a batch: "network_ms" is the mean
+    over the recordings, each at its length, at the best of `SPEECH_BATCHES`.
+    """
+
+    def __init__(self, system: str, variant: str, recordings: Sequence[bytes]) -> None:
+        self.name = f"floor, {variant}"
+        self.what = "the same functions in one process, perfect overlap"
+        self._network = load_network(ROOT / "model_repository" / f"{system}_network" / "1", variant)
+        self._recordings = recordings
+        self._warm = False
+
+    def turn(self) -> Turn:
+        """Time each part over all recordings."""
+        start = time.perf_counter()
+        rows = self._rows()
+        prepare_ms = (time.perf_counter() - start) / len(rows) * 1e3
+        if not self._warm:  # a runtime prepares itself for each shape
+            self._time(rows)
+            self._warm = True
+        self.parts, turn = _overlap(prepare_ms, *min(self._time(rows)), 1.0)
+        return turn
+
+    def probabilities(self) -> np.ndarray:
+        """Float32 [n, classes], for the comparison of answers."""
+        return np.concatenate([softmax(self._network(*row)) for row in self._rows()])
+
+    def _rows(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        prepared = [prepare_speech(data) for data in self._recordings]
+        return [(speech.wav, speech.lengths) for speech in prepared]
+
+    def _time(self, rows: list[tuple[np.ndarray, np.ndarray]]) -> list[tuple[float, int]]:
+        """Milliseconds per row in the mean over all rows, and the batch, for each of `SPEECH_BATCHES`."""
+        by_length: dict[int, list] = {}
+        for row in rows:
+            by_length.setdefault(row[0].shape[1], []).append(row)
+        times = []
+        for batch in SPEECH_BATCHES:
+            total = 0.0
+            for alike in by_length.values():
+                chunk = [np.resize(array, (batch, array.shape[1])) for array in alike[0]]
+                total += len(alike) * _row_ms(self._network, chunk, 1)
+            times.append((total / len(rows), batch))
+        return times
+
+
+def _row_ms(network: Network, chunk: list[np.ndarray], repeats: int) -> float:
+    """Milliseconds per row of a batch."""
+    start = time.perf_counter()
+    for _ in range(repeats):
+        network(*chunk)
+    return (time.perf_counter() - start) / (repeats * len(chunk[0])) * 1e3
+
+
+def _overlap(prepare_ms: float, network_ms: float, batch: int, rows: float) -> tuple[dict[str, float], Turn]:
+    """The parts, and the turn that they make with perfect overlap."""
+    cores = len(os.sched_getaffinity(0))
+    rate = 1e3 / (prepare_ms / cores + network_ms * rows)
+    parts = {"prepare_ms": prepare_ms, "network_ms": network_ms, "batch": batch, "rows": rows, "rate": rate}
+    return parts, Turn(rate, cores / rate * 1e3, None, batch)
 
 
 def load_network(folder: Path, variant: str) -> Network:
@@ -90,7 +142,8 @@ def load_network(folder: Path, variant: str) -> Network:
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
-        return lambda rows: session.run(None, {"ROWS": rows})[0]
+        names = [tensor.name for tensor in session.get_inputs()]
+        return lambda *rows: session.run(["LOGITS"], dict(zip(names, rows, strict=True)))[0]
     import openvino
 
     settings = {
@@ -100,4 +153,4 @@ def load_network(folder: Path, variant: str) -> Network:
     }
     file = folder / ("model.int8.onnx" if variant == "openvino_int8" else "model.onnx")
     request = openvino.Core().compile_model(str(file), "CPU", settings).create_infer_request()
-    return lambda rows: request.infer({"ROWS": rows})["LOGITS"]
+    return lambda *rows: request.infer(rows)["LOGITS"]

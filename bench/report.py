@@ -1,7 +1,8 @@
-"""What `make bench` found, for people: a section of Markdown and two plots, made from bench.json alone.
+"""What `make bench` found, for people: Markdown and two plots, made from bench.json and speech.json alone.
 
-`python -m bench.report` writes them again beside bench/results/bench.json. With `--publish` the figures and plots
-go to bench/published/, and the section to README.md between the lines `<!-- bench -->` and `<!-- /bench -->`.
+`python -m bench.report FILE` writes them again beside bench/results/bench.json, or another file. With `--publish`
+that file and its plots go to bench/published/, and README.md has between the lines `<!-- bench -->` and
+`<!-- /bench -->` a section for each file that lies there, with its own date, machine and versions.
 """
 
 from __future__ import annotations
@@ -10,23 +11,20 @@ import argparse
 import json
 import re
 import shutil
-import statistics
 import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 from bench.embedded import ROOT
 from bench.errors import BenchError
+from bench.markdown import caption, fill, floor, floors, named, pipelines, ratio, share, short, table, times
 from bench.plots import Figures, draw
+from bench.speech_report import speech_section
 
 RESULTS, PUBLISHED, README = ROOT / "bench" / "results", ROOT / "bench" / "published", ROOT / "README.md"
 SECTION = re.compile(r"^<!-- bench -->\n.*?^<!-- /bench -->$", re.DOTALL | re.MULTILINE)
-WIDTH = 115
-DEMO = (
-    "The sound is generated and the weights are demo weights: that pipelines agree says nothing about real music."
-)
-OWN = "The sound is generated: that pipelines agree says nothing about real music."
+PARTS = {"bench": "summary.md", "speech": "speech.md"}
+"""Files of figures in the order of their sections in README.md, and the summary that is written beside each."""
 
 
 def main() -> int:
@@ -49,22 +47,27 @@ def main() -> int:
 
 
 def read_results(file: Path) -> Figures:
-    """The figures in bench.json; BenchError without it."""
+    """The figures in bench.json or speech.json; BenchError without it."""
     if not file.is_file():
         raise BenchError(f"{file} is missing: run make bench")
     return json.loads(file.read_text(encoding="utf-8"))
 
 
+def part(results: Figures) -> str:
+    """Which of PARTS some figures are."""
+    return "speech" if "speech" in results else "bench"
+
+
 def write_report(results: Figures, folder: Path) -> str:
-    """Write throughput.png, stages.png and summary.md to a folder, and return the Markdown of the last."""
+    """Write the plots and the summary, summary.md or speech.md, to a folder, and return the latter's Markdown."""
     draw(results, folder)
     text = section(results, ".")
-    (folder / "summary.md").write_text(text, encoding="utf-8")
+    (folder / PARTS[part(results)]).write_text(text, encoding="utf-8")
     return text
 
 
 def publish(file: Path, folder: Path, readme: Path) -> None:
-    """Copy the figures to a folder, draw their plots there, and put the section into README.md, which lies above.
+    """Copy the figures to a folder, draw their plots there, and put the sections into README.md, which lies above.
 
     Raises
     ------
@@ -72,7 +75,8 @@ def publish(file: Path, folder: Path, readme: Path) -> None:
         and nothing is written, without figures or without the two lines
     """
     results, old = read_results(file), readme.read_text(encoding="utf-8")
-    text = section(results, folder.relative_to(readme.parent).as_posix())
+    figures = read_published(folder) | {part(results): results}
+    text = sections(figures, folder.relative_to(readme.parent).as_posix())
     new, places = SECTION.subn(lambda _: f"<!-- bench -->\n{text}<!-- /bench -->", old)
     if places != 1:
         raise BenchError(
@@ -80,72 +84,41 @@ def publish(file: Path, folder: Path, readme: Path) -> None:
             " one line <!-- /bench -->"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    if file.resolve() != (folder / "bench.json").resolve():
-        shutil.copyfile(file, folder / "bench.json")
+    target = folder / f"{part(results)}.json"
+    if file.resolve() != target.resolve():
+        shutil.copyfile(file, target)
     draw(results, folder)
     readme.write_text(new, encoding="utf-8")
 
 
+def read_published(folder: Path) -> dict[str, Figures]:
+    """The figures that lie in a folder, by their part."""
+    files = {name: folder / f"{name}.json" for name in PARTS}
+    return {name: read_results(file) for name, file in files.items() if file.is_file()}
+
+
+def sections(figures: dict[str, Figures], folder: str) -> str:
+    """Markdown of the parts that were measured, one after the other."""
+    return "\n".join(section(figures[name], folder) for name in PARTS if name in figures)
+
+
 def section(results: Figures, folder: str) -> str:
     """Markdown of all that was measured; the plots are sought in a folder, relative to where the text will lie."""
+    if part(results) == "speech":
+        return speech_section(results)
     parts = []
     if comparison := results.get("comparison"):
-        parts += [_fill(_about(comparison)), table(_pipelines(comparison)), _fill(_floors(comparison))]
+        parts += [fill(_about(comparison)), table(pipelines(comparison)), fill(floors(comparison))]
     if sweep := results.get("sweep"):
-        parts += [_fill(_about_sweep(comparison)), table(_loads(sweep))]
+        parts += [fill(_about_sweep(comparison)), table(_loads(sweep))]
         parts.append(f"![Throughput and latency over requests in flight]({folder}/throughput.png)")
     if results.get("stages"):
         parts.append(f"![Where the time of one recording goes]({folder}/stages.png)")
     if also := list(_also(results)):
         parts.append(table(also))
-    parts.append("\n".join(_fill(fact, "- ") for fact in _facts(results)))
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    weights = DEMO if results.get("demo_weights", True) else OWN
-    parts.append(_fill(f"`{results['command']}`, {results['date']}: {results['machine']}; {versions}. {weights}"))
+    parts.append("\n".join(fill(fact, "- ") for fact in _facts(results)))
+    parts.append(caption(results, "music"))
     return "\n\n".join(filter(None, parts)) + "\n"
-
-
-def table(rows: list[dict[str, str]]) -> str:
-    """Markdown of rows, numbers to the right; a column is left out when all its cells are empty."""
-    columns = {name: [row.get(name, "") for row in rows] for row in rows for name in row}
-    columns = {name: cells for name, cells in columns.items() if any(cells)}
-    sides = ["---:" if all(cell[:1].isdigit() for cell in cells if cell) else "---" for cells in columns.values()]
-    lines = [list(columns), sides, *zip(*columns.values(), strict=True)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def short(number: float | None) -> str:
-    """Three digits, or all before the point; nothing for nothing."""
-    if number is None:
-        return ""
-    power = int(f"{number:.2e}".split("e")[1])  # of the first digit, after rounding
-    return f"{number:.{max(0, 2 - power)}f}"
-
-
-def ratio(row: Figures, other: Figures | None) -> float | None:
-    """How many times as many recordings per second: the median of the rounds' ratios."""
-    if other is None:
-        return None
-    return statistics.median(a / b for a, b in zip(row["rates"], other["rates"], strict=True))
-
-
-def _times(number: float | None) -> str:
-    return "" if number is None else f"{short(number)}×"
-
-
-def _share(number: float | None) -> str:
-    return "" if number is None else f"{number:.0%}"
-
-
-def _named(comparison: Figures, start: str) -> Figures | None:
-    """The first pipeline whose name starts so."""
-    return next((row for row in comparison["rows"] if row["name"].startswith(start)), None)
-
-
-def _floor(comparison: Figures, ours: Figures) -> Figures | None:
-    """The floor of one of our servers."""
-    name = ours["name"].replace("Tritone", "floor")
-    return next((row for row in comparison["rows"] if row["name"] == name), None)
 
 
 def _about(comparison: Figures) -> str:
@@ -160,41 +133,8 @@ def _about(comparison: Figures) -> str:
     )
 
 
-def _pipelines(comparison: Figures) -> list[dict[str, str]]:
-    """One line per pipeline; the floors are a column of ours."""
-    first, plain = comparison["rows"][0], _named(comparison, "plain Triton")
-    n, lines = comparison["recordings"], []
-    for row in (row for row in comparison["rows"] if not row["name"].startswith("floor")):
-        ours = row["name"].startswith("Tritone")
-        agreed = f"{round(row['agreement'] * n)} of {n} ({row['difference']:.1g})"
-        lines.append(
-            {
-                "pipeline": f"**{row['name']}**" if ours else f"{row['name']} ({row['what']})",
-                "recordings/s": f"{short(row['rate'])} ({short(row['slowest'])}–{short(row['fastest'])})",
-                f"to {first['name']}": _times(ratio(row, first)),
-                "to plain Triton": _times(ratio(row, plain)) if ours else "",
-                "of the floor": _share(ratio(row, _floor(comparison, row))) if ours else "",
-                "CPU ms": short(row["cpu_ms"]),
-                "memory MB": short(row["memory_mb"]),
-                "mean batch": short(row["mean_batch"]),
-                "same label (probabilities within)": "" if row is first else agreed,
-            }
-        )
-    return lines
-
-
-def _floors(comparison: Figures) -> str:
-    floors = [
-        f"{short(f['rate'])} recordings/s with {variant} ({short(f['prepare_ms'])} ms of one core to prepare one,"
-        f" {short(f['network_ms'])} ms of all cores per row, at the best batch, {f['batch']})"
-        for variant, f in comparison.get("floors", {}).items()
-    ]
-    about = "The floor is the same functions in one process with perfect overlap and no server"
-    return f"{about}: {'; '.join(floors)}." if floors else ""
-
-
 def _about_sweep(comparison: Figures | None) -> str:
-    ours = comparison and _named(comparison, "Tritone")
+    ours = comparison and named(comparison, "Tritone")
     return f"{ours['name'] if ours else 'Tritone'}, over the number of requests in flight:"
 
 
@@ -238,7 +178,7 @@ def _facts(results: Figures) -> Iterator[str]:
         )
     if kernels := results.get("kernels"):
         each = "; ".join(
-            f"{k['what']} {_times(k['ratio'])} ({short(k['ours_ms'])} ms, {k['difference']:.0e})" for k in kernels
+            f"{k['what']} {times(k['ratio'])} ({short(k['ours_ms'])} ms, {k['difference']:.0e})" for k in kernels
         )
         yield f"librosa's time to ours on one core, and the largest difference relative to the peak: {each}."
 
@@ -249,24 +189,16 @@ def _also(results: Figures) -> Iterator[dict[str, str]]:
     comparisons += [("songs of 4 minutes, every slice", results.get("song")), ("", results.get("comparison_b"))]
     for what, comparison in comparisons:
         if comparison:
-            first, ours = comparison["rows"][0], _named(comparison, "Tritone")
+            first, ours = comparison["rows"][0], named(comparison, "Tritone")
             names = f"`{comparison['model']}`, `{comparison['profile']}`"
             yield {
                 "also measured": f"{names}, {what}" if what else names,
                 "beside": f"{first['name']} ({first['what']})",
                 "its recordings/s": short(first["rate"]),
                 "Tritone's": short(ours["rate"]),
-                "ratio": _times(ratio(ours, first)),
-                "of the floor": _share(ratio(ours, _floor(comparison, ours))),
+                "ratio": times(ratio(ours, first)),
+                "of the floor": share(ratio(ours, floor(comparison, ours))),
             }
-
-
-def _fill(text: str, bullet: str = "") -> str:
-    """Lines as long as README's; a hyphen is no place to break, it may stand in a name."""
-    indent = " " * len(bullet)
-    return textwrap.fill(
-        bullet + text, WIDTH, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
-    )
 
 
 if __name__ == "__main__":

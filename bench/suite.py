@@ -1,4 +1,4 @@
-"""What `make bench` measures, in this order: kernels, memory, pipelines side by side, load, stages, repetition.
+"""What `make bench` measures of the genre systems: kernels, memory, pipelines by turns, load, stages, repetition.
 
 Servers and workers are started once and wait without using the CPU, so that they can take turns.
 """
@@ -11,7 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -68,7 +68,7 @@ class Scale:
 
 
 class Suite:
-    """The whole benchmark.
+    """The benchmark of the genre systems.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class Suite:
         results["stages"] = {profile: self._stages(server, profile) for profile in profiles}
         served = {stage: ms for stage, ms in results["stages"]["article-a"].items() if stage not in NOT_SERVING}
         results["overhead_ms"] = sum(served.values())
-        results["demo_weights"] = json.loads(_onnx(VGG).with_name("manifest.json").read_text())["demo"]
+        results["demo_weights"] = json.loads(onnx(VGG).with_name("manifest.json").read_text())["demo"]
         if not self.quick:
             results["song"] = self._song(server)
             self._top_up(server)
@@ -126,16 +126,8 @@ class Suite:
         return server
 
     def _serve(self, system: str, variant: str) -> Embedded:
-        # It is never idle for long enough to be probed, and would be while others take their turn.
-        flags = (
-            f"--systems={system}",
-            f"--variant={variant}",
-            "--cache-size=0",
-            "--probe-seconds=3600",
-            "--tuned=no",
-        )
         say(f"starting {system} on {variant}")
-        return self.stack.enter_context(embedded(*flags))
+        return self.stack.enter_context(serve(system, variant))
 
     def _article_a(self, server: Embedded) -> dict:
         """Article A's two pipelines, a plain Triton, and ours with its floor in each precision."""
@@ -145,7 +137,7 @@ class Suite:
             served = self._plain()  # not in a thread: Triton ends with the one that started it
         pipelines: list[Pipeline] = [*workers, served]
         servers = [server]
-        if not self.quick and server.variant == "openvino" and _onnx(VGG).with_name("model.int8.onnx").is_file():
+        if not self.quick and server.variant == "openvino" and onnx(VGG).with_name("model.int8.onnx").is_file():
             servers.append(self._serve(VGG, "openvino_int8"))
         floors = {}
         for ours in servers:
@@ -202,7 +194,7 @@ class Suite:
 
     def _plain(self) -> Served:
         repository = self.folder / "plain"
-        model = plain.write_plain_repository(repository, _onnx(VGG))
+        model = plain.write_plain_repository(repository, onnx(VGG))
         server = self.stack.enter_context(plain.plain_server(repository))
         data = write_input(self.folder / "plain.json", self.songs, None)
         return Served(
@@ -232,7 +224,7 @@ class Suite:
                 answers = [client.classify(song, model=model, profile=profile) for song in songs]
             return np.stack([answer.probabilities for answer in answers])
 
-        name, what = f"Tritone, {server.variant}", f"{_precision(server.variant)}, through gRPC"
+        name, what = f"Tritone, {server.variant}", f"{precision(server.variant)}, through gRPC"
         data = self._data(profile, songs, tag)
         return Served(name, what, server, model, data, concurrency, seconds or self.scale.window, ask)
 
@@ -302,6 +294,13 @@ class Suite:
         return {"recordings": len(self.songs), "requests": len(times), "p50": p50, "p95": p95, "hit_ratio": ratio}
 
 
+def serve(system: str, variant: str) -> AbstractContextManager[Embedded]:
+    """Our server with shipped settings and its cache off."""
+    # It is never idle for long enough to be probed, and would be while others take their turn.
+    off = ("--cache-size=0", "--probe-seconds=3600", "--tuned=no")
+    return embedded(f"--systems={system}", f"--variant={variant}", *off)
+
+
 def _cache(server: Embedded) -> tuple[float, float]:
     """Hits and misses of the response cache, from Triton's metrics."""
     with urllib.request.urlopen(f"http://{server.metrics}/metrics") as answer:
@@ -313,14 +312,15 @@ def _cache(server: Embedded) -> tuple[float, float]:
     return tuple(sums)
 
 
-def _precision(variant: str) -> str:
+def precision(variant: str) -> str:
     """What a variant computes in, on this machine."""
     if variant == "openvino":
         return {"bf16": "bfloat16", "f32": "float32"}[served_precision()]
     return "int8" if variant == "openvino_int8" else "float32"
 
 
-def _onnx(system: str) -> Path:
+def onnx(system: str) -> Path:
+    """The exported network of a system; its manifest lies beside it."""
     return ROOT / "model_repository" / f"{system}_network" / "1" / "model.onnx"
 
 

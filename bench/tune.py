@@ -32,10 +32,11 @@ from tritonclient.utils import InferenceServerException
 
 from bench.embedded import READY_SECONDS, Embedded
 from bench.knobs import Configurations, Knobs, neighbours, others, read_knobs, read_shipped, turn
+from bench.markdown import table
 from bench.perf import Measurement, PerfError, find_perf_analyzer, measure
 from bench.perf_input import write_input
 from bench.recordings import collection
-from bench.report import table
+from export.systems import GENRE_SYSTEMS
 from server import preflight, tuned, variants
 from server.__main__ import restrictions, triton_command
 from server.errors import ServerError
@@ -203,10 +204,12 @@ def tune(repository: Path, system: str, requested: str, profile: str, quick: boo
     Raises
     ------
     ServerError, PerfError
-        the system is not exported, the server does not start, perf_analyzer is missing or fails
+        the system is not exported or is not tuned, the server does not start, perf_analyzer is missing or fails
     """
     find_perf_analyzer()
     preflight.choose_systems(repository, [system])
+    if system not in GENRE_SYSTEMS:
+        raise ServerError(f"{system} cannot be tuned; choose one of {', '.join(GENRE_SYSTEMS)}")
     variant, why = variants.choose(requested, variants.Machine.here())
     machine, today = tuned.this_machine(), date.today().isoformat()
     say(f"{system} on {variant} ({why}), profile {profile}; the machine should do nothing else meanwhile")

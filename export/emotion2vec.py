@@ -247,7 +247,7 @@ class Emotion2Vec(nn.Module):
 
         Parameters
         ----------
-        wav : float32 [n, samples], 16 kHz mono, each row normalised over its valid samples, padded with anything
+        wav : float32 [n, samples], 16 kHz mono, each row normalised over its valid samples, then padded
         length : int64 [n, 1], valid samples of each row, 400 or more
 
         Returns

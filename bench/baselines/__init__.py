@@ -23,12 +23,13 @@ class Baseline(Protocol):
     Attributes
     ----------
     name, what : for a table: what it is called, and how it works in a few words
-    spectrum : "cqt" or "mel", what it draws; its network should have been trained on it
+    spectrum : "cqt" or "mel", what it draws, or None where it draws nothing; its network should have been trained
+        on the same
     """
 
     name: str
     what: str
-    spectrum: str
+    spectrum: str | None
 
     def run(self, recordings: Sequence[bytes]) -> npt.NDArray[np.float32]:
         """Probabilities float32 [n, classes] of n encoded recordings, in their order."""

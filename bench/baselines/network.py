@@ -26,7 +26,7 @@ def load_network(system: str, repository: Path) -> nn.Module:
 
     Parameters
     ----------
-    system : "vgg19_bn_cqt" or "vit_b_16_mel"
+    system : "vgg19_bn_cqt" for one
     repository : the model repository that holds its export
 
     Raises

@@ -22,7 +22,14 @@ from bench.recordings import recording
 from export.errors import ExportError
 from export.systems import SYSTEMS
 
-BASELINES = ("article_a.OneByOne", "article_a.Optimised", "article_b.ThreadPool", "official.OneByOne")
+BASELINES = (
+    "article_a.OneByOne",
+    "article_a.Optimised",
+    "article_b.ThreadPool",
+    "article_c.OneByOne",
+    "official.OneByOne",
+)
+WARM_UP_SECONDS = 12.0  # a slice of the released pipeline lasts 11.4 s
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Worker:
     Parameters
     ----------
     baseline : one of `BASELINES`
-    system : whose network it uses, "vgg19_bn_cqt" or "vit_b_16_mel"
+    system : whose network it uses, "vgg19_bn_cqt" for one
     repository : model repository that holds the system's export
 
     Attributes
@@ -119,7 +126,7 @@ def _serve(connection: Connection, name: str, system: str, repository: Path) -> 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the caller, which then ends this
     try:
         baseline = _make(name, system, repository)
-        baseline.run([recording(0, seed=1)])
+        baseline.run([recording(0, seed=1, seconds=WARM_UP_SECONDS)])
     except Exception as error:
         connection.send(_sentence(error))
         return
@@ -140,7 +147,8 @@ def _make(name: str, system: str, repository: Path) -> Baseline:
     module, _, kind = name.partition(".")
     baseline = getattr(importlib.import_module(f"bench.baselines.{module}"), kind)
     if (wanted := SYSTEMS[system].spectrum) != baseline.spectrum:
-        raise BaselineError(f"it draws {baseline.spectrum} spectrograms, {system} was trained on {wanted}")
+        drawn, wanted = baseline.spectrum or "no", wanted or "waveforms"
+        raise BaselineError(f"it draws {drawn} spectrograms, {system} was trained on {wanted}")
     return baseline(load_network(system, repository))
 
 

@@ -2,13 +2,17 @@
 
 import json
 import re
+import sys
+from types import SimpleNamespace
 
 import pytest
 from matplotlib.image import imread
 
+from bench import __main__ as command
 from bench import plots, report
 from bench.errors import BenchError
-from bench.report import publish, ratio, section, short, table, write_report
+from bench.markdown import WIDTH, fill, ratio, short, table
+from bench.report import publish, read_published, read_results, section, sections, write_report
 from bench.stages import NOT_SERVING, PREPARATION
 from tests.conftest import ROOT
 
@@ -60,6 +64,28 @@ FULL = QUICK | {
     "comparison_b": ARTICLE_B | {"rows": [pipeline("article B", [5.0, 4.0, 5.0]), TRITONE, *FLOORS]},
     "song": HEAD | {"profile": "ccmusic", "rows": [pipeline("released pipeline", [0.05, 0.04, 0.05]), TRITONE]},
     "formats": [HEAD | {"format": "WAV", "rows": [A, TRITONE]}],
+}
+
+SPEECH_MODEL = "emotion2vec_plus_large"
+FIRST = [
+    {"start": start, "seconds": seconds, "very_first": seconds == 1.3, "first": 1.0, "later": 1.0, "ratio": ratio}
+    for start, seconds, ratio in ((0, 1.3, 1.02), (0, 9.4, 1.21), (1, 1.3, 1.12), (1, 9.4, 0.97))
+]
+SPEECH = {key: FULL[key] for key in ("date", "machine", "versions")} | {
+    "command": "python -m bench --only speech",
+    "demo_weights": True,
+    "speech": HEAD
+    | {
+        "model": SPEECH_MODEL,
+        "recordings": 17,
+        "seconds": [3.0, 10.0],
+        "rows": [pipeline("article C", [1.0, 1.0, 2.0]), TRITONE],
+        "floors": {"openvino": {"prepare_ms": 9.1, "network_ms": 231.0, "batch": 2, "rows": 1.0, "rate": 4.25}},
+        "first": FIRST,
+        "load": [{"concurrency": c, "p50": 200.4 * c, "p95": 300.4 * c} for c in (1, 8)],
+        "memory": {"load_peak_mb": 2900.0, "ready_mb": 2100.0, "seconds": [0.5, 40.0]}
+        | {"samples": [{"requests": n, "mb": 2200.0 + k} for k, n in enumerate((50, 150, 250, 550))]},
+    },
 }
 
 
@@ -142,12 +168,12 @@ def test_every_figure_is_in_its_place():
     ):
         assert words in caption
     assert "(somewhere/throughput.png)" in text and "(somewhere/stages.png)" in text
-    assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= report.WIDTH
+    assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= WIDTH
 
 
 def test_lines_are_not_broken_within_names():
     for length in range(11):
-        first, *lines = report._fill("x" * length + " EPYC-Genoa" * 40, "- ").splitlines()
+        first, *lines = fill("x" * length + " EPYC-Genoa" * 40, "- ").splitlines()
         assert first.startswith("- ") and all(line.startswith("  EPYC-Genoa") for line in lines)
 
 
@@ -260,6 +286,65 @@ def test_command(source, tmp_path, monkeypatch, capsys):
 
 
 def test_readme_is_what_the_published_figures_say():
-    results = report.read_results(ROOT / "bench" / "published" / "bench.json")
+    figures = read_published(ROOT / "bench" / "published")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"<!-- bench -->\n{section(results, 'bench/published')}<!-- /bench -->\n" in text
+    assert f"<!-- bench -->\n{sections(figures, 'bench/published')}<!-- /bench -->\n" in text
+
+
+def test_the_speech_section_says_what_was_measured():
+    text = section(SPEECH, ".")
+    head, ours = (line(text, start) for start in ("pipeline", "**Tritone, openvino**"))
+    assert dict(zip(head, ours, strict=True))["to article C"] == "8.00×"  # of 12, 8 and 7.5
+    words = " ".join(text.split())
+    assert (
+        words.startswith("17 distinct utterances of 3 to 10 s (three in four WAV") and f"`{SPEECH_MODEL}`" in words
+    )
+    assert "4.25 recordings/s with openvino (9.10 ms of one core" in words
+    assert "200 and 300 ms with 1 in flight; 1603 and 2403 ms with 8" in sentence(text, "Latency")
+    first = sentence(text, "The first request")
+    assert "at most 1.12× as long" in first and "another length 1.21× (1.3, 9.4 s; 2 starts)" in first
+    memory = sentence(text, "Memory")
+    assert "2900 MB while loading, 2100 MB when ready" in memory and "0.5 to 40 s" in memory
+    assert "2200 MB after 50, 2201 to 2203 MB after 150 to 550" in memory
+    assert "`python -m bench --only speech`, 2026-11-21" in words and "about real speech" in words
+
+
+@pytest.mark.parametrize("key", ["first", "load", "memory", "floors"])
+def test_any_part_of_the_speech_section_may_be_missing(key):
+    figures = {name: value for name, value in SPEECH["speech"].items() if name != key}
+    assert "None" not in section(SPEECH | {"speech": figures}, ".")
+
+
+def test_readme_has_both_parts_whichever_is_published_last(tmp_path):
+    readme, folder = tmp_path / "README.md", tmp_path / "bench" / "published"
+    readme.write_text("<!-- bench -->\n<!-- /bench -->\n")
+    for name, results in (("bench", FULL), ("speech", SPEECH), ("bench", FULL)):
+        file = tmp_path / f"{name}.json"
+        file.write_text(json.dumps(results))
+        publish(file, folder, readme)
+        assert read_results(folder / f"{name}.json") == results
+    both = f"{section(FULL, 'bench/published')}\n{section(SPEECH, '')}"
+    assert readme.read_text() == f"<!-- bench -->\n{both}<!-- /bench -->\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "written"),
+    [
+        ([], {"bench.json": "make bench", "speech.json": "make bench"}),
+        (["--quick"], {"bench.json": "make bench QUICK=1"}),
+        (["--only=genres"], {"bench.json": "python -m bench --only genres"}),
+        (["--only=speech", "--quick"], {"speech.json": "python -m bench --only speech --quick"}),
+    ],
+)
+def test_each_part_has_its_own_file_and_caption(flags, written, monkeypatch, tmp_path, capsys):
+    monkeypatch.delenv("QUICK", raising=False)
+    for name, figures in (("Suite", {"comparison": HEAD | {"rows": [A, TRITONE]}}), ("SpeechSuite", SPEECH)):
+        parts = {key: value for key, value in figures.items() if isinstance(value, dict) and key != "versions"}
+        monkeypatch.setattr(command, name, lambda *a, parts=parts, **k: SimpleNamespace(run=lambda: parts))
+    monkeypatch.setattr(sys, "argv", ["bench", f"--results={tmp_path}", *flags])
+    assert command.main() == 0
+    assert {file.name: read_results(file)["command"] for file in tmp_path.glob("*.json")} == written
+    for name, words in written.items():
+        summary = {"bench.json": "summary.md", "speech.json": "speech.md"}[name]
+        assert f"`{words}`" in " ".join((tmp_path / summary).read_text().split())
+    assert capsys.readouterr().out.count("figures, plots and this summary") == len(written)

@@ -13,7 +13,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from bench import tune
 from bench.knobs import Knobs, neighbours, others, read_knobs, read_shipped, turn
 from server import tuned
-from tests.conftest import ROOT, SYSTEMS
+from tests.conftest import ROOT, SPEECH, SYSTEMS
 from tests.server import tiny
 
 SHIPPED = Knobs(preprocess=2, networks=1, threads=2, delay=0, preferred=0)
@@ -117,7 +117,7 @@ def test_the_best_is_found_and_written_as_a_complete_configuration(run):
 
     report = run(rates)
     files = kept(run.repository)
-    assert set(files) == {f"{system}_{step}" for system in SYSTEMS for step in tuned.STEPS}
+    assert set(files) == {f"{system}_{step}" for system in (*SYSTEMS, SPEECH) for step in tuned.STEPS}
     found = {s: text_format.Parse(files[f"vgg19_bn_cqt_{s}"], ModelConfig()) for s in tuned.STEPS}
     assert read_knobs(found, 2) == replace(SHIPPED, preprocess=3, delay=1000)
     assert found["network"].input and found["network"].model_warmup
@@ -193,6 +193,14 @@ def test_triton_loads_every_candidate(tmp_path, monkeypatch):
     # Triton completes a batcher without preferred sizes with the largest batch.
     assert [replace(k, preferred=k.preferred % 32) for k in served] == candidates
     assert bench.rows[0] | {k: str(v) for k, v in asdict(candidates[0]).items()} == bench.rows[0]
+
+
+def test_speech_is_not_tuned(monkeypatch, capsys):
+    monkeypatch.setattr(tune, "find_perf_analyzer", list)
+    monkeypatch.setattr(tune.preflight, "choose_systems", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["tune", "--system=emotion2vec_plus_large"])
+    assert tune.main() == 2
+    assert "emotion2vec_plus_large cannot be tuned; choose one of vgg19_bn_cqt" in capsys.readouterr().err
 
 
 def test_a_system_that_is_not_exported_is_one_sentence(monkeypatch, capsys):

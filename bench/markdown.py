@@ -1,0 +1,107 @@
+"""What the reports of bench/report.py and bench/speech_report.py are written with: numbers, tables, sentences."""
+
+from __future__ import annotations
+
+import statistics
+import textwrap
+
+from bench.plots import Figures
+
+WIDTH = 115
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """Markdown of rows, numbers to the right; a column is left out when all its cells are empty."""
+    columns = {name: [row.get(name, "") for row in rows] for row in rows for name in row}
+    columns = {name: cells for name, cells in columns.items() if any(cells)}
+    sides = ["---:" if all(cell[:1].isdigit() for cell in cells if cell) else "---" for cells in columns.values()]
+    lines = [list(columns), sides, *zip(*columns.values(), strict=True)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def short(number: float | None) -> str:
+    """Three digits, or all before the point; nothing for nothing."""
+    if number is None:
+        return ""
+    power = int(f"{number:.2e}".split("e")[1])  # of the first digit, after rounding
+    return f"{number:.{max(0, 2 - power)}f}"
+
+
+def ratio(row: Figures, other: Figures | None) -> float | None:
+    """How many times as many recordings per second: the median of the rounds' ratios."""
+    if other is None:
+        return None
+    return statistics.median(a / b for a, b in zip(row["rates"], other["rates"], strict=True))
+
+
+def times(number: float | None) -> str:
+    """A ratio; nothing for nothing."""
+    return "" if number is None else f"{short(number)}×"
+
+
+def share(number: float | None) -> str:
+    """A ratio in percent; nothing for nothing."""
+    return "" if number is None else f"{number:.0%}"
+
+
+def named(comparison: Figures, start: str) -> Figures | None:
+    """The first pipeline whose name starts so."""
+    return next((row for row in comparison["rows"] if row["name"].startswith(start)), None)
+
+
+def floor(comparison: Figures, ours: Figures) -> Figures | None:
+    """The floor of one of our servers."""
+    name = ours["name"].replace("Tritone", "floor")
+    return next((row for row in comparison["rows"] if row["name"] == name), None)
+
+
+def pipelines(comparison: Figures) -> list[dict[str, str]]:
+    """One line per pipeline; the floors are a column of ours."""
+    first, plain = comparison["rows"][0], named(comparison, "plain Triton")
+    n, lines = comparison["recordings"], []
+    for row in (row for row in comparison["rows"] if not row["name"].startswith("floor")):
+        ours = row["name"].startswith("Tritone")
+        agreed = f"{round(row['agreement'] * n)} of {n} ({row['difference']:.1g})"
+        lines.append(
+            {
+                "pipeline": f"**{row['name']}**" if ours else f"{row['name']} ({row['what']})",
+                "recordings/s": f"{short(row['rate'])} ({short(row['slowest'])}–{short(row['fastest'])})",
+                f"to {first['name']}": times(ratio(row, first)),
+                "to plain Triton": times(ratio(row, plain)) if ours else "",
+                "of the floor": share(ratio(row, floor(comparison, row))) if ours else "",
+                "CPU ms": short(row["cpu_ms"]),
+                "memory MB": short(row["memory_mb"]),
+                "mean batch": short(row["mean_batch"]),
+                "same label (probabilities within)": "" if row is first else agreed,
+            }
+        )
+    return lines
+
+
+def floors(comparison: Figures) -> str:
+    """A sentence about the floors; empty without them."""
+    each = [
+        f"{short(f['rate'])} recordings/s with {variant} ({short(f['prepare_ms'])} ms of one core to prepare one,"
+        f" {short(f['network_ms'])} ms of all cores per row, at the best batch, {f['batch']})"
+        for variant, f in comparison.get("floors", {}).items()
+    ]
+    about = "The floor is the same functions in one process with perfect overlap and no server"
+    return f"{about}: {'; '.join(each)}." if each else ""
+
+
+def caption(results: Figures, what: str) -> str:
+    """Where, when and with what versions it was measured, and what it does not say of real `what`."""
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    weights = " and the weights are demo weights" if results.get("demo_weights", True) else ""
+    return fill(
+        f"`{results['command']}`, {results['date']}: {results['machine']}; {versions}. The sound is"
+        f" generated{weights}: that pipelines agree says nothing about real {what}."
+    )
+
+
+def fill(text: str, bullet: str = "") -> str:
+    """Lines as long as README's; a hyphen is no place to break, it may stand in a name."""
+    indent = " " * len(bullet)
+    return textwrap.fill(
+        bullet + text, WIDTH, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+    )

@@ -1,0 +1,156 @@
+"""What `make bench` measures of `emotion2vec_plus_large`: first requests, pipelines side by side, latency, memory.
+
+Pipelines and latency are measured with utterances of 3 to 10 s; memory with shorter and longer recordings as well.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tritone_client import Client
+
+from bench.baselines.worker import Worker
+from bench.compare import InProcess, Pipeline, Served, compare
+from bench.embedded import Embedded
+from bench.floor import SpeechFloor
+from bench.perf import find_perf_analyzer, measure
+from bench.perf_input import write_input
+from bench.processes import peak_of_children
+from bench.recordings import utterance, utterances
+from bench.suite import CONCURRENCY, Scale, onnx, precision, say, serve
+
+MODEL = "emotion2vec_plus_large"
+SHORTEST, LONGEST = 3.0, 10.0  # seconds
+FIRST_SECONDS = (1.3, 3.7, 6.2, 9.4)
+LATER = 5  # requests of each of these lengths, after the first
+MIXED_SECONDS = (*np.geomspace(0.5, 10, 47), 15.0, 30.0, 40.0)  # the last is cut into windows
+MIXED_SAMPLES = (50, 150, 250, 350, 450, 550)  # requests after which the memory is looked at
+
+
+class SpeechSuite:
+    """The benchmark of the speech system.
+
+    Parameters
+    ----------
+    scale : how much of it; without `requests` memory is left out
+    variant : of our server, as in `python -m server`
+    folder : for perf_analyzer's input
+    """
+
+    def __init__(self, scale: Scale, variant: str, folder: Path) -> None:
+        find_perf_analyzer()  # before minutes have passed
+        self.scale, self.variant, self.folder = scale, variant, folder
+        # An odd number: each of perf_analyzer's CONCURRENCY (8) threads sends every eighth recording and begins
+        # again at the end, so that all of them send all lengths.
+        lengths = np.linspace(SHORTEST, LONGEST, scale.recordings + 1 - scale.recordings % 2)
+        self.recordings = utterances(lengths)
+
+    def run(self) -> dict:
+        """All figures, by the names that bench/speech_report.py knows."""
+        figures: dict = {"first": []}
+        for start in range(self.scale.rounds):
+            say(f"starting {MODEL} on {self.variant}")
+            with ExitStack() as stack:
+                with peak_of_children() as peak:
+                    server = stack.enter_context(serve(MODEL, self.variant))
+                ready_mb = server.pss_mb()
+                figures["first"] += first_requests(server, start)
+                if start == 0 and self.scale.requests:
+                    figures["memory"] = {"load_peak_mb": peak[0], "ready_mb": ready_mb, **self._memory(server)}
+                if start == self.scale.rounds - 1:
+                    figures |= self._compare(server, stack)
+                    figures["load"] = [self._load(server, concurrency) for concurrency in (1, CONCURRENCY)]
+        demo = json.loads(onnx(MODEL).with_name("manifest.json").read_text())["demo"]
+        return {"demo_weights": demo, "speech": figures}
+
+    def _compare(self, server: Embedded, stack: ExitStack) -> dict:
+        """Article C and ours with its floor."""
+
+        def ask() -> np.ndarray:
+            with Client(server.grpc) as client:
+                answers = [client.emotion(recording, model=MODEL) for recording in self.recordings]
+            return np.array([list(answer.scores.values()) for answer in answers], np.float32)
+
+        worker = stack.enter_context(Worker("article_c.OneByOne", MODEL))
+        name, what = f"Tritone, {server.variant}", f"{precision(server.variant)}, through gRPC"
+        data, window = self._data(), self.scale.window
+        ours = Served(name, what, server, MODEL, data, CONCURRENCY, window, ask)
+        floor = SpeechFloor(MODEL, server.variant, self.recordings)
+        pipelines: list[Pipeline] = [InProcess(worker, self.recordings), ours, floor]
+        rows = compare(pipelines, self.scale.rounds, say)
+        return {
+            "model": MODEL,
+            "recordings": len(self.recordings),
+            "seconds": [SHORTEST, LONGEST],
+            "rounds": self.scale.rounds,
+            "concurrency": CONCURRENCY,
+            "rows": rows,
+            "floors": {server.variant: floor.parts},
+        }
+
+    def _data(self) -> Path:
+        return write_input(self.folder / "speech.json", self.recordings, None)
+
+    def _load(self, server: Embedded, concurrency: int) -> dict:
+        """Throughput and latency."""
+        m = measure(server, MODEL, self._data(), concurrency=concurrency, seconds=self.scale.window)
+        say(f"concurrency {concurrency}: {m.rate:.2f} recordings/s, p50 {m.p50:.0f} ms, p95 {m.p95:.0f} ms")
+        return {"concurrency": concurrency, **asdict(m)}
+
+    def _memory(self, server: Embedded) -> dict:
+        """Memory in use after so many requests of all lengths and kinds, CONCURRENCY at a time."""
+        recordings = utterances(MIXED_SECONDS)
+        samples, done = [], 0
+        with Client(server.grpc) as client, ThreadPoolExecutor(CONCURRENCY) as pool:
+
+            def ask(k: int) -> None:
+                whole = {} if k % 3 else {"granularity": "frame", "embedding": True}
+                client.emotion(recordings[k % len(recordings)], model=MODEL, **whole)
+
+            for until in MIXED_SAMPLES:
+                list(pool.map(ask, range(done, until)))
+                done = until
+                samples.append({"requests": done, "mb": server.pss_mb()})
+                say(f"{done} mixed requests: {samples[-1]['mb']:.0f} MB")
+        return {"seconds": [min(MIXED_SECONDS), max(MIXED_SECONDS)], "samples": samples}
+
+
+def first_requests(server: Embedded, start: int) -> list[dict]:
+    """How long the first request of each of some lengths takes, and the later ones of the same length.
+
+    Parameters
+    ----------
+    server : one that has become ready and answered nobody yet
+    start : its number; the lengths go round with it, so that each is the very first once
+
+    Returns
+    -------
+    for each length {"start", "seconds", "very_first", "first" (ms), "later" (ms, median), "ratio"}
+    """
+    turn = start % len(FIRST_SECONDS)
+    found = []
+    with Client(server.grpc) as client:
+        client.ping()  # the connection is not the server's work
+        for seconds in FIRST_SECONDS[turn:] + FIRST_SECONDS[:turn]:
+            ask = partial(client.emotion, utterance(0, seconds), model=MODEL)
+            first, *later = (_milliseconds(ask) for _ in range(1 + LATER))
+            middle = statistics.median(later)
+            figures = {"first": first, "later": middle, "ratio": first / middle}
+            found.append({"start": start, "seconds": seconds, "very_first": not found, **figures})
+            say(f"{seconds} s: first request {first:.0f} ms, later ones {middle:.0f} ms")
+    return found
+
+
+def _milliseconds(ask: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    ask()
+    return (time.perf_counter() - start) * 1e3
