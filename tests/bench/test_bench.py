@@ -130,7 +130,7 @@ def test_perf_analyzer_measures_the_server(uncached, tmp_path):
     # What one client at a time gets is one over what it waits.
     assert alone.rate == pytest.approx(1000 / alone.p50, rel=0.5)
     assert 10 < alone.cpu < 4000 and alone.requests > 3 and 0 <= alone.transport < alone.p50
-    arriving = measure(uncached, MODEL, data, rate=1.5, seconds=2)
+    arriving = measure(uncached, MODEL, data, rate=4, seconds=2)
     assert arriving.rate < 3 < busy.rate
 
 
