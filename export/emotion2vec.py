@@ -157,7 +157,8 @@ class ConvLayer(nn.Module):
     """Convolution over time, a norm over channels, GELU.
 
     The channels stay last, where the norm wants them, and the convolution is a product per `stride` of its taps:
-    nothing is transposed. In bfloat16 on OpenVINO the whole network takes 10 to 19 % less time than with Conv1d.
+    nothing is transposed. In bfloat16 on OpenVINO the whole network takes 12 to 17 % less time than with Conv1d
+    (`python -m bench.front`).
     """
 
     def __init__(self, n_in: int, dim: int, kernel: int, stride: int) -> None:

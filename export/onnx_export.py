@@ -66,10 +66,7 @@ GRAPHS = {"vgg19_bn": PICTURES, "vit_b_16": PICTURES, "emotion2vec": SPEECH}
 
 def to_onnx(model: nn.Module, graph: Graph, path: Path) -> None:
     """Write `model` (in eval mode) as one ONNX file, and check it."""
-    free = {
-        name: torch.export.Dim(name) for shape in graph.inputs.values() for name in shape if isinstance(name, str)
-    }
-    batch = torch.export.Dim("batch")
+    free = torch.export.Dim.DYNAMIC  # a named one is first tried with constraints that slices by its half break
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             model,
@@ -77,7 +74,7 @@ def to_onnx(model: nn.Module, graph: Graph, path: Path) -> None:
             input_names=list(graph.inputs),
             output_names=list(graph.outputs),
             dynamic_shapes=tuple(
-                {0: batch} | {axis: free[size] for axis, size in enumerate(shape, 1) if size in free}
+                {0: free} | {axis: free for axis, size in enumerate(shape, 1) if isinstance(size, str)}
                 for shape in graph.inputs.values()
             ),
             opset_version=OPSET,
@@ -87,12 +84,18 @@ def to_onnx(model: nn.Module, graph: Graph, path: Path) -> None:
     proto = program.model_proto
     proto.ir_version = min(proto.ir_version, IR_VERSION)
     _forget_origin(proto)
-    for output, shape in zip(proto.graph.output, graph.outputs.values(), strict=True):
-        for dim, size in zip(list(output.type.tensor_type.shape.dim)[1:], shape, strict=True):
-            if dim.dim_param:  # the exporter's own name is a formula of those of the inputs
-                dim.dim_param = str(size)
+    _name_axes(proto.graph.input, graph.inputs)
+    _name_axes(proto.graph.output, graph.outputs)
     onnx.checker.check_model(proto, full_check=True)
     path.write_bytes(proto.SerializeToString())
+
+
+def _name_axes(tensors: Sequence[onnx.ValueInfoProto], shapes: dict[str, tuple[int | str, ...]]) -> None:
+    """Name the free axes as a Graph does; the exporter's names are s22 and formulas of it."""
+    for tensor, shape in zip(tensors, shapes.values(), strict=True):
+        for dim, size in zip(tensor.type.tensor_type.shape.dim, ("batch", *shape), strict=True):
+            if dim.dim_param:
+                dim.dim_param = str(size)
 
 
 def _forget_origin(proto: onnx.ModelProto) -> None:

@@ -46,7 +46,8 @@ def samples_of(frames: int) -> int:
 
 # Lengths of rows, samples. Recordings of like length share a batch because they are padded to the same one; from
 # half a second up none is padded by more than a quarter. The frames and the ten tokens that the network puts
-# before them are multiples of 8, 16 and 32, which matrix kernels like: 258 tokens took 10 % longer than 256.
+# before them are multiples of 8, 16 and 32, which matrix kernels like: 258 tokens took 17 % longer than 256, and
+# 514 took 8 % longer than 512 (`python -m bench.front`).
 # Where most utterances are, up to 10 s, the steps are finer: there padding costs more than batches gain.
 TOKENS = 10
 BUCKETS = tuple(
