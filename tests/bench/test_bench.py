@@ -141,7 +141,8 @@ def test_stages_add_up_to_what_the_client_waits(uncached, tmp_path):
     assert list(stages)[:5] == list(PREPARATION) and set(NOT_SERVING) <= set(stages)
     assert stages["network"] > stages["spectrogram"] > 0 and stages["decode"] > 0
     served = measure(uncached, MODEL, data, concurrency=1, seconds=1).p50
-    assert sum(stages.values()) == pytest.approx(served, rel=0.5)
+    # Measured one after the other on a machine that others use: seconds, or a stage left out, would be told apart.
+    assert served / 3 < sum(stages.values()) < 3 * served
 
 
 @pytest.mark.slow
