@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from preprocess import RecordingError
 from steps.manifest import read_manifest
 
 
-class Step:
+class Step(ABC):
     """One Python step of a system; subclasses say how a request is answered."""
 
     suffix: str
@@ -30,9 +31,9 @@ class Step:
         """One response per request; a refused recording costs nobody else anything."""
         return [self._respond(request) for request in requests]
 
+    @abstractmethod
     def answer(self, request) -> list:
         """The output tensors of one request; a RecordingError becomes INVALID_ARGUMENT."""
-        raise NotImplementedError
 
     def _respond(self, request):
         try:
