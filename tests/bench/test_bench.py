@@ -137,12 +137,13 @@ def test_perf_analyzer_measures_the_server(uncached, tmp_path):
 def test_stages_add_up_to_what_the_client_waits(uncached, tmp_path):
     songs = collection(4, seconds=6.0)
     data = write_input(tmp_path / "data.json", songs, {"profile": "article-a"})
+    before = measure(uncached, MODEL, data, concurrency=1, seconds=1).p50
     stages = measure_stages(uncached, MODEL, songs, "article-a", data, seconds=1)
     assert list(stages)[:5] == list(PREPARATION) and set(NOT_SERVING) <= set(stages)
     assert stages["network"] > stages["spectrogram"] > 0 and stages["decode"] > 0
-    served = measure(uncached, MODEL, data, concurrency=1, seconds=1).p50
-    # Measured one after the other on a machine that others use: seconds, or a stage left out, would be told apart.
-    assert served / 3 < sum(stages.values()) < 3 * served
+    # Between two measurements of what is waited: the machine may be busier now than a moment ago.
+    after = measure(uncached, MODEL, data, concurrency=1, seconds=1).p50
+    assert 0.5 * min(before, after) <= sum(stages.values()) <= 1.5 * max(before, after)
 
 
 @pytest.mark.slow
