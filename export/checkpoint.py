@@ -83,30 +83,21 @@ def read(path: Path) -> State:
     return normalise(content)
 
 
-def weights_only(path: Path, converted: Path, log: Callable[[str], object]) -> Path:
-    """A file of the weights alone, where the checkpoint holds much more: the state of an optimizer, for example.
+def keep_weights(model: nn.Module, path: Path, kept: Path, log: Callable[[str], object]) -> None:
+    """Keep the weights alone where their checkpoint holds much more: the state of an optimizer, for example.
 
     Parameters
     ----------
-    converted : where the weights are kept (.safetensors), written at the first call
-
-    Returns
-    -------
-    `path` itself where two thirds or more of it are weights, else `converted`
+    model : what `load_model` made of `path`
+    kept : where they go (.safetensors); nothing is done where it is, or where two thirds of `path` are weights
     """
-    if path.suffix == ".safetensors" or converted.is_file():
-        return converted if converted.is_file() else path
-    try:
-        state = read(path)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error.__cause__
+    state = model.state_dict()
     size = sum(value.numel() * value.element_size() for value in state.values())
-    if path.stat().st_size < 1.5 * size:
-        return path
-    log(f"keeping its {size / 1e6:.0f} MB of weights in {converted}")
-    with atomically(converted) as partial:
+    if kept.is_file() or path.stat().st_size < 1.5 * size:
+        return
+    log(f"keeping its {size / 1e6:.0f} MB of weights in {kept}")
+    with atomically(kept) as partial:
         save_file({name: value.contiguous() for name, value in state.items()}, partial)
-    return converted
 
 
 def normalise(content: object) -> State:

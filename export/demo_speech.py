@@ -116,9 +116,8 @@ def _features(model: Emotion2Vec, seeds: range) -> tuple[npt.NDArray[np.float32]
         speech = prepare_speech(recording)
         return speech.wav[0, : speech.lengths[0, 0]]
 
-    bfloat16 = bool(
-        torch.cpu.get_capabilities().get("avx512_bf16")
-    )  # its error is far below what sets sounds apart
+    # Its error is far below what sets sounds apart.
+    bfloat16 = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         waves = list(pool.map(lambda job: wave(*job), [(seed, name) for seed in seeds for name in SOUNDS]))
     features = []

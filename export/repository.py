@@ -118,16 +118,18 @@ def _description(system: System, weights: Weights) -> dict[str, Any]:
 
 def _write(system: System, weights: Weights, description: dict[str, Any], folder: Path, log: Log) -> None:
     from export import onnx_export  # PyTorch: seconds to import, and not needed where nothing is to be done
-    from export.checkpoint import load_model, weights_only
+    from export.checkpoint import keep_weights, load_model
 
     log(f"loading {weights.source['file']}")
-    file = weights_only(weights.path, CONVERTED / f"{weights.source['sha256']}.safetensors", log)
+    kept = CONVERTED / f"{weights.source['sha256']}.safetensors"
+    file = kept if kept.is_file() else weights.path
     model = load_model(file, system.architecture, len(weights.labels))
     if system.embedding and model.config.embed_dim != system.embedding:
         raise ExportError(
             f"{weights.path} has embeddings of {model.config.embed_dim} values, {system.name} is served with"
             f" {system.embedding} (config.pbtxt)"
         )
+    keep_weights(model, weights.path, kept, log)
     graph = onnx_export.GRAPHS[system.architecture]
     rows = [inputs.one(system, family, PARITY_SEED) for family in range(max(onnx_export.BATCHES))]
     # One by one, before the export: it must not keep anything of their lengths, and padding must not matter.

@@ -115,7 +115,7 @@ class Source:
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(checkpoint, "weights_only", lambda path, *_: path)
+    monkeypatch.setattr(checkpoint, "keep_weights", lambda *_: None)
     monkeypatch.setattr(checkpoint, "load_model", lambda *_: None)
     monkeypatch.setattr(onnx_export, "logits", lambda *_: np.zeros((1, 16)))
     monkeypatch.setattr(onnx_export, "to_onnx", lambda _, __, path: path.write_bytes(b"network"))
