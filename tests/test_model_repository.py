@@ -11,11 +11,10 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from export.repository import INT8_FILE
 from preprocess.speech import BUCKETS, LIMITS, SR, prepare_speech
-from tests.conftest import ROOT, SYSTEMS
+from tests.conftest import ROOT, SPEECH, SYSTEMS
 
 REPOSITORY = ROOT / "model_repository"
-EMOTION = "emotion2vec_plus_large"
-ALL = (*SYSTEMS, EMOTION)
+ALL = (*SYSTEMS, SPEECH)
 TUNED = "local.pbtxt"  # of this machine alone, written by make tune
 CONFIGS = sorted(REPOSITORY.glob("*/config.pbtxt")) + sorted(REPOSITORY.glob("*/configs/*.pbtxt"))
 
@@ -44,12 +43,12 @@ def test_the_bound_on_slices_is_the_networks_batch(system):
 
 
 def test_the_longest_speech_has_no_more_windows_than_the_networks_batch():
-    parameters = config(f"{EMOTION}_preprocess").parameters
+    parameters = config(f"{SPEECH}_preprocess").parameters
     seconds = json.loads(parameters["max_seconds"].string_value)
     assert seconds == LIMITS.max_seconds
     longest = np.random.default_rng(0).normal(0, 0.1, math.ceil(seconds * SR)).astype(np.float32)
     windows = len(prepare_speech((longest, SR)).wav)
-    for path in REPOSITORY.glob(f"{EMOTION}_network/**/*.pbtxt"):
+    for path in REPOSITORY.glob(f"{SPEECH}_network/**/*.pbtxt"):
         assert windows <= read(path).max_batch_size
 
 
@@ -65,8 +64,8 @@ def test_variants_differ_in_what_runs_the_network_only(system):
     for name, variant in variants.items():
         for field in ("input", "output", "dynamic_batching"):
             assert getattr(variant, field) == getattr(base, field)
-        assert system == EMOTION or variant.model_warmup == base.model_warmup
-        int8 = name == "openvino_int8" and system != EMOTION
+        assert system == SPEECH or variant.model_warmup == base.model_warmup
+        int8 = name == "openvino_int8" and system != SPEECH
         file = INT8_FILE if int8 else base.default_model_filename
         assert variant.default_model_filename == file
 
@@ -77,7 +76,7 @@ def test_int8_differs_from_openvino_in_its_file_only(system):
     openvino, int8 = (
         read(REPOSITORY / f"{system}_network/configs/{name}.pbtxt") for name in ("openvino", "openvino_int8")
     )
-    if system != EMOTION:
+    if system != SPEECH:
         openvino.default_model_filename = INT8_FILE
     assert int8 == openvino
 
@@ -105,11 +104,11 @@ def test_queues_are_bounded_and_every_step_is_warmed(system):
 
 def test_the_speech_network_is_warmed_with_all_that_can_be_run_together():
     """OpenVINO prepares itself for a shape when it first sees it."""
-    network = read(REPOSITORY / f"{EMOTION}_network/configs/openvino.pbtxt")
+    network = read(REPOSITORY / f"{SPEECH}_network/configs/openvino.pbtxt")
     at_a_time = int(network.parameters["values_at_a_time"].string_value)
     shapes = {(warmup.inputs["WAV"].dims[0], warmup.batch_size) for warmup in network.model_warmup}
     assert shapes == {(n, rows) for n in BUCKETS for rows in (1, 2, 4, 8) if rows == 1 or rows * n <= at_a_time}
-    portable = {warmup.inputs["WAV"].dims[0] for warmup in config(f"{EMOTION}_network").model_warmup}
+    portable = {warmup.inputs["WAV"].dims[0] for warmup in config(f"{SPEECH}_network").model_warmup}
     assert {BUCKETS[0], BUCKETS[-1]} < portable < set(BUCKETS)
 
 
