@@ -1,10 +1,12 @@
 """The command `tritone`: label recordings, tell emotions, list the served systems, ask for the server's health."""
 
 import json
+import signal
 import sys
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from enum import Enum
 from pathlib import Path
@@ -248,14 +250,47 @@ def in_order(
     pool = ThreadPoolExecutor(AT_ONCE)
     screen = Console(stderr=True)
     hidden = len(files) == 1 or not screen.is_terminal
-    answers = zip(files, pool.map(attempt, files), strict=True)
     try:
-        yield from track(answers, "", len(files), console=screen, transient=True, disable=hidden)
+        with interruption() as interrupt:
+            calls = deque(pool.submit(attempt, file) for file in files)
+            for file in track(files, "", console=screen, transient=True, disable=hidden):
+                call = calls.popleft()
+                while not wait([call], timeout=0.05).done:
+                    interrupt()
+                interrupt()
+                yield file, call.result()
     except BaseException:
         client.close()  # ends the calls in flight, so that an interruption does not wait for them
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def interruption() -> Iterator[Callable[[], None]]:
+    """What raises KeyboardInterrupt if Ctrl-C was pressed by now; pressed twice, it is raised at once.
+
+    Python raises it wherever the main thread stands, also between the steps by which a future gives its lock
+    back and takes it again: then a RuntimeError about that lock comes out instead.
+    """
+    usual = signal.getsignal(signal.SIGINT)
+    struck = False
+
+    def note(number: int, frame: object) -> None:
+        nonlocal struck
+        struck = True
+        signal.signal(signal.SIGINT, usual)
+
+    def interrupt() -> None:
+        if struck:
+            raise KeyboardInterrupt
+
+    if usual is signal.default_int_handler:  # not where Ctrl-C is ignored, as in a shell's background
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def print_json(record: dict[str, object]) -> None:

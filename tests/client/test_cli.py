@@ -134,3 +134,25 @@ def test_an_interruption_ends_it_at_once(triton: Triton, songs: list[str]):
     stdout, stderr = process.communicate(timeout=60)
     assert len(stdout.splitlines()) < len(songs) * 500  # of a thousand times as many
     assert process.returncode not in (0, None) and "Traceback" not in stderr
+
+
+def test_an_interruption_while_a_lock_changes_hands(triton: Triton, songs: list[str]):
+    """Where a waiting future has given its lock back and not yet taken the next one: as bad as a moment can be."""
+    program = f"""
+import os, signal, sys, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)
+release = threading.Condition._release_save
+def interrupted(condition):
+    saved = release(condition)
+    if threading.current_thread() is threading.main_thread():
+        threading.Condition._release_save = release
+        os.kill(os.getpid(), signal.SIGINT)
+    return saved
+threading.Condition._release_save = interrupted
+sys.argv = ["tritone", "classify", *{songs!r}, "--json", "--url", {triton.http!r}]
+from tritone_client.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.strip()) == (130, "")
+    assert len(done.stdout.splitlines()) < len(songs)
