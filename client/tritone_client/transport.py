@@ -104,6 +104,7 @@ class GrpcTransport:
         self._client = triton_grpc.InferenceServerClient(
             address.target, creds=credentials, channel_args=GRPC_OPTIONS
         )
+        self._closed = False
 
     def infer(self, request: Request, timeout: float) -> Tensors:
         """Run one inference; the wanted outputs by name."""
@@ -131,15 +132,17 @@ class GrpcTransport:
 
     def close(self) -> None:
         """End all calls and the channel."""
+        self._closed = True
         self._client.close()
 
     def _call(self, method: str, timeout: float, *args: Any, **kwargs: Any) -> Any:
         try:
             return getattr(self._client, method)(*args, client_timeout=timeout, headers=self._headers, **kwargs)
         except InferenceServerException as error:
-            raise Failure(
-                (error.status() or "INTERNAL").removeprefix("StatusCode."), error.message() or ""
-            ) from None
+            status = (error.status() or "INTERNAL").removeprefix("StatusCode.")
+            if status == "CANCELLED" and not self._closed:  # not by us: a server that stops ends its calls so
+                raise Failure("UNAVAILABLE", "the server is stopping") from None
+            raise Failure(status, error.message() or "") from None
         except ValueError as error:  # gRPC's way to say that the channel was closed
             raise Failure("CANCELLED", str(error)) from None
 

@@ -4,9 +4,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritone_client import Client, Prediction, TritoneError
 
 from tests.client.triton import Triton, free_ports
@@ -79,3 +82,28 @@ def test_a_server_that_restarts(triton: Triton, tmp_path: Path, end: signal.Sign
 
         answers = under_load(server, restart)
     assert no_errors(answers), [answer for answer in answers if isinstance(answer, TritoneError)]
+
+
+def test_a_stopping_server_cancels_a_call():
+    """Seldom seen of a real one: gRPC's shutdown may strike between a request's arrival and its answer."""
+
+    class Stopping(service_pb2_grpc.GRPCInferenceServiceServicer):
+        """A server that cancels the first call."""
+
+        calls = 0
+
+        def ModelStatistics(self, request: object, context: grpc.ServicerContext) -> object:
+            self.calls += 1
+            if self.calls == 1:
+                context.abort(grpc.StatusCode.CANCELLED, "CANCELLED")
+            return service_pb2.ModelStatisticsResponse()
+
+    server, stopping = grpc.server(ThreadPoolExecutor(1)), Stopping()
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(stopping, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with Client(f"grpc://127.0.0.1:{port}") as client:
+            assert client.models() == () and stopping.calls == 2
+    finally:
+        server.stop(None)
