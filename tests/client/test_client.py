@@ -80,7 +80,7 @@ def test_final_errors_are_told_at_once(client: Client, behave: str, kind: str, m
     start = time.monotonic()
     with pytest.raises(getattr(tritone_client, kind), match=message):
         client.classify(b"x", behave=behave)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 5  # asked again it takes 30 s
 
 
 @pytest.mark.parametrize("model", ["nope", "vgg19_bn_cqt_raw", "a b"])
@@ -92,8 +92,8 @@ def test_a_model_that_is_no_system(client: Client, model: str):
 def test_a_slow_answer_ends_at_the_deadline(client: Client):
     start = time.monotonic()
     with pytest.raises(tritone_client.DeadlineExceeded, match=r"within 0\.3 s"):
-        client.classify(b"x", behave="slow", seconds=1.0, timeout=0.3)
-    assert 0.25 < time.monotonic() - start < 0.6
+        client.classify(b"x", behave="slow", seconds=3.0, timeout=0.3)
+    assert 0.25 < time.monotonic() - start < 2
     assert client.classify(b"x").label == "Opera"  # the client is as good as before
 
 
@@ -107,7 +107,7 @@ def test_a_queue_that_stays_full(client: Client):
     start = time.monotonic()
     with pytest.raises(tritone_client.ServerBusy, match=r"still full after .*\(Exceeds maximum queue size\)"):
         client.classify(b"x", behave="busy", times=10**9, timeout=0.5)
-    assert time.monotonic() - start < 0.7
+    assert time.monotonic() - start < 3
 
 
 def test_a_really_full_queue_empties(client: Client):
@@ -144,14 +144,15 @@ def test_models_and_health(client: Client):
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 def test_no_server(scheme: str):
     url = f"{scheme}://127.0.0.1:{free_ports(1)[0]}"
-    with Client(url, timeout=0.5) as client:
-        with pytest.raises(tritone_client.ServerUnavailable, match=rf"at {url} \(Connection refused\)"):
-            client.classify(b"x")
+    refused = pytest.raises(tritone_client.ServerUnavailable, match=rf"at {url} \(Connection refused\)")
+    with Client(url, timeout=0.5) as client, refused:
+        client.classify(b"x")
+    with Client(url, timeout=10) as client:
         start = time.monotonic()
         for method in (client.health, client.ping):
             with pytest.raises(tritone_client.ServerUnavailable, match="Connection refused"):
                 method()
-        assert time.monotonic() - start < 0.3
+        assert time.monotonic() - start < 5  # asked again it takes 10 s
 
 
 def test_closing_ends_calls_in_flight(client: Client):
@@ -202,7 +203,7 @@ def test_the_deadline_holds_while_sending_over_a_kept_connection():
         start = time.monotonic()
         with pytest.raises(tritone_client.DeadlineExceeded):
             client.classify(bytes(64 << 20), timeout=0.5)
-        assert time.monotonic() - start < 1.5
+        assert time.monotonic() - start < 3
     over.set()
     thread.join()
     listener.close()
