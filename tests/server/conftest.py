@@ -76,7 +76,7 @@ class Launcher:
 
     def stubs(self, model: str) -> list[int]:
         """Process ids of the living stubs of a model, the newest last."""
-        return sorted(pid for pid in children(self.triton()) if f"/{model}/" in command(pid))
+        return sorted((pid for pid in children(self.triton()) if f"/{model}/" in command(pid)), key=started)
 
     def memory_prefix(self) -> str:
         """What the names of its shared memory begin with."""
@@ -107,6 +107,13 @@ def children(parent: int) -> list[int]:
             if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
                 found.append(int(entry.name))
     return found
+
+
+def started(pid: int) -> int:
+    """When a process began, in clock ticks: numbers of processes start anew at 32768. 0 if it is gone."""
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return 0
 
 
 def command(pid: int) -> str:
