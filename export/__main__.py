@@ -5,34 +5,26 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from pathlib import Path
-from typing import NoReturn
 
 from export import repository
+from export.command import ROOT, Parser, run
 from export.errors import ExportError
 from export.hub import check_revision
-from export.sources import Demo, Directory, Hub, Source
-from export.systems import SYSTEMS
+from export.sources import Demo, Directory, Hub, Log, Source
+from export.systems import SYSTEMS, System
 
-ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "checkpoints" / "demo"
 RELEASED = "released"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, as for every other error; the usage is in --help."""
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m export",
-        description="Turn weights into the networks that Triton loads. Without a flag for the weights: the folder"
-        " in the environment variable CHECKPOINTS if it is set, else what was exported before, else demo weights.",
+def _parser() -> Parser:
+    parser = Parser(
+        "python -m export",
+        "Turn weights into the networks that Triton loads. Without a flag for the weights: the folder in the"
+        " environment variable CHECKPOINTS if it is set, else what was exported before, else demo weights.",
+        tuple(SYSTEMS),
     )
-    parser.add_argument("systems", nargs="*", metavar="SYSTEM", help=f"default: all of {', '.join(SYSTEMS)}")
     weights = parser.add_mutually_exclusive_group()
     weights.add_argument(
         "--checkpoints",
@@ -53,10 +45,6 @@ def _parser() -> argparse.ArgumentParser:
         "--demo", action="store_true", help="weights made here, which know kinds of generated sound only"
     )
     parser.add_argument("--revision", metavar="SHA", help="commit of the hub's repository, 40 hexadecimal digits")
-    parser.add_argument(
-        "--repository", type=Path, default=ROOT / "model_repository", metavar="DIR", help="where the models are"
-    )
-    parser.add_argument("--force", action="store_true", help="export also what is up to date")
     return parser
 
 
@@ -93,28 +81,19 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns 0, or 2 after an error that the user can mend."""
     args = _parser().parse_args(arguments)
     try:
-        if unknown := [name for name in args.systems if name not in SYSTEMS]:
-            raise ExportError(f"no system {', '.join(unknown)}; choose from {', '.join(SYSTEMS)}")
         source = _source(args)
-        for name in args.systems or SYSTEMS:
-            start = time.monotonic()
-
-            def log(message: str, name: str = name, start: float = start) -> None:
-                print(f"{name} {time.monotonic() - start:5.1f} s  {message}", flush=True)
-
-            if source is None and (origin := repository.own_weights(args.repository, name)):
-                log(f"nothing to do: it has weights of your own ({origin}); --demo replaces them by demo weights")
-            elif repository.export(
-                SYSTEMS[name], source or Demo(DEMO), args.repository, force=args.force, log=log
-            ):
-                log("done")
     except ExportError as error:
         print(f"export: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("export: interrupted; what was there before is still there, or nothing", file=sys.stderr)
-        return 130
-    return 0
+
+    def work(system: System, log: Log) -> bool:
+        if source is None and (origin := repository.own_weights(args.repository, system.name)):
+            log(f"nothing to do: it has weights of your own ({origin}); --demo replaces them by demo weights")
+            return False
+        return repository.export(system, source or Demo(DEMO), args.repository, force=args.force, log=log)
+
+    left = "what was there before is still there, or nothing"
+    return run("export", args.systems or tuple(SYSTEMS), work, left)
 
 
 if __name__ == "__main__":

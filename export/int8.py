@@ -14,11 +14,8 @@ the largest value instead, ViT-B/16 kept 278 of 288 labels and not 288, at a med
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
-import time
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,15 +23,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import openvino
-from scipy.special import softmax
 
+from export import command, derived
 from export.errors import ExportError
-from export.files import atomically, only_one, sha256
+from export.files import only_one
 from export.repository import INT8_FILE
 from export.sources import Log
-from export.systems import GENRE_SYSTEMS, SYSTEMS, System
+from export.systems import GENRE_SYSTEMS, System
 
-ROOT = Path(__file__).resolve().parent.parent
 METHOD = 1
 """Of quantising; to be raised with every change that should replace the networks in use."""
 CALIBRATION_SEEDS = range(4000, 4002)
@@ -73,13 +69,11 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
     ExportError
         no float network, another export at work, or labels that differ too often; nothing is written then
     """
-    folder = repository / f"{system.name}_network"
-    with only_one(folder):
-        path, manifest_path = folder / "1" / "model.onnx", folder / "1" / "manifest.json"
-        manifest = _read(manifest_path, path)
-        target = path.with_name(INT8_FILE)
-        if not force and _is_current(manifest, target):
-            log(f"nothing to do: {target} was made from these weights")
+    with only_one(repository / f"{system.name}_network"):
+        folder = repository / f"{system.name}_network" / "1"
+        manifest = derived.read_manifest(folder)
+        if not force and derived.is_current(folder, manifest, "int8", METHOD):
+            log(f"nothing to do: {folder / INT8_FILE} was made from these weights")
             return False
         from export.demo import rows as generate  # PyTorch: seconds to import, and not needed before
 
@@ -88,10 +82,13 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
         per_seed = len(calibration) // len(CALIBRATION_SEEDS)
         held_out = generate(system, range(HELD_OUT_SEED, HELD_OUT_SEED + math.ceil(rows / per_seed)))[0][:rows]
         log(f"measuring activations on {len(calibration)} rows")
+        path = folder / "model.onnx"
         network = quantise(path, limits(path, calibration))
         precision = served_precision()
         log(f"comparing with float32 on {len(held_out)} rows")
-        figures = agreement(logits(path.read_bytes(), held_out, "f32"), logits(network, held_out, precision))
+        figures = derived.agreement(
+            logits(path.read_bytes(), held_out, "f32"), logits(network, held_out, precision)
+        )
         log(
             f"same label for {figures['agreement']:.2%},"
             f" difference in probability {figures['median_probability_difference']:.3f} in the median,"
@@ -103,23 +100,19 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
                 f" label of the float network, at least {LEAST_AGREEMENT:.0%} is accepted; serve it in bfloat16"
                 " or float32 instead"
             )
-        with atomically(target) as partial:
-            partial.write_bytes(network)
-            if manifest.pop("int8", None):  # it does not describe the file that comes now
-                _write(manifest_path, manifest)
-        manifest["int8"] = {
-            "file": target.name,
-            "sha256": sha256(target),
-            "bytes": len(network),
-            "method": METHOD,
-            "made_from": {key: manifest["onnx"][key] for key in ("sha256", "bytes")},
-            "calibration_rows": len(calibration),
-            "held_out_rows": len(held_out),
-            "runtime": f"openvino {version('openvino')}, int8 and {precision}",
+        derived.replace(
+            folder,
+            manifest,
+            "int8",
+            INT8_FILE,
+            network,
+            method=METHOD,
+            calibration_rows=len(calibration),
+            held_out_rows=len(held_out),
+            runtime=f"openvino {version('openvino')}, int8 and {precision}",
             **figures,
-            "versions": {name: version(name) for name in ("onnx", "onnxruntime")},
-        }
-        _write(manifest_path, manifest)
+            versions={name: version(name) for name in ("onnx", "onnxruntime")},
+        )
     return True
 
 
@@ -149,7 +142,7 @@ def limits(path: Path, rows: Rows) -> dict[str, float]:
     rng = np.random.default_rng(0)
     largest = dict.fromkeys(names, 0.0)
     kept: dict[str, list[Rows]] = {name: [] for name in names}
-    for batch in _batches(rows, BATCH):
+    for batch in derived.batches(rows, BATCH):
         for name, values in zip([*inner, source], [*session.run(inner, {source: batch}), batch], strict=True):
             if name in largest:
                 largest[name] = max(largest[name], float(np.abs(values).max()))
@@ -215,7 +208,7 @@ def logits(network: bytes, rows: Rows, precision: str) -> Rows:
     core = openvino.Core()
     settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     request = core.compile_model(core.read_model(network), "CPU", settings).create_infer_request()
-    return np.concatenate([request.infer([batch])[0].copy() for batch in _batches(rows, 8)])
+    return np.concatenate([request.infer([batch])[0].copy() for batch in derived.batches(rows, 8)])
 
 
 def served_precision() -> str:
@@ -223,65 +216,10 @@ def served_precision() -> str:
     return "bf16" if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
-def agreement(expected: Rows, found: Rows) -> dict[str, float]:
-    """How often two networks give the same label, and how far their probabilities are apart.
-
-    Parameters
-    ----------
-    expected, found : float32 [n, classes], logits
-
-    Returns
-    -------
-    {"agreement", "max_probability_difference", "median_probability_difference"}; a row's difference is that of the
-    class where it is largest
-    """
-    one, other = (softmax(logits.astype(np.float64), axis=1) for logits in (expected, found))
-    difference = np.abs(other - one).max(1)
-    return {
-        "agreement": float((found.argmax(1) == expected.argmax(1)).mean()),
-        "max_probability_difference": float(difference.max()),
-        "median_probability_difference": float(np.median(difference)),
-    }
-
-
 def _layers(proto: Any) -> list[Any]:
     """The nodes that multiply by weights."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     return [node for node in proto.graph.node if node.op_type in OPERATORS and node.input[1] in weights]
-
-
-def _batches(rows: Rows, size: int) -> Iterator[Rows]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
-
-
-def _read(manifest: Path, network: Path) -> dict[str, Any]:
-    """The manifest of a whole float network."""
-    try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        if content["onnx"]["bytes"] == network.stat().st_size:
-            return content
-    except (OSError, ValueError, KeyError):
-        pass
-    raise ExportError(f"there is no exported network in {network.parent}; run make export")
-
-
-def _write(path: Path, manifest: dict[str, Any]) -> None:
-    with atomically(path) as partial:
-        partial.write_text(json.dumps(manifest, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-
-
-def _is_current(manifest: dict[str, Any], target: Path) -> bool:
-    """Whether the INT8 network is whole, made from the float one beside it, and in today's way."""
-    try:
-        made = manifest["int8"]
-        return (
-            made["method"] == METHOD
-            and made["made_from"]["sha256"] == manifest["onnx"]["sha256"]
-            and made["bytes"] == target.stat().st_size
-        )
-    except (OSError, KeyError):
-        return False
 
 
 def _rows(text: str) -> int:
@@ -293,11 +231,11 @@ def _rows(text: str) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns 0, or 2 after an error that the user can mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m export.int8",
-        description="Make INT8 networks of the exported ones, for python -m server --variant openvino_int8.",
+    parser = command.Parser(
+        "python -m export.int8",
+        "Make INT8 networks of the exported ones, for python -m server --variant openvino_int8.",
+        GENRE_SYSTEMS,
     )
-    parser.add_argument("systems", nargs="*", metavar="SYSTEM", help=f"default: all of {', '.join(GENRE_SYSTEMS)}")
     parser.add_argument(
         "--rows",
         type=_rows,
@@ -305,29 +243,13 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="N",
         help=f"generated pictures that it is compared with float32 on; default {HELD_OUT_ROWS}",
     )
-    parser.add_argument("--force", action="store_true", help="make also what is up to date")
-    parser.add_argument(
-        "--repository", type=Path, default=ROOT / "model_repository", metavar="DIR", help="where the models are"
-    )
     args = parser.parse_args(arguments)
-    try:
-        if unknown := [name for name in args.systems if name not in GENRE_SYSTEMS]:
-            raise ExportError(f"no system {', '.join(unknown)} in INT8; choose from {', '.join(GENRE_SYSTEMS)}")
-        for name in args.systems or GENRE_SYSTEMS:
-            start = time.monotonic()
-
-            def log(message: str, name: str = name, start: float = start) -> None:
-                print(f"{name} {time.monotonic() - start:5.1f} s  {message}", flush=True)
-
-            if export(SYSTEMS[name], args.repository, args.rows, force=args.force, log=log):
-                log("done")
-    except ExportError as error:
-        print(f"export.int8: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("export.int8: interrupted; the float network is untouched", file=sys.stderr)
-        return 130
-    return 0
+    return command.run(
+        "export.int8",
+        args.systems or GENRE_SYSTEMS,
+        lambda system, log: export(system, args.repository, args.rows, force=args.force, log=log),
+        "the float network is untouched",
+    )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,12 @@ from export.sources import Log, Source, Weights
 from export.systems import System
 
 INT8_FILE = "model.int8.onnx"
-"""Made of model.onnx by `export.int8`, beside it; the manifest's entry `int8` vouches for it."""
+FP16_FILE = "model.fp16.onnx"
+"""Made of model.onnx by `export.int8` and `export.fp16`, beside it; the manifest's entries of the same names vouch
+for them."""
+PLAN_FILE, PLAN_REPORT = "model.plan", "plan.json"
+"""Made of one of the above by `export.tensorrt`; the report vouches for the plan."""
+DERIVED = (INT8_FILE, FP16_FILE, PLAN_REPORT, PLAN_FILE)
 FORMAT = 1
 """Of the manifest, for its readers."""
 EXPORTER = 1
@@ -143,7 +148,8 @@ def _write(system: System, weights: Weights, description: dict[str, Any], folder
         parity = onnx_export.parity(partial, graph, inputs.batch(rows), expected)
         log(f"largest difference in probability {parity['max_probability_difference']:.1e}")
         manifest.unlink(missing_ok=True)
-        path.with_name(INT8_FILE).unlink(missing_ok=True)  # of other weights
+        for derived in DERIVED:
+            path.with_name(derived).unlink(missing_ok=True)  # of other weights
     with atomically(folder / "labels.txt") as partial:
         partial.write_text("".join(f"{label.en}\n" for label in weights.labels.labels), encoding="utf-8")
     size = path.stat().st_size

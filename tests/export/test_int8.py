@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 
@@ -15,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from export import demo, int8
-from export.__main__ import ROOT
+from export.command import ROOT
 from export.errors import ExportError
 from export.repository import INT8_FILE
 from export.systems import SYSTEMS
@@ -133,15 +132,6 @@ def test_everything_is_symmetric_and_the_rest_stays_float(tmp_path):
     assert nodes["conv"].input[2] == "S" and constants["S"].dtype == np.float32
 
 
-def test_agreement():
-    expected = np.log(np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.5, 0.5]], np.float32))
-    found = np.log(np.array([[0.4, 0.6], [0.8, 0.2], [0.2, 0.8], [0.5, 0.5]], np.float32)) + 7
-    figures = int8.agreement(expected, found)
-    assert figures["agreement"] == 0.75
-    assert figures["max_probability_difference"] == pytest.approx(0.2, abs=1e-6)
-    assert figures["median_probability_difference"] == pytest.approx(0.05, abs=1e-6)
-
-
 @pytest.fixture
 def repository_of_one(monkeypatch, tmp_path):
     """A repository with the small network; the sounds are replaced by random pictures."""
@@ -215,25 +205,10 @@ def test_a_network_that_answers_otherwise_is_refused_and_nothing_is_written(repo
     assert state(repository_of_one) == before
 
 
-def test_killed_before_the_manifest_nothing_vouches_for_the_file(repository_of_one, monkeypatch):
-    run(repository_of_one)
-    monkeypatch.setattr(int8, "sha256", lambda _: os.kill(os.getpid(), signal.SIGKILL))
-    figures = {"agreement": 1.0, "median_probability_difference": 0.0, "max_probability_difference": 0.0}
-    monkeypatch.setattr(int8, "agreement", lambda *_: figures)  # no runtime's threads in a forked process
-    monkeypatch.setattr(int8, "logits", lambda *_: None)
-    monkeypatch.setattr(int8, "limits", lambda *_: {"ROWS": 1.0, "flat": 9.0})
-    child = os.fork()
-    if child == 0:
-        run(repository_of_one, force=True)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    assert "int8" not in json.loads(state(repository_of_one)["manifest.json"])
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nonsense"], "no system nonsense in INT8; choose from vgg19_bn_cqt, vit_b_16_mel"),
+        (["nonsense"], "no system nonsense here; choose from vgg19_bn_cqt, vit_b_16_mel"),
         (["--rows", "0"], "0 rows cannot show 99%; at least 100"),
         ([], "there is no exported network in"),
     ],

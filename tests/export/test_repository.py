@@ -18,7 +18,7 @@ from export.__main__ import ROOT, main
 from export.errors import ExportError
 from export.files import atomically, only_one
 from export.labels import ACOUSTICSENSE, CCMUSIC, read_labels
-from export.repository import INT8_FILE, export, is_current, own_weights
+from export.repository import DERIVED, export, is_current, own_weights
 from export.sounds import sound
 from export.sources import Directory, Weights
 from export.systems import GENRE_SYSTEMS, SYSTEMS
@@ -155,14 +155,15 @@ def test_export_is_repeated_only_where_something_changed(quick, tmp_path):
     assert run(Source("b"), tmp_path)
 
 
-def test_a_new_network_takes_the_int8_one_of_the_old_away(quick, tmp_path):
+@pytest.mark.parametrize("file", DERIVED)
+def test_a_new_network_takes_away_what_was_made_of_the_old(quick, tmp_path, file):
     run(Source("a"), tmp_path)
-    int8 = tmp_path / f"{SYSTEM.name}_network" / "1" / INT8_FILE
-    int8.write_bytes(b"made of the network before")
+    derived = tmp_path / f"{SYSTEM.name}_network" / "1" / file
+    derived.write_bytes(b"made of the network before")
     assert not run(Source("a"), tmp_path)
-    assert int8.exists()
+    assert derived.exists()
     run(Source("b"), tmp_path)
-    assert not int8.exists()
+    assert not derived.exists()
 
 
 def test_killed_while_writing_keeps_the_old_network(quick, monkeypatch, tmp_path):
@@ -280,7 +281,7 @@ def test_levels_are_whole():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nonsense"], "no system nonsense; choose from vgg19_bn_cqt, vit_b_16_mel"),
+        (["nonsense"], "no system nonsense here; choose from vgg19_bn_cqt, vit_b_16_mel"),
         (["--hub"], "needs --revision"),
         (["--hub", "--revision", "main"], "not 'main'"),
         (["--hub", "vgg19_bn_cqt", "--revision", "0" * 40], "owner/name, not 'vgg19_bn_cqt'"),

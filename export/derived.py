@@ -1,0 +1,116 @@
+"""What is made of an exported network and lies beside it, in other precisions: the manifest vouches for each.
+
+A derived network belongs to one float network: the entry of the manifest that describes it names the SHA-256 of
+what it was made from. The entry is taken away before the file is replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import softmax
+
+from export import inputs
+from export.errors import ExportError
+from export.files import atomically, sha256
+from export.systems import System
+
+Logits = npt.NDArray[np.float32]
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of the whole float network in `folder`.
+
+    Raises
+    ------
+    ExportError
+        there is none
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if manifest["onnx"]["bytes"] == (folder / "model.onnx").stat().st_size:
+            return manifest
+    except (OSError, ValueError, KeyError):
+        pass
+    raise ExportError(f"there is no exported network in {folder}; run make export")
+
+
+def is_current(folder: Path, manifest: dict[str, Any], entry: str, method: int) -> bool:
+    """Whether a derived network is whole, made from the float one beside it, and in today's way."""
+    try:
+        made = manifest[entry]
+        return (
+            made["method"] == method
+            and made["made_from"]["sha256"] == manifest["onnx"]["sha256"]
+            and made["bytes"] == (folder / made["file"]).stat().st_size
+        )
+    except (OSError, KeyError):
+        return False
+
+
+def replace(folder: Path, manifest: dict[str, Any], entry: str, file: str, network: bytes, **figures: Any) -> None:
+    """Write a derived network, and then what is known of it into the manifest."""
+    target = folder / file
+    with atomically(target) as partial:
+        partial.write_bytes(network)
+        if manifest.pop(entry, None):  # it does not describe the file that comes now
+            _write(folder, manifest)
+    manifest[entry] = {
+        "file": file,
+        "sha256": sha256(target),
+        "bytes": len(network),
+        "made_from": {key: manifest["onnx"][key] for key in ("sha256", "bytes")},
+        **figures,
+    }
+    _write(folder, manifest)
+
+
+def _write(folder: Path, manifest: dict[str, Any]) -> None:
+    with atomically(folder / "manifest.json") as partial:
+        partial.write_text(json.dumps(manifest, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def generated(system: System, first_seed: int, rows: int) -> list[inputs.Feeds]:
+    """So many rows of generated sounds as batches: pictures of every profile by eights, waveforms one by one."""
+    if not system.spectrum:
+        families = len(system.labels)
+        jobs = [(first_seed + row // families, row % families) for row in range(rows)]
+        return [inputs.one(system, family, seed) for seed, family in jobs]
+    from export import demo  # PyTorch: seconds to import, and not needed before
+
+    per_seed = demo.CLASSES * len(demo.preprocess.PROFILES)
+    pictures = demo.rows(system, range(first_seed, first_seed + math.ceil(rows / per_seed)))[0][:rows]
+    return [[batch] for batch in batches(pictures, 8)]
+
+
+def batches(rows: npt.NDArray[Any], size: int) -> Iterator[npt.NDArray[Any]]:
+    """Cut rows into batches of at most `size`."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def agreement(expected: Logits, found: Logits) -> dict[str, float]:
+    """How often two networks give the same label, and how far their probabilities are apart.
+
+    Parameters
+    ----------
+    expected, found : float32 [n, classes], logits
+
+    Returns
+    -------
+    {"agreement", "max_probability_difference", "median_probability_difference"}; a row's difference is that of the
+    class where it is largest
+    """
+    one, other = (softmax(logits.astype(np.float64), axis=1) for logits in (expected, found))
+    difference = np.abs(other - one).max(1)
+    return {
+        "agreement": float((found.argmax(1) == expected.argmax(1)).mean()),
+        "max_probability_difference": float(difference.max()),
+        "median_probability_difference": float(np.median(difference)),
+    }

@@ -1,0 +1,149 @@
+"""FP16 networks for GPUs: model.onnx -> model.fp16.onnx, which the variants `tensorrt` and `cuda` are made for.
+
+`python -m export.fp16`: TensorRT 11 takes the precision of every layer from the graph, so it is written out: the
+products with weights and what lies between them are float16, with casts where that begins and ends. Inputs and
+outputs stay float32, and so does what float16 is too coarse or too narrow for:
+
+* norms, softmax, sums over frames, and what is added to the scores of attention;
+* all behind the last norm: the head, and what is put out beside the classes (VGG19_BN has no norm: its head, four
+  fifths of its weights, is float16 as well);
+* what met or gave a value beyond half of float16's range on generated sounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from export import command, derived
+from export.errors import ExportError
+from export.files import only_one
+from export.float16 import convert, float16_nodes, logits, magnitudes
+from export.repository import FP16_FILE
+from export.sources import Log
+from export.systems import SYSTEMS, System
+
+METHOD = 1
+"""Of converting; to be raised with every change that should replace the networks in use."""
+ACTIVATION_SEED = 4000
+ACTIVATION_ROWS = 48
+HELD_OUT_SEED = 5000
+"""The first; no demo weights were fitted to these sounds."""
+HELD_OUT_ROWS = 1000
+"""Fewer cannot tell 99.9 % from 100 %."""
+LEAST_AGREEMENT = 0.999
+INSTEAD = "serve it in float32 instead: python -m export.tensorrt {} --precision fp32"
+
+
+def export(system: System, repository: Path, rows: int, *, force: bool, log: Log) -> bool:
+    """Bring a system's FP16 network up to date with the float32 one beside it.
+
+    Parameters
+    ----------
+    repository : folder of the models
+    rows : held-out rows that both networks must agree on
+    force : also where nothing has changed
+
+    Returns
+    -------
+    False where there was nothing to do
+
+    Raises
+    ------
+    ExportError
+        no float32 network, another export at work, or labels that differ too often; nothing is written then
+    """
+    with only_one(repository / f"{system.name}_network"):
+        folder = repository / f"{system.name}_network" / "1"
+        manifest = derived.read_manifest(folder)
+        if not force and derived.is_current(folder, manifest, "fp16", METHOD):
+            log(f"nothing to do: {folder / FP16_FILE} was made from these weights")
+            return False
+        proto = onnx.shape_inference.infer_shapes(onnx.load(folder / "model.onnx"))
+        log(f"measuring activations on {ACTIVATION_ROWS} rows")
+        wanted = float16_nodes(proto, {})
+        activations = derived.generated(system, ACTIVATION_SEED, ACTIVATION_ROWS)
+        largest = magnitudes(proto, wanted, activations)
+        chosen = float16_nodes(proto, largest)
+        network = convert(proto, chosen)
+        log(f"{len(chosen)} of {len(proto.graph.node)} nodes in float16, {network.ByteSize() / 1e6:.0f} MB")
+        log(f"comparing with float32 on {rows} rows")
+        held_out = derived.generated(system, HELD_OUT_SEED, rows)
+        float32, runtime = logits(proto, held_out)
+        float16, _ = logits(network, held_out)
+        overflown = int((~np.isfinite(float16)).any(1).sum())
+        if overflown:
+            raise ExportError(
+                f"the FP16 network of {system.name} overflows on {overflown} of {rows} rows;"
+                f" {INSTEAD.format(system.name)}"
+            )
+        figures = derived.agreement(float32, float16)
+        log(
+            f"same label for {figures['agreement']:.2%},"
+            f" difference in probability {figures['median_probability_difference']:.1e} in the median,"
+            f" {figures['max_probability_difference']:.1e} at most"
+        )
+        if not figures["agreement"] >= LEAST_AGREEMENT:
+            raise ExportError(
+                f"the FP16 network of {system.name} gives {figures['agreement']:.2%} of {rows} rows the label of"
+                f" the float32 network, at least {LEAST_AGREEMENT:.1%} is accepted; {INSTEAD.format(system.name)}"
+            )
+        derived.replace(
+            folder,
+            manifest,
+            "fp16",
+            FP16_FILE,
+            network.SerializeToString(),
+            method=METHOD,
+            nodes=len(proto.graph.node),
+            nodes_in_float16=len(chosen),
+            too_large_for_float16=sorted(wanted - chosen),
+            largest_activation_in_float16=max((largest.get(name, 0.0) for name in chosen), default=0.0),
+            activation_rows=ACTIVATION_ROWS,
+            held_out_rows=rows,
+            runtime=runtime,
+            **figures,
+            versions={"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__},
+        )
+    return True
+
+
+def _rows(text: str) -> int:
+    rows = int(text)
+    if rows < HELD_OUT_ROWS:
+        raise argparse.ArgumentTypeError(
+            f"{rows} rows cannot show {LEAST_AGREEMENT:.1%}; at least {HELD_OUT_ROWS}"
+        )
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns 0, or 2 after an error that the user can mend."""
+    parser = command.Parser(
+        "python -m export.fp16",
+        "Make FP16 networks of the exported ones, for GPUs: python -m export.tensorrt and variant cuda take them.",
+        tuple(SYSTEMS),
+    )
+    parser.add_argument(
+        "--rows",
+        type=_rows,
+        default=HELD_OUT_ROWS,
+        metavar="N",
+        help=f"generated rows that it is compared with float32 on; default {HELD_OUT_ROWS}",
+    )
+    args = parser.parse_args(arguments)
+    return command.run(
+        "export.fp16",
+        args.systems or tuple(SYSTEMS),
+        lambda system, log: export(system, args.repository, args.rows, force=args.force, log=log),
+        "the float32 network is untouched",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
