@@ -22,7 +22,7 @@ import numpy.typing as npt
 from preprocess.audio import Limits, Waveform, load
 from preprocess.errors import RecordingError
 from preprocess.render import SIZE, grey_picture, magma_picture, resize_bilinear
-from preprocess.spectrum import SR, amplitude_to_db, cqt, mel, power_to_db
+from preprocess.spectrum import NUMPY, SR, Transform, amplitude_to_db, power_to_db
 
 Array = npt.NDArray[np.float32]
 Spectrum = Literal["cqt", "mel"]
@@ -71,6 +71,7 @@ def prepare(
     max_rows: int = DEFAULT_MAX_ROWS,
     jpeg: bool = True,
     limits: Limits | None = None,
+    transform: Transform = NUMPY,
 ) -> Prepared:
     """Turn a recording into rows of the network's input.
 
@@ -82,6 +83,7 @@ def prepare(
     max_rows : most rows; slices beyond it are left out evenly over the recording
     jpeg : `ccmusic` only: the JPEG round trip of the training pictures
     limits : what is accepted (None: the defaults)
+    transform : what computes the spectrum
 
     Raises
     ------
@@ -100,10 +102,10 @@ def prepare(
         raise RecordingError(
             f"The recording lasts {len(wave.samples) / SR:.3f} s; at least {MIN_SECONDS} s are needed."
         )
-    return PROFILES[profile](wave, spectrum, max_rows, jpeg)
+    return PROFILES[profile](wave, spectrum, max_rows, jpeg, transform)
 
 
-def _ccmusic(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool) -> Prepared:
+def _ccmusic(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool, transform: Transform) -> Prepared:
     """Official pipeline of ccmusic-database/music_genre: dB relative to the file's peak, 11.4 s slices.
 
     A recording shorter than a slice, which the official one cannot use, is repeated to fill one.
@@ -114,10 +116,10 @@ def _ccmusic(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool) -> P
         y = np.tile(y, int(np.ceil(SLICE_SECONDS / seconds)))[: int(np.ceil(SLICE_SECONDS * SR))]
         notes += (f"The recording lasts {seconds:.4g} s and was repeated to fill {SLICE_SECONDS} s.",)
     if spectrum == "cqt":
-        amplitude = cqt(y)
+        amplitude = transform.cqt(y)
         db = amplitude_to_db(amplitude, ref=float(amplitude.max()))
     else:
-        power = mel(y)
+        power = transform.mel(y)
         db = power_to_db(power, ref=float(power.max()))
     _refuse_silence(db)
     wave.watch.lap("spectrogram")
@@ -137,16 +139,20 @@ def _ccmusic(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool) -> P
     return Prepared(rows, slices, total, wave.duration, "ccmusic", spectrum, notes, wave.watch.seconds)
 
 
-def _article_a(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool) -> Prepared:
+def _article_a(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool, transform: Transform) -> Prepared:
     """Article A: the first 30 s in one grey picture, dB with reference 1, min-max to [0, 1]."""
-    db = amplitude_to_db(cqt(wave.samples)) if spectrum == "cqt" else power_to_db(mel(wave.samples))
+    db = (
+        amplitude_to_db(transform.cqt(wave.samples))
+        if spectrum == "cqt"
+        else power_to_db(transform.mel(wave.samples))
+    )
     _refuse_silence(db)
     wave.watch.lap("spectrogram")
     picture = _min_max(resize_bilinear(db, SIZE, SIZE))
     return _one_row(picture, (0.0, len(wave.samples) / SR), wave, "article-a", spectrum)
 
 
-def _article_b(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool) -> Prepared:
+def _article_b(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool, transform: Transform) -> Prepared:
     """Article B: dB relative to the peak of the first 30 s, min-max, centre 224 frames or repeated to 224.
 
     The article stops at [40, 224], which no ViT-B/16 accepts: here the bands are stretched to 224 rows by
@@ -154,10 +160,10 @@ def _article_b(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool) ->
     """
     hop_length = 256
     if spectrum == "mel":
-        power = mel(wave.samples, n_fft=1024, hop_length=hop_length, n_mels=40)
+        power = transform.mel(wave.samples, n_fft=1024, hop_length=hop_length, n_mels=40)
         db = power_to_db(power, ref=float(power.max()))
     else:
-        amplitude = cqt(wave.samples, hop_length=hop_length)
+        amplitude = transform.cqt(wave.samples, hop_length=hop_length)
         db = amplitude_to_db(amplitude, ref=float(amplitude.max()))
     _refuse_silence(db)
     wave.watch.lap("spectrogram")
@@ -190,7 +196,7 @@ def _refuse_silence(db: Array) -> None:
         )
 
 
-PROFILES: dict[str, Callable[[Waveform, Spectrum, int, bool], Prepared]] = {
+PROFILES: dict[str, Callable[[Waveform, Spectrum, int, bool, Transform], Prepared]] = {
     "ccmusic": _ccmusic,
     "article-a": _article_a,
     "article-b": _article_b,

@@ -7,8 +7,9 @@ matrix product over frames instead of a sparse complex one over their Fourier tr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -46,10 +47,9 @@ def cqt(y: Array, *, hop_length: int = 512) -> Array:
     -------
     float32 [84, 1 + n // hop_length], from C1 up
     """
-    if hop_length % (1 << (N_OCTAVES - 1)):
-        raise ValueError(f"hop_length={hop_length} must be a multiple of 64, to be halved for each octave")
+    check_hop(hop_length)
     out = np.empty((N_OCTAVES * BINS_PER_OCTAVE, 1 + len(y) // hop_length), np.float32)
-    for octave, basis in reversed(list(enumerate(_cqt_bases()))):
+    for octave, basis in reversed(list(enumerate(cqt_bases()))):
         rows = slice(octave * BINS_PER_OCTAVE, (octave + 1) * BINS_PER_OCTAVE)
         hop = hop_length >> (N_OCTAVES - 1 - octave)
         for start, frames in _frames(y, len(basis), hop, out.shape[1], CQT_BLOCK):
@@ -76,7 +76,7 @@ def mel(y: Array, *, sr: int = SR, n_fft: int = 2048, hop_length: int = 512, n_m
     -------
     float32 [n_mels, 1 + n // hop_length]
     """
-    window = _hann(n_fft).astype(np.float32)
+    window = hann(n_fft).astype(np.float32)
     filters = _sparse_mel_filters(sr, n_fft, n_mels)
     out = np.empty((n_mels, 1 + len(y) // hop_length), np.float32)
     for start, frames in _frames(y, n_fft, hop_length, out.shape[1], MEL_BLOCK):
@@ -84,6 +84,16 @@ def mel(y: Array, *, sr: int = SR, n_fft: int = 2048, hop_length: int = 512, n_m
         power = spectrum.real**2 + spectrum.imag**2
         out[:, start : start + len(frames)] = filters @ np.ascontiguousarray(power.T)
     return out
+
+
+class Transform(NamedTuple):
+    """What makes spectra: the functions of this module (`NUMPY`), or others of the same arguments and numbers."""
+
+    cqt: Callable[..., Array]
+    mel: Callable[..., Array]
+
+
+NUMPY = Transform(cqt, mel)
 
 
 def power_to_db(power: Array, *, ref: float = 1.0, amin: float = 1e-10, top_db: float = 80.0) -> Array:
@@ -109,7 +119,13 @@ def _frames(y: Array, n_fft: int, hop_length: int, n_frames: int, block: int) ->
         yield start, np.ascontiguousarray(view[start : min(start + block, n_frames)])
 
 
-def _hann(n: int) -> npt.NDArray[np.float64]:
+def check_hop(hop_length: int) -> None:
+    """ValueError for a hop that `cqt` cannot halve for each octave."""
+    if hop_length % (1 << (N_OCTAVES - 1)):
+        raise ValueError(f"hop_length={hop_length} must be a multiple of 64, to be halved for each octave")
+
+
+def hann(n: int) -> npt.NDArray[np.float64]:
     """Periodic Hann window of n samples."""
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
 
@@ -123,7 +139,7 @@ def _halve(y: Array) -> Array:
 
 
 @lru_cache(maxsize=1)
-def _cqt_bases() -> tuple[Array, ...]:
+def cqt_bases() -> tuple[Array, ...]:
     """One matrix per octave from the lowest, float32 [n_fft, 24]: frame @ basis = real | imaginary response.
 
     Follows librosa's filters.wavelet and vqt: windowed phasors of Q * sr / f samples with L1 norm, transformed,
@@ -142,7 +158,7 @@ def _cqt_bases() -> tuple[Array, ...]:
         filters = np.zeros((BINS_PER_OCTAVE, n_fft), np.complex64)
         for row, freq, length in zip(filters, freqs, lengths, strict=True):
             n = np.arange(-length // 2, length // 2)
-            phasor = np.exp(2j * np.pi * freq / rate * n) * _hann(len(n))
+            phasor = np.exp(2j * np.pi * freq / rate * n) * hann(len(n))
             start = (n_fft - len(n)) // 2
             row[start : start + len(n)] = phasor / np.abs(phasor).sum() * length / n_fft
         spectrum = _sparsify(scipy.fft.fft(filters, axis=1)[:, : n_fft // 2 + 1])

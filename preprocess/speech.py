@@ -50,14 +50,18 @@ def samples_of(frames: int) -> int:
 # 514 took 8 % longer than 512 (`python -m bench.front`).
 # Where most utterances are, up to 10 s, the steps are finer: there padding costs more than batches gain.
 TOKENS = 10
+WINDOW = KEPT + 2 * CONTEXT + TOKENS  # tokens of a full window
 BUCKETS = tuple(
     samples_of(tokens - TOKENS)
     for tokens in (
         *(32, 40, 48, 56, 64, 72, 88, 104, 128),  # 0.5 to 2.4 s
         *(144, 160, 176, *range(192, 513, 32)),  # 2.7 to 10 s
-        *(608, 736, 896, KEPT + 2 * CONTEXT + TOKENS, 1312, 1536),  # 12 to 30.5 s: an encoded 30 s are longer
+        *(608, 736, 896, WINDOW, 1312, 1536),  # 12 to 30.5 s: an encoded 30 s are longer
     )
 )
+# For GPUs, which want full batches and have the operations to spare: rows of unlike length share one, padded to at
+# most about twice their length, and an engine has few shapes to be good at. 1.3, 2.4, 5, 10, 21.6 and 30.5 s.
+COARSE_BUCKETS = tuple(samples_of(tokens - TOKENS) for tokens in (72, 128, 256, 512, WINDOW, 1536))
 WHOLE = frames_of(BUCKETS[-1])  # the most frames in one row
 
 
@@ -82,7 +86,7 @@ class PreparedSpeech:
 
     Attributes
     ----------
-    wav : float32 [n, samples], a window in each row, padded with zeros to one of BUCKETS
+    wav : float32 [n, samples], a window in each row, padded with zeros to one of the buckets
     lengths : int64 [n, 1], valid samples of each row
     windows : which frames each row has; the kept ones are all frames of the recording, each once
     frames : frames of the recording, every 20 ms
@@ -102,13 +106,19 @@ class PreparedSpeech:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def prepare_speech(recording: bytes | tuple[npt.NDArray, int], *, limits: Limits | None = None) -> PreparedSpeech:
+def prepare_speech(
+    recording: bytes | tuple[npt.NDArray, int],
+    *,
+    limits: Limits | None = None,
+    buckets: tuple[int, ...] = BUCKETS,
+) -> PreparedSpeech:
     """Turn a recording into rows of the speech network's input.
 
     Parameters
     ----------
     recording : an encoded file, or (samples float [n] or [n, channels] or int16, rate in Hz)
     limits : what is accepted (None: LIMITS, ten minutes)
+    buckets : lengths of rows, samples: BUCKETS or COARSE_BUCKETS
 
     Raises
     ------
@@ -136,7 +146,7 @@ def prepare_speech(recording: bytes | tuple[npt.NDArray, int], *, limits: Limits
             " no emotion can be told.",
         )
     windows = _windows(frames)
-    wav, lengths = _rows(y, windows, frames, mean, 1 / math.sqrt(variance + EPS))
+    wav, lengths = _rows(y, windows, frames, mean, 1 / math.sqrt(variance + EPS), buckets)
     wave.watch.lap("normalise")
     return PreparedSpeech(wav, lengths, windows, frames, wave.duration, silent, notes, wave.watch.seconds)
 
@@ -151,7 +161,7 @@ def _windows(frames: int) -> tuple[Window, ...]:
 
 
 def _rows(
-    y: Samples, windows: tuple[Window, ...], frames: int, mean: float, scale: float
+    y: Samples, windows: tuple[Window, ...], frames: int, mean: float, scale: float, buckets: tuple[int, ...]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Cut out the windows, normalise and pad them; samples beyond the last whole frame are dropped."""
     parts = []
@@ -159,7 +169,7 @@ def _rows(
         end = min(frames, window.stop + CONTEXT)
         parts.append(slice(window.first * HOP, (end - 1) * HOP + FIELD))
     lengths = np.array([[part.stop - part.start] for part in parts], np.int64)
-    bucket = BUCKETS[bisect.bisect_left(BUCKETS, lengths.max())]
+    bucket = buckets[bisect.bisect_left(buckets, lengths.max())]
     wav = np.zeros((len(windows), bucket), np.float32)
     for row, part, length in zip(wav, parts, lengths[:, 0], strict=True):
         # In float64: a mean rounded to float32 would show in a quiet recording, scaled by up to 316.

@@ -17,6 +17,7 @@ import triton_python_backend_utils as pb_utils
 
 from postprocess import emotion
 from preprocess import Limits, prepare_speech
+from preprocess.speech import BUCKETS, COARSE_BUCKETS
 from steps.options import EmotionOptions, parse_options
 from steps.step import Step, bytes_of, json_tensor, recording_of
 
@@ -29,14 +30,19 @@ class EmotionPreprocess(Step):
     suffix = "_preprocess"
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Take the limits from the `parameters` of config.pbtxt."""
+        """Take the limits from the `parameters` of config.pbtxt, and which lengths rows may have."""
         super().initialize(args)
+        self.buckets = BUCKETS
+        if (wish := self.parameters.pop("buckets", None)) == "coarse":
+            self.buckets = COARSE_BUCKETS
+        elif wish is not None:
+            raise ValueError(f'{args["model_name"]}: buckets must be "coarse", not {json.dumps(wish)}')
         self.limits = Limits(**self.parameters)
 
     def answer(self, request) -> list:
         """WAV float32 [windows, samples], LENGTH int64 [windows, 1] and INFO."""
         options = parse_options(bytes_of(request, "OPTIONS"), EmotionOptions)
-        prepared = prepare_speech(recording_of(request), limits=self.limits)
+        prepared = prepare_speech(recording_of(request), limits=self.limits, buckets=self.buckets)
         info = {
             "options": asdict(options),
             "windows": [[window.first, window.start, window.stop] for window in prepared.windows],

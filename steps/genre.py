@@ -16,6 +16,8 @@ import triton_python_backend_utils as pb_utils
 
 from postprocess import genre
 from preprocess import Limits, prepare
+from preprocess.gpu import choose_transform
+from preprocess.spectrum import NUMPY
 from steps.options import GenreOptions, parse_options
 from steps.step import Step, bytes_of, json_tensor, recording_of
 
@@ -28,9 +30,15 @@ class GenrePreprocess(Step):
     suffix = "_preprocess"
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Take the limits from the `parameters` of config.pbtxt."""
+        """Take the limits from the `parameters` of config.pbtxt, and choose what computes the spectrum."""
         super().initialize(args)
         self.max_rows = self.parameters.pop("max_rows")
+        self.transform = NUMPY
+        if (wish := self.parameters.pop("gpu_spectrum", None)) == "auto":
+            name, log = args["model_name"], pb_utils.Logger.log_warn  # which is printed by default
+            self.transform = choose_transform(self.manifest["spectrum"], lambda line: log(f"{name}: {line}"))
+        elif wish is not None:
+            raise ValueError(f'{args["model_name"]}: gpu_spectrum must be "auto", not {json.dumps(wish)}')
         self.limits = Limits(**self.parameters)
 
     def answer(self, request) -> list:
@@ -43,6 +51,7 @@ class GenrePreprocess(Step):
             max_rows=self.max_rows,
             jpeg=options.jpeg,
             limits=self.limits,
+            transform=self.transform,
         )
         notes = [DEMO_NOTE] if self.manifest["demo"] else []
         if options.profile != self.manifest["profile"]:

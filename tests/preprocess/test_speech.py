@@ -1,5 +1,6 @@
 """Recording -> rows of the speech network: frames, normalisation, windows, padding, notes, refusals."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import torch
 
 import preprocess
 from preprocess import Limits, RecordingError, prepare_speech
-from preprocess.speech import BUCKETS, CONTEXT, SR, Window, frames_of, samples_of
+from preprocess.speech import BUCKETS, COARSE_BUCKETS, CONTEXT, SR, WHOLE, WINDOW, Window, frames_of, samples_of
 from tests.recordings import bad_recordings, encode, music
 
 BAD = bad_recordings()
@@ -91,6 +92,25 @@ def test_a_row_is_padded_by_no_more_than_a_quarter():
         if frames % 100 == 0:
             assert prepare_speech((noise(samples), SR)).wav.shape == (1, bucket)
     assert prepare_speech((noise(3000), SR)).wav.shape == (1, BUCKETS[0])
+
+
+@pytest.mark.parametrize("seconds", [0.025, 0.9, 1.31, 4.99, 10.2, 21.7, 30.5, 30.58, 47.3, 599.99])
+def test_coarse_buckets_change_the_padding_only(seconds):
+    y = noise(int(seconds * SR))
+    fine, coarse = prepare_speech((y, SR)), prepare_speech((y, SR), buckets=COARSE_BUCKETS)
+    assert coarse.windows == fine.windows and coarse.wav.shape[1] in COARSE_BUCKETS
+    np.testing.assert_array_equal(coarse.lengths, fine.lengths)
+    width = fine.wav.shape[1]
+    np.testing.assert_array_equal(coarse.wav[:, :width], fine.wav)
+    assert not coarse.wav[:, width:].any()
+
+
+def test_coarse_buckets_are_some_of_the_fine_ones_and_fit_whatever_those_fit():
+    assert set(COARSE_BUCKETS) < set(BUCKETS) and list(COARSE_BUCKETS) == sorted(COARSE_BUCKETS)
+    assert COARSE_BUCKETS[-1] == BUCKETS[-1] == samples_of(WHOLE)
+    assert samples_of(WINDOW - 10) in COARSE_BUCKETS  # the windows of a long recording are not padded further
+    steps = itertools.pairwise(COARSE_BUCKETS)
+    assert all(longer <= 2.2 * shorter for shorter, longer in steps)
 
 
 def test_ten_minutes_fit_into_a_batch_and_more_is_refused():
