@@ -10,33 +10,49 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 GENRES := vgg19_bn_cqt vit_b_16_mel
 SYSTEMS ?= $(GENRES) emotion2vec_plus_large
 export CHECKPOINTS
-SERVE := requirements/serve.txt requirements/steps.txt requirements/triton.txt requirements/client.txt
+SERVE := $(addprefix requirements/,serve.txt container.txt steps.txt triton.txt client.txt)
 EXPORT := requirements/export.txt
 TEST := requirements/test.txt requirements/bench.txt
+GPU := $(wildcard $(VENV)/.gpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow export int8 serve bench tune lint clean
+.PHONY: help demo test test-slow test-gpu export int8 fp16 tensorrt gpu serve bench tune lint clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/.export ## Start Triton, classify a generated MP3, print the answer, stop (no GPU, no accounts)
 	@$(BIN)/python -m export vgg19_bn_cqt
 	@$(BIN)/python -m bench.demo
 
-export: $(VENV)/.export ## Checkpoints -> ONNX -> model_repository/ (CHECKPOINTS=dir; default: demo weights)
+export: $(VENV)/.export $(GPU) ## Checkpoints -> ONNX (CHECKPOINTS=dir; default: demo weights); with an NVIDIA GPU also FP16 and TensorRT
 	@$(BIN)/python -m export $(SYSTEMS)
+	@$(BIN)/python -m export.tensorrt --if-possible $(SYSTEMS)
 
 int8: $(VENV)/.export ## INT8 networks of the exported ones, for CPUs: make int8, then VARIANT=openvino_int8 make serve
 	@$(BIN)/python -m export $(filter $(GENRES),$(SYSTEMS))
 	@$(BIN)/python -m export.int8 $(filter $(GENRES),$(SYSTEMS))
 
-serve: $(VENV)/.serve ## Start the embedded Triton on 127.0.0.1:8000 (HTTP), 8001 (gRPC), 8002 (metrics) (VARIANT=...)
+fp16: $(VENV)/.export $(GPU) ## FP16 networks of the exported ones, for GPUs
+	@$(BIN)/python -m export $(SYSTEMS)
+	@$(BIN)/python -m export.fp16 $(SYSTEMS)
+
+tensorrt: $(VENV)/.export $(GPU) ## TensorRT plans of the exported networks for this machine's GPU (PRECISION=fp16, int8 or fp32)
+	@$(BIN)/python -m export $(SYSTEMS)
+	@$(BIN)/python -m export.tensorrt $(if $(PRECISION),--precision=$(PRECISION)) $(SYSTEMS)
+
+gpu: $(VENV)/.gpu ## Install what an NVIDIA GPU needs: TensorRT, ONNX Runtime with CUDA
+
+serve: $(VENV)/.serve $(GPU) ## Start the embedded Triton on 127.0.0.1:8000 (HTTP), 8001 (gRPC), 8002 (metrics) (VARIANT=...)
 	@$(BIN)/python -m server $(if $(VARIANT),--variant=$(VARIANT))
 
-bench: $(VENV)/.test ## Tritone beside the articles' pipelines and a plain Triton, by perf_analyzer (VARIANT=..., QUICK=1)
+bench: $(VENV)/.test $(GPU) ## Tritone beside the articles' pipelines and a plain Triton (VARIANT=..., QUICK=1, DEVICE=cuda)
 	@$(BIN)/python -m export vgg19_bn_cqt $(if $(QUICK),,vit_b_16_mel emotion2vec_plus_large)
+ifeq ($(DEVICE),cuda)
+	@$(BIN)/python -m export.tensorrt --if-possible vgg19_bn_cqt $(if $(QUICK),,vit_b_16_mel)
+else
 	@$(if $(QUICK),,$(BIN)/python -m export.int8 vgg19_bn_cqt)
+endif
 	@$(BIN)/python -m bench
 
 tune: $(VENV)/.test ## Find the fastest settings for this machine; make serve uses them (SYSTEM=..., VARIANT=..., QUICK=1)
@@ -47,6 +63,9 @@ test: $(VENV)/.test lint ## Everything that can be tested on this machine
 
 test-slow: $(VENV)/.test ## The tests that take minutes
 	@$(BIN)/python -m pytest -m "slow and not gpu"
+
+test-gpu: $(VENV)/.test $(GPU) ## The tests that need an NVIDIA GPU
+	@$(BIN)/python -m pytest -m gpu
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -75,4 +94,11 @@ $(VENV)/.export: $(VENV)/.serve $(EXPORT)
 $(VENV)/.test: $(VENV)/.export $(TEST)
 	@echo "Installing what the tests and benchmarks need into $(VENV) ..."
 	@$(PIP) install -q -c requirements/constraints.txt -r requirements/test.txt
+	@touch $@
+
+# It brings ONNX Runtime with CUDA in the place of the one for CPUs, which everything above would bring back: so last.
+$(VENV)/.gpu: $(VENV)/.test requirements/gpu.txt requirements/plan.txt
+	@echo "Installing what an NVIDIA GPU needs into $(VENV) ..."
+	@$(PIP) uninstall -q -y onnxruntime onnxruntime-gpu
+	@$(PIP) install -q -c requirements/constraints.txt -r requirements/gpu.txt
 	@touch $@

@@ -39,10 +39,8 @@ def serve(settings: argparse.Namespace) -> None:
     """
     systems = preflight.choose_systems(settings.model_repository, settings.systems)
     installation = find_installation()
-    preflight.check_shared_memory(systems)
-    variant, why = variants.choose(settings.variant, variants.Machine.here())
-    if variant == variants.INT8:
-        preflight.check_int8(settings.model_repository, systems)
+    variant, why = variants.choose(settings.variant, variants.Machine.here(), settings.model_repository, systems)
+    preflight.check_shared_memory(systems, variant in variants.ON_GPU)
     http, grpc, metrics = preflight.settle_ports(
         settings.host, settings.http_port, settings.grpc_port, settings.metrics_port
     )
@@ -127,6 +125,8 @@ def triton_command(
         "--strict-readiness=true",
         "--exit-on-error=true",
         f"--exit-timeout-secs={EXIT_SECONDS}",
+        # The processes of the networks copy to a GPU and back themselves; Triton passes what is in main memory.
+        # Of DCGM, with which it would watch a GPU, the wheel has one library alone.
         "--allow-gpu-metrics=false",
         "--pinned-memory-pool-byte-size=0",
         f"--log-warning={str(level >= 1).lower()}",

@@ -1,27 +1,23 @@
 #!/bin/sh
-# Entry point of the container: tritonserver with every system in /models whose network has been exported.
-# TRITONE_VARIANT names the configuration of the networks; further arguments are passed on to tritonserver.
+# Entry point of the container: tritonserver with every system whose network has been exported.
+# TRITONE_VARIANT names how the networks run, or auto; further arguments are passed on to tritonserver.
 set -eu
 
-for manifest in /models/*_network/1/manifest.json; do
-    if [ ! -e "$manifest" ]; then
-        echo "tritone: no system in /models has a network: run make export" >&2
-        exit 2
-    fi
-    network=${manifest%/1/manifest.json}
-    network=${network##*/}
-    # The front ensemble brings its steps along.
-    set -- "$@" "--load-model=${network%_network}_raw"
-done
+# Which systems and which configuration of their networks; says why, or why it cannot be.
+flags=$(python3 -m server.choose)
 
 # Loading models is running code: nobody may, on loopback either, since any web page can post to it.
 closed="model-repository,shared-memory,logging,trace:tritone-key=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')"
 
+# The steps run side by side and keep to one thread each; the networks count their own.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" OPENBLAS_NUM_THREADS="${OPENBLAS_NUM_THREADS:-1}"
+
+# A flag a line: no system and no variant has a blank in its name.
+# shellcheck disable=SC2086
 exec tritonserver \
+    $flags \
     "--http-restricted-api=$closed" \
     "--grpc-restricted-protocol=$closed" \
-    --model-repository=/models \
-    --model-config-name="${TRITONE_VARIANT:-onnxruntime}" \
     --model-control-mode=explicit \
     --disable-auto-complete-config \
     --strict-readiness=true \

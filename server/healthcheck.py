@@ -20,6 +20,7 @@ import wave
 from pathlib import Path
 
 RATE = 8000  # Hz
+REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
 FAILURES = Path("/tmp/tritone-failed-health-checks")
 
 
@@ -92,7 +93,7 @@ def main() -> None:
     """Exit with 0 if every system answers, with 1 if one does not."""
     parser = argparse.ArgumentParser(prog="healthcheck", description="Ask every exported system for an answer.")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server's HTTP address")
-    parser.add_argument("--model-repository", type=Path, default=Path("/models"), help="where the systems lie")
+    parser.add_argument("--model-repository", type=Path, default=REPOSITORY, help="where the systems lie")
     parser.add_argument("--timeout", type=float, default=20.0, help="seconds to wait for each answer")
     parser.add_argument(
         "--stop-after",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from server import variants
 from server.errors import ServerError
 from server.healthcheck import exported_systems
 
@@ -16,10 +14,10 @@ from server.healthcheck import exported_systems
 # shrink. Per system at most: two preprocess instances with a file of 64 MiB and 32 rows of 3 x 224 x 224 floats
 # (18.4 MiB) each, and those rows once more for the network: 183 MiB. What is sent in excess of the server's limit
 # passes through it as well before it is refused. Speech of ten minutes is 41 MiB as rows; what the network says of
-# each frame is 131 MiB, which the postprocess step takes and, if it is asked for all of it, passes on.
-SHM_MIB = {"emotion2vec_plus_large": 704}
-SHM_MIB_OF_OTHERS = 192
-INT8_FILE = "model.int8.onnx"  # as export names it
+# each frame is 131 MiB, which the postprocess step takes and, if it is asked for all of it, passes on. The second
+# number is for a GPU, which has two instances of the network and eight preprocess instances that feed it.
+SHM_MIB = {"emotion2vec_plus_large": (704, 1536)}
+SHM_MIB_OF_OTHERS = (192, 720)
 
 
 def choose_systems(repository: Path, wanted: list[str]) -> list[str]:
@@ -42,35 +40,13 @@ def choose_systems(repository: Path, wanted: list[str]) -> list[str]:
     return wanted or exported
 
 
-def check_int8(repository: Path, systems: list[str]) -> None:
-    """Refuse to serve an INT8 network that is missing, cut short or made of other weights than the float one.
-
-    Raises
-    ------
-    ServerError
-    """
-    for system in systems:
-        folder = repository / f"{system}_network" / "1"
-        config = folder.parent / "configs" / f"{variants.INT8}.pbtxt"
-        if config.is_file() and INT8_FILE not in config.read_text(encoding="utf-8"):
-            continue  # a system that is served in another precision
-        try:
-            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-            made = manifest["int8"]
-            whole = (folder / made["file"]).stat().st_size == made["bytes"]
-            if whole and made["made_from"]["sha256"] == manifest["onnx"]["sha256"]:
-                continue
-        except (OSError, ValueError, KeyError):
-            pass
-        raise ServerError(f"{system} has no INT8 network of its present weights in {repository}: run make int8")
-
-
-def check_shared_memory(systems: list[str], free_bytes: int | None = None) -> None:
+def check_shared_memory(systems: list[str], on_gpu: bool, free_bytes: int | None = None) -> None:
     """Refuse to start where the Python steps would run out of shared memory in the middle of a request.
 
     Parameters
     ----------
     systems : those that will be served
+    on_gpu : whether the networks run on a GPU
     free_bytes : free space of /dev/shm, None to look
 
     Raises
@@ -80,7 +56,7 @@ def check_shared_memory(systems: list[str], free_bytes: int | None = None) -> No
     if free_bytes is None:
         found = os.statvfs("/dev/shm")
         free_bytes = found.f_bavail * found.f_frsize
-    free, needed = free_bytes // 2**20, sum(SHM_MIB.get(system, SHM_MIB_OF_OTHERS) for system in systems)
+    free, needed = free_bytes // 2**20, sum(SHM_MIB.get(system, SHM_MIB_OF_OTHERS)[on_gpu] for system in systems)
     if free < needed:
         raise ServerError(
             f"/dev/shm has {free} MiB free, {', '.join(systems)} need {needed} MiB to pass recordings "

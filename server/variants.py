@@ -6,20 +6,31 @@ A variant is the name of a file `configs/<variant>.pbtxt` beside a network's `co
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from server.errors import ServerError
+from server.gpu import Gpu, find_gpu
+from server.plans import PLAN_FILE, export_command, why_stale, why_unfit
 
 PORTABLE = "onnxruntime"
+OPENVINO = "openvino"
 INT8 = "openvino_int8"  # only when asked for: its answers differ a little
-VARIANTS = (PORTABLE, "openvino", INT8)
+CUDA = "cuda"
+TENSORRT = "tensorrt"
+VARIANTS = (PORTABLE, OPENVINO, INT8, CUDA, TENSORRT)
+ON_GPU = (CUDA, TENSORRT)
+FILES = {INT8: "model.int8.onnx", CUDA: "model.fp16.onnx", TENSORRT: PLAN_FILE}  # instead of model.onnx
 
 # CPU features with which OpenVINO multiplies in bfloat16, twice (AVX512_BF16) to six times (AMX) as fast as
 # ONNX Runtime in float32. Without them the two are equally fast, and float32 is the more exact.
 BFLOAT16_FEATURES = {"amx_bf16": "AMX", "avx512_bf16": "AVX512_BF16"}
+BINDINGS = ("tensorrt-cu12-bindings", "tensorrt-cu13-bindings", "tensorrt")  # distributions of TensorRT for Python
+CUDA_PROVIDER = "libonnxruntime_providers_cuda.so"
 
 
 @dataclass(frozen=True)
@@ -29,28 +40,56 @@ class Machine:
     Attributes
     ----------
     features : CPU features as Linux names them
-    openvino : whether the package is installed
+    openvino : whether it is installed
+    gpu : None where none can be used
+    onnxruntime_cuda : whether ONNX Runtime with its CUDA provider is installed; not looked for without a GPU
+    tensorrt : version, None where it is not installed; not looked for without a GPU
     """
 
     features: frozenset[str]
     openvino: bool
+    gpu: Gpu | None = None
+    onnxruntime_cuda: bool = False
+    tensorrt: str | None = None
 
     @classmethod
-    def here(cls) -> Machine:
-        """The machine this runs on."""
+    def here(cls, backends: Path | None = None) -> Machine:
+        """The machine this runs on.
+
+        Parameters
+        ----------
+        backends : directory of Triton's C++ backends; None: Python packages do their work
+        """
         features: frozenset[str] = frozenset()
         if platform.machine() == "x86_64":
             lines = Path("/proc/cpuinfo").read_text().splitlines()
             features = frozenset(next((line for line in lines if line.startswith("flags")), "").split())
-        return cls(features, importlib.util.find_spec("openvino") is not None)
+        openvino = (backends / "openvino").is_dir() if backends else _package("openvino") is not None
+        gpu = find_gpu()
+        if gpu is None:
+            return cls(features, openvino)
+        package = _package("onnxruntime")
+        onnxruntime = backends / "onnxruntime" if backends else package and package / "capi"
+        with_cuda = onnxruntime is not None and (onnxruntime / CUDA_PROVIDER).is_file()
+        return cls(features, openvino, gpu, with_cuda, tensorrt_version())
 
 
-def choose(requested: str, machine: Machine) -> tuple[str, str]:
+def tensorrt_version() -> str | None:
+    """Version of the installed TensorRT as `tensorrt.__version__` has it, without importing it, which is slow."""
+    for name in BINDINGS:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name).partition(".post")[0]
+    return None
+
+
+def choose(requested: str, machine: Machine, repository: Path, systems: list[str]) -> tuple[str, str]:
     """Decide for a variant.
 
     Parameters
     ----------
     requested : "auto" or the name of a variant
+    repository : the model repository
+    systems : that will be served
 
     Returns
     -------
@@ -61,15 +100,66 @@ def choose(requested: str, machine: Machine) -> tuple[str, str]:
     ServerError
         the requested variant cannot run here
     """
-    if requested in ("openvino", INT8) and not machine.openvino:
-        raise ServerError(
-            f"Variant {requested} needs the package openvino; install it, or start with --variant onnxruntime"
-        )
     if requested != "auto":
+        if fault := why_not(requested, machine, repository, systems):
+            raise ServerError(fault)
         return requested, "as asked"
+    if machine.gpu is None:
+        return _choose_for_cpu(machine)
+    refused = ""
+    for variant in (TENSORRT, CUDA):
+        fault = why_not(variant, machine, repository, systems)
+        if fault is None:
+            return variant, f"this machine has the GPU {machine.gpu.name}{refused}"
+        refused += f"; not {variant}: {fault}"
+    variant, why = _choose_for_cpu(machine)
+    return variant, why + refused
+
+
+def why_not(variant: str, machine: Machine, repository: Path, systems: list[str]) -> str | None:
+    """Why a variant cannot run here, in one sentence; None if it can."""
+    if variant in (OPENVINO, INT8) and not machine.openvino:
+        return f"Variant {variant} needs the package openvino; install it, or start with --variant onnxruntime"
+    if variant in ON_GPU and machine.gpu is None:
+        return (
+            f"Variant {variant} needs an NVIDIA GPU, its driver and the package nvidia-ml-py, and none was found; "
+            "see what nvidia-smi says, or start with --variant auto"
+        )
+    if variant == CUDA and not machine.onnxruntime_cuda:
+        return f"Variant {variant} needs the package onnxruntime-gpu in place of onnxruntime; install it: make gpu"
+    if variant == TENSORRT and machine.tensorrt is None:
+        return f"Variant {variant} needs the package tensorrt; install it: make gpu"
+    for system in systems:
+        folder = repository / f"{system}_network" / "1"
+        if variant not in FILES or not _serves(folder.parent, variant):
+            continue
+        if variant == TENSORRT:
+            fault = why_unfit(folder, system, machine.tensorrt, machine.gpu)
+        elif variant == CUDA:
+            fault = why_stale(folder, system, "fp16", export_command("export.fp16", system))
+        else:
+            fault = why_stale(folder, system, "int8", "make int8")
+        if fault:
+            return fault
+    return None
+
+
+def _choose_for_cpu(machine: Machine) -> tuple[str, str]:
     fast = [name for flag, name in BFLOAT16_FEATURES.items() if flag in machine.features]
     if not fast:
         return PORTABLE, "this CPU has neither AMX nor AVX512_BF16, so OpenVINO would gain nothing"
     if not machine.openvino:
         return PORTABLE, f"this CPU has {fast[0]}, but the package openvino, which would use it, is not installed"
-    return "openvino", f"this CPU has {fast[0]}, with which OpenVINO computes in bfloat16"
+    return OPENVINO, f"this CPU has {fast[0]}, with which OpenVINO computes in bfloat16"
+
+
+def _serves(network: Path, variant: str) -> bool:
+    """Whether a variant serves a network from a file of its own, and not from model.onnx."""
+    config = network / "configs" / f"{variant}.pbtxt"
+    return not config.is_file() or FILES[variant] in config.read_text(encoding="utf-8")
+
+
+def _package(name: str) -> Path | None:
+    """Folder of a package, without importing it; None where it is not installed."""
+    spec = importlib.util.find_spec(name)
+    return Path(spec.origin).parent if spec and spec.origin else None

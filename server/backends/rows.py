@@ -1,7 +1,7 @@
 """What the Python-based network backends share: a batch of requests in, one response each out.
 
-Triton hands a Python backend its batch as separate requests. Their rows are joined, run a few at a time so that
-the memory stays flat, and split again. Lies beside each backend's model.py when Triton runs it.
+Triton hands a Python backend its batch as separate requests. Their rows are joined, run (a few at a time on a CPU,
+so that the memory stays flat) and split again. Lies beside each backend's model.py when Triton runs it.
 """
 
 import json
@@ -12,13 +12,20 @@ from pathlib import Path
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-ROWS_AT_A_TIME = 8  # more gain nothing on a CPU: the working set outgrows the caches
 VALUES_AT_A_TIME = "values_at_a_time"
 """Parameter of config.pbtxt: at most so many values of the first input are run together, but always one row."""
 
 
 class NetworkBackend(ABC):
-    """Serves a network whose inputs and outputs have the batch first; subclasses load it and run it."""
+    """Serves a network whose inputs and outputs have the batch first; subclasses load it and run it.
+
+    Attributes
+    ----------
+    rows_at_a_time : the most rows that are run together; None: the whole batch, as a GPU wants it
+    device : number of the GPU of an instance of KIND_GPU
+    """
+
+    rows_at_a_time: int | None = 8  # more gain nothing on a CPU: the working set outgrows the caches
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the network and check that it has the tensors that config.pbtxt declares."""
@@ -29,6 +36,7 @@ class NetworkBackend(ABC):
                 f"{name}: max_batch_size must be at least 1, the first axis is the batch"
             )
         self.parameters = {key: value["string_value"] for key, value in self.config.get("parameters", {}).items()}
+        self.device = int(args.get("model_instance_device_id", 0))
         self.threads = len(os.sched_getaffinity(0))
         model = Path(pb_utils.get_model_dir(), self.config["default_model_filename"] or "model.onnx")
         if not model.is_file():
@@ -79,7 +87,7 @@ class NetworkBackend(ABC):
         values = next(iter(rows.values()))[0].size
         parts = [
             self.run({name: x[part] for name, x in rows.items()}, list(self.outputs))
-            for part in _parts(total, values, int(self.parameters.get(VALUES_AT_A_TIME, 0)))
+            for part in self._parts(total, values)
         ]
         results = [_join(list(part)) for part in zip(*parts, strict=True)]
         ends = np.cumsum([len(next(iter(batch.values()))) for batch in batches])[:-1]
@@ -94,6 +102,24 @@ class NetworkBackend(ABC):
             )
             for i, request in enumerate(requests)
         ]
+
+    def _parts(self, rows: int, values: int) -> list[slice]:
+        """Which rows to run together; `values` is what a row of the first input has.
+
+        With a limit on the values, rows of any length are expected. Then their numbers are powers of two: a
+        runtime prepares itself for each shape at its first use, so there should be few.
+        """
+        most = self.rows_at_a_time or rows
+        values_at_a_time = int(self.parameters.get(VALUES_AT_A_TIME, 0))
+        if not values_at_a_time:
+            return [slice(start, start + most) for start in range(0, rows, most)]
+        most = min(most, max(1, values_at_a_time // values))
+        parts, start = [], 0
+        while start < rows:
+            size = 1 << (min(most, rows - start).bit_length() - 1)
+            parts.append(slice(start, start + size))
+            start += size
+        return parts
 
     def _check(self, kind: str, found: dict[str, tuple]) -> dict[str, type]:
         """Compare config.pbtxt with the network; declared names and their types, in the order of config.pbtxt."""
@@ -117,23 +143,6 @@ class NetworkBackend(ABC):
             missing = ", ".join(sorted(set(found) - set(declared)))
             raise pb_utils.TritonModelException(f"{self.config['name']}: config.pbtxt lacks the input {missing}")
         return declared
-
-
-def _parts(rows: int, values: int, values_at_a_time: int) -> list[slice]:
-    """Which rows to run together; `values` is what a row of the first input has.
-
-    With a limit on the values, rows of any length are expected. Then their numbers are powers of two: a runtime
-    prepares itself for each shape at its first use, so there should be few.
-    """
-    if not values_at_a_time:
-        return [slice(start, start + ROWS_AT_A_TIME) for start in range(0, rows, ROWS_AT_A_TIME)]
-    most = min(ROWS_AT_A_TIME, max(1, values_at_a_time // values))
-    parts, start = [], 0
-    while start < rows:
-        size = 1 << (min(most, rows - start).bit_length() - 1)
-        parts.append(slice(start, start + size))
-        start += size
-    return parts
 
 
 def _join(arrays: list[np.ndarray]) -> np.ndarray:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import tritonclient.http as triton_http
 
@@ -130,9 +131,10 @@ def backend(request, monkeypatch, tmp_path):
     spec.loader.exec_module(module)
     tiny.write_network(tmp_path / "model.onnx")
 
-    def load(**changes):
+    def load(kind="CPU", **changes):
         model = module.TritonPythonModel()
-        model.initialize({"model_config": json.dumps(CONFIG | changes)})
+        instance = {"model_instance_kind": kind, "model_instance_device_id": "1" if kind == "GPU" else "0"}
+        model.initialize(instance | {"model_config": json.dumps(CONFIG | changes)})
         return model
 
     yield load
@@ -226,3 +228,51 @@ def test_rows_run_together_up_to_a_number_of_values(backend, values_at_a_time, s
     found = np.concatenate([answer.outputs[0].as_numpy() for answer in answers])
     np.testing.assert_allclose(found, rows @ tiny.WEIGHTS + tiny.BIAS, atol=0.05)
     assert seen == sizes
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """ONNX Runtime with what passes for the CUDA provider; what was asked of it, and whether it starts."""
+    asked = types.SimpleNamespace(providers=None, preloaded=0, starts=True)
+
+    class Session(onnxruntime.InferenceSession):
+        def __init__(self, path, options, providers):
+            asked.providers = providers
+            super().__init__(path, options, providers=["CPUExecutionProvider"])
+
+        def get_providers(self):
+            return ["CUDAExecutionProvider"] * asked.starts + super().get_providers()
+
+    def preload_dlls():
+        asked.preloaded += 1
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload_dlls)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    return asked
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime"], indirect=True)
+def test_an_instance_on_a_gpu_runs_whole_batches_on_its_cuda_provider(backend, cuda):
+    model, seen = backend("GPU", parameters={"cudnn_conv_algo_search": {"string_value": "1"}}), []
+    strategy = {"arena_extend_strategy": "kNextPowerOfTwo"}
+    options = {"device_id": "1", "cudnn_conv_algo_search": "HEURISTIC", **strategy}
+    assert cuda.providers == [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
+    assert cuda.preloaded == 1
+    run = model.run
+    model.run = lambda inputs, outputs: seen.append(len(inputs["ROWS"])) or run(inputs, outputs)
+    rows = np.random.default_rng(0).uniform(-1, 1, (20, 3)).astype(np.float32)
+    answers = model.execute([Request(rows[:9]), Request(rows[9:])])
+    assert seen == [20]
+    found = np.concatenate([answer.outputs[0].as_numpy() for answer in answers])
+    np.testing.assert_allclose(found, rows @ tiny.WEIGHTS + tiny.BIAS, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime"], indirect=True)
+def test_an_instance_on_a_gpu_does_not_run_on_the_cpu_without_a_word(backend, cuda, monkeypatch):
+    cuda.starts = False
+    with pytest.raises(RuntimeError, match=r"tiny_network: KIND_GPU needs .* could not start it; .* R535"):
+        backend("GPU")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(RuntimeError, match=r"and version [\d.]+ comes without it; make gpu installs"):
+        backend("GPU")

@@ -1,76 +1,308 @@
-"""The container's files, as far as they can be checked without an engine."""
+"""The container's files without a container engine: checked by their tools, and run from a temporary root."""
 
+import ast
+import json
+import os
 import re
+import shutil
+import signal
+import socket
 import subprocess
+import sys
+import urllib.request
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.server import tiny
+from server import installation, preflight
+from tests.server import nvml, tiny
+from tests.server.conftest import wait_until
+from tests.server.image import COMPOSE, ROOT, Image, ignored, instructions
 
-ROOT = Path(__file__).resolve().parents[2]
-COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SYSTEMS = ["vgg19_bn_cqt", "vit_b_16_mel", "emotion2vec_plus_large"]
+SERVING = ("triton-cpu", "triton-gpu")
 DOCKERFILE = (ROOT / "server" / "Dockerfile").read_text()
 
 
-@pytest.mark.parametrize("device", ["cpu", "gpu"])
-def test_each_service(device):
-    service = COMPOSE["services"][f"triton-{device}"]
-    assert service["profiles"] == [device]
+def test_the_compose_file_follows_the_compose_specification():
+    command = ["check_jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml"]
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_hadolint_has_nothing_to_say():
+    hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
+    assert hadolint, "pip install -r requirements/test.txt"
+    done = subprocess.run([hadolint, "server/Dockerfile"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_every_service_is_confined_and_has_its_profile(name):
+    service = COMPOSE["services"][name]
+    assert service["profiles"] == [name.removeprefix("triton-")]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert ("deploy" in service) == (name != "triton-cpu")
+    assert service["build"]["context"] == "."
+    assert f" AS {'export' if name == 'export' else 'server'}\n" in DOCKERFILE
+    assert "Dockerfile" in service["build"]["dockerfile"]
+
+
+@pytest.mark.parametrize("name", SERVING)
+def test_what_serves_listens_on_this_machine_and_changes_nothing(name):
+    service = COMPOSE["services"][name]
     assert [port.rpartition(":")[2] for port in service["ports"]] == ["8000", "8001", "8002"]
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert all(volume.endswith(":ro") for volume in service["volumes"])
     assert service["restart"] == "unless-stopped"
-    assert service["shm_size"] == "2gb"
-    for volume in service["volumes"]:
-        source, _, mode = volume.split(":")
-        assert (ROOT / source).is_dir()
-        assert mode == "ro"
-    assert (ROOT / service["build"]["dockerfile"]).is_file()
-    assert ("deploy" in service) == (device == "gpu")
-    variant = {"cpu": "onnxruntime", "gpu": "cuda"}[device]
+    on_gpu = name == "triton-gpu"
+    assert service["shm_size"] == ("4gb" if on_gpu else "2gb")
+    preflight.check_shared_memory(SYSTEMS, on_gpu, int(service["shm_size"][0]) * 2**30)
+    variant = {"triton-cpu": "onnxruntime", "triton-gpu": "auto"}[name]
     assert service["environment"]["TRITONE_VARIANT"] == f"${{TRITONE_VARIANT:-{variant}}}"
 
 
-def test_the_health_check_is_the_script_in_the_image():
-    _, _, script, *_ = COMPOSE["services"]["triton-cpu"]["healthcheck"]["test"]
-    assert f"COPY server/{Path(script).name} " in DOCKERFILE
-    assert script.startswith("/opt/tritone/server/")
+def test_weights_and_the_virtual_environment_stay_out_of_the_build_context():
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    sent = {name.split("/")[0] for name in tracked if not ignored(name)}
+    assert sent == {"export", "postprocess", "preprocess", "requirements", "server", "steps"}
+    assert all(map(ignored, (".venv/bin/python", "model_repository/x/1/model.onnx", "steps/__pycache__/a.pyc")))
 
 
-def test_what_the_image_copies_exists_and_it_runs_as_nobody_special():
-    for line in re.findall(r"^COPY (.+)$", DOCKERFILE, re.M):
-        *sources, _ = line.split()
-        for source in sources:
-            assert (ROOT / source).exists(), source
-    assert re.search(r"^USER (?!root)\w", DOCKERFILE, re.M)
+@pytest.fixture
+def models(tmp_path):
+    return tiny.write_repository(tmp_path / "host" / "models")
 
 
-def run_entrypoint(tmp_path: Path, models: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """The entry point with a tritonserver that prints its arguments, on another folder than /models."""
-    fake = tmp_path / "tritonserver"
-    fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    fake.chmod(0o755)
-    script = (ROOT / "server" / "entrypoint.sh").read_text().replace("/models", str(models))
-    command = ["sh", "-c", script, "entrypoint", *arguments]
-    return subprocess.run(command, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True)
+@pytest.fixture
+def server(tmp_path, models):
+    """The image that serves, with the tiny system mounted."""
+    image = Image(tmp_path / "root", "server")
+    image.mount("triton-gpu", {"./model_repository": models}, {})
+    assert image.user == "1000:1000"
+    return image
 
 
-def test_the_entry_point_loads_the_exported_systems(tmp_path):
-    models = tiny.write_repository(tmp_path / "models")
-    done = run_entrypoint(tmp_path, models, "--log-info=false")
-    assert done.returncode == 0
-    flags = done.stdout.splitlines()
-    keys = [
-        re.search("model-repository.*:tritone-key=([0-9a-f]{32})$", flag) for flag in flags if "restricted" in flag
-    ]
-    assert len(keys) == 2 and all(keys)
-    assert "--model-config-name=onnxruntime" in flags
-    assert {"--load-model=tiny_raw", f"--model-repository={models}", "--log-info=false"} <= set(flags)
+def run(image: Image, service: str, words: list[str], **given: str) -> subprocess.CompletedProcess:
+    """A command in a service's container; `given` is the user's environment."""
+    return subprocess.run(
+        image.command(words),
+        cwd=image.inside("."),
+        env=image.variables(service, given) | {key: given[key] for key in given if key.startswith("LD_")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
-def test_the_entry_point_without_weights(tmp_path):
-    (tmp_path / "models").mkdir()
-    done = run_entrypoint(tmp_path, tmp_path / "models")
+def test_the_container_serves_and_its_health_check_finds_it_well(server, models, tmp_path):
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        ports = dict(zip(("http", "grpc", "metrics"), (s.getsockname()[1] for s in sockets), strict=True))
+    server.install(installation.find_installation(), ports)
+    # A step finds ours as it does in the image, from any folder.
+    step = models / "tiny_postprocess/1/model.py"
+    step.write_text(
+        f"import steps.genre\nassert steps.__file__.startswith({str(server.root)!r})\n{step.read_text()}"
+    )
+    log = tmp_path / "log.txt"
+    container = subprocess.Popen(
+        server.command([*server.entrypoint, *COMPOSE["services"]["triton-gpu"]["command"]]),
+        cwd=server.inside("."),
+        env=server.variables("triton-gpu", {}),
+        stdout=log.open("w"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        url = f"http://127.0.0.1:{ports['http']}"
+
+        def ready():
+            assert container.poll() is None, log.read_text()
+            try:
+                return urllib.request.urlopen(f"{url}/v2/health/ready").status == 200
+            except OSError:
+                return False
+
+        wait_until(ready)
+        assert "starting tiny on onnxruntime" in log.read_text()
+        command, *words = COMPOSE["services"]["triton-gpu"]["healthcheck"]["test"]
+        assert (command, words[-1]) == ("CMD", "--stop-after=3")  # which would end process 1, here not ours
+        healthy = run(server, "triton-gpu", [*words[:-1], f"--url={url}"])
+        assert healthy.returncode == 0, healthy.stderr
+        with pytest.raises(urllib.error.HTTPError) as closed:
+            urllib.request.urlopen(f"{url}/v2/repository/models/tiny_raw/load", b"{}")
+        assert closed.value.code == 403
+    finally:
+        container.send_signal(signal.SIGTERM)
+        exit_code = container.wait(30)
+        with suppress(ProcessLookupError):
+            os.killpg(container.pid, signal.SIGKILL)
+    assert exit_code == 0  # of tritonserver itself: it took the place of the process that was started
+    sick = run(server, "triton-gpu", [*words[:-1], f"--url={url}"])
+    assert sick.returncode == 1
+
+
+def choose(image: Image, **given: str) -> tuple[int, list[str], str]:
+    """Exit code, flags and what is said."""
+    done = run(image, "triton-gpu", ["python3", "-m", "server.choose"], **given)
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+def test_what_is_chosen_in_the_container_and_why(server, models, tmp_path):
+    repository = f"--model-repository={server.inside('/opt/tritone/model_repository')}"
+    assert choose(server)[:2] == (0, [repository, "--load-model=tiny_raw"])
+    driver = {"LD_LIBRARY_PATH": str(nvml.build(tmp_path / "nvml"))}
+
+    code, flags, said = choose(server, **driver)
+    assert (code, flags) == (0, [repository, "--load-model=tiny_raw"])
+    assert "not tensorrt: Variant tensorrt needs the package tensorrt" in said
+    assert "not cuda: Variant cuda needs the package onnxruntime-gpu" in said
+
+    server.inside("/opt/tritonserver/backends/onnxruntime/libonnxruntime_providers_cuda.so").touch()
+    folder = models / "tiny_network/1"
+    (folder / "model.fp16.onnx").write_bytes(b"half")
+    made = {"bytes": 4, "made_from": {"sha256": "a"}}
+    manifest = {"onnx": {"sha256": "a"}, "fp16": made | {"file": "model.fp16.onnx"}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    code, flags, said = choose(server, **driver)
+    assert (code, flags[-1]) == (0, "--model-config-name=cuda")
+    assert "starting tiny on cuda: this machine has the GPU NVIDIA H200; not tensorrt" in said
+
+    bindings = server.inside("/opt/tritone/tensorrt_cu13_bindings-11.0.0.114.dist-info")
+    bindings.mkdir()
+    (bindings / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: tensorrt_cu13_bindings\nVersion: 11.0.0.114\n"
+    )
+    (folder / "model.plan").write_bytes(b"plan")
+    gpu = {"name": "NVIDIA H200", "compute_capability": "9.0"}
+    (folder / "plan.json").write_text(json.dumps(made | {"tensorrt": "11.0.0.114", "gpu": gpu}))
+    assert choose(server, **driver)[1][-1] == "--model-config-name=tensorrt"
+
+    (folder / "plan.json").write_text(json.dumps(made | {"tensorrt": "10.14.1.48", "gpu": gpu}))
+    code, flags, said = choose(server, TRITONE_VARIANT="tensorrt", **driver)
+    assert (code, flags) == (2, [])
+    assert "TensorRT 10.14.1.48" in said and "TensorRT 11.0.0.114" in said
+    assert said.endswith("rebuild it: docker compose run --rm export tiny\n")
+
+
+@pytest.mark.parametrize("service", SERVING)
+def test_a_container_without_weights_ends_before_triton_starts(server, models, service):
+    (models / "tiny_network/1/manifest.json").unlink()
+    done = run(server, service, server.entrypoint)
     assert done.returncode == 2
     assert "run make export" in done.stderr
+
+
+@pytest.fixture
+def export(tmp_path):
+    """The image that exports; its service's entry point takes the place of the image's."""
+    image = Image(tmp_path / "root", "export")
+    folders = {}
+    for name in ("./model_repository", "./weights", "checkpoints", "cache"):
+        folders[name] = tmp_path / "host" / name
+        folders[name].mkdir(parents=True)
+    for name in ("checkpoints", ".cache"):
+        assert image.inside(name).is_dir(), "a named volume would begin as root's"
+    image.mount("export", folders, {"CHECKPOINTS": "./weights"})
+    assert image.user == "1000:1000"
+    return image
+
+
+ENTRYPOINT = COMPOSE["services"]["export"]["entrypoint"]
+
+
+def test_the_export_command_explains_itself(export):
+    done = run(export, "export", [*ENTRYPOINT, "--help"])
+    assert done.returncode == 0, done.stderr
+    assert "usage: python -m export " in done.stdout
+    assert "usage: python -m export.tensorrt " in done.stdout
+
+
+def test_weights_are_looked_for_where_they_are_mounted(export, tmp_path):
+    done = run(export, "export", [*ENTRYPOINT, "vgg19_bn_cqt"], CHECKPOINTS="./weights")
+    assert done.returncode == 2
+    assert str(export.inside("/opt/tritone/weights")) in done.stderr
+
+
+def test_without_a_gpu_no_plan_is_built_and_one_line_says_so(export, tmp_path):
+    (tmp_path / "libnvidia-ml.so.1").write_bytes(b"none")
+    done = run(export, "export", ["python3", "-m", "export.tensorrt"], LD_LIBRARY_PATH=str(tmp_path))
+    assert done.returncode == 2
+    assert re.fullmatch(r"export\.tensorrt: there is no NVIDIA GPU here.*\n", done.stderr)
+    assert list(export.inside("/opt/tritone/model_repository").iterdir()) == []
+
+
+def test_every_module_finds_what_it_imports(export):
+    """Ours in the folders that the Dockerfile copies, and no package that it does not install."""
+    folders = ["preprocess", "postprocess", "steps", "export", "server"]
+    names = [f"{folder}.{path.stem}" for folder in folders for path in (ROOT / folder).glob("*.py")]
+    names = [name for name in names if not name.endswith("__") and name != "export.int8"]  # which needs OpenVINO
+    assert len(names) > 40
+    program = f"""
+import importlib, sys, types
+sys.modules["triton_python_backend_utils"] = types.ModuleType("Triton's own")
+sys.modules |= dict.fromkeys(["openvino", "pytriton", "librosa", "matplotlib", "tests", "bench"])  # not there
+for name in {names}:
+    assert importlib.import_module(name).__file__.startswith({str(export.root)!r})
+"""
+    done = run(export, "export", ["python3", "-c", program])
+    assert done.returncode == 0, done.stderr
+
+
+PACKAGES = {"PIL": "pillow", "google": "protobuf", "pynvml": "nvidia-ml-py"}  # import name -> package
+BESIDE = {"triton_python_backend_utils", "rows", "plan"}  # each model.py that imports them
+
+
+@pytest.mark.parametrize(
+    ("target", "optional"),
+    [("server", {"torch"}), ("export", {"openvino"})],  # for spectrograms on the GPU; for INT8
+)
+def test_the_image_installs_every_package_that_is_imported(target, optional, tmp_path):
+    image = Image(tmp_path / "root", target)
+    ours = {path.name for path in image.inside(".").iterdir()} | BESIDE | sys.stdlib_module_names
+    seen = set()
+    for file in image.inside(".").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            seen |= {name.partition(".")[0] for name in names} - ours
+    assert {"numpy", "pynvml"} <= seen
+    packages = {PACKAGES.get(name, name).replace("_", "-") for name in seen}
+    assert packages <= image.packages | optional
+
+
+def test_the_bindings_are_those_of_the_libraries_in_the_image(tmp_path):
+    from server.tensorrt_bindings import requirement
+
+    parts = {"Major": 11, "Minor": 0, "Patch": 3}
+    source = "".join(f"int getInferLib{part}Version(void) {{ return {value}; }}" for part, value in parts.items())
+    library = tmp_path / "libnvinfer.so.11"
+    command = ["cc", "-shared", "-fPIC", "-x", "c", "-o", library, "-"]
+    subprocess.run(command, input=source, text=True, check=True)
+    assert requirement(str(library), "13.3.0.012") == "tensorrt-cu13-bindings==11.0.3.*"
+
+
+def test_an_image_without_tensorrt_cannot_be_built():
+    script = ["-I", "server/tensorrt_bindings.py"]
+    done = subprocess.run([sys.executable, *script], cwd=ROOT, env={}, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "has no libnvinfer or no CUDA_VERSION" in done.stderr
+
+
+def test_the_layout_refuses_what_it_does_not_know(tmp_path):
+    lines = instructions("# comment\nRUN a \\\n    # inside\n    && b\n\nCOPY x y\n")
+    assert lines == ["RUN a && b", "COPY x y"]
+    image = Image(tmp_path / "root", "server")
+    with pytest.raises(AssertionError, match="does not know RUN apt-get"):
+        image._run("apt-get update")
+    with pytest.raises(AssertionError, match="there is none"):
+        image._copy("nowhere there")
+    with pytest.raises(AssertionError, match="keeps it out"):
+        image._copy("README.md there")

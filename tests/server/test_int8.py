@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from export.int8 import quantise
-from server import preflight
 from server.errors import ServerError
+from server.variants import Machine, choose
 from tests.server import tiny
 from tests.server.test_backends import infer
 
+MACHINE = Machine(frozenset(), openvino=True)
 REFUSAL = r"tiny has no INT8 network of its present weights in .*: run make int8"
 
 
@@ -36,24 +37,24 @@ def write_manifest(repository, entries):
 
 
 def test_an_int8_network_of_the_present_weights_is_accepted(int8_repository):
-    preflight.check_int8(int8_repository, ["tiny"])
+    choose("openvino_int8", MACHINE, int8_repository, ["tiny"])
 
 
 def test_a_system_that_this_variant_serves_in_another_precision_needs_none(int8_repository):
     (int8_repository / "tiny_network/1/model.int8.onnx").unlink()
     config = tiny.NETWORK % ("tiny_network", "openvino")
     (int8_repository / "tiny_network/configs/openvino_int8.pbtxt").write_text(config)
-    preflight.check_int8(int8_repository, ["tiny"])
+    choose("openvino_int8", MACHINE, int8_repository, ["tiny"])
 
 
 def test_a_missing_or_cut_network_is_refused(int8_repository):
     path = int8_repository / "tiny_network/1/model.int8.onnx"
     path.write_bytes(b"cut")
     with pytest.raises(ServerError, match=REFUSAL):
-        preflight.check_int8(int8_repository, ["tiny"])
+        choose("openvino_int8", MACHINE, int8_repository, ["tiny"])
     path.unlink()
     with pytest.raises(ServerError, match=REFUSAL):
-        preflight.check_int8(int8_repository, ["tiny"])
+        choose("openvino_int8", MACHINE, int8_repository, ["tiny"])
 
 
 @pytest.mark.parametrize("change", ["entry", "weights"])
@@ -65,7 +66,7 @@ def test_a_network_that_the_manifest_does_not_vouch_for_is_refused(int8_reposito
         manifest["onnx"]["sha256"] = "b"
     write_manifest(int8_repository, manifest)
     with pytest.raises(ServerError, match=REFUSAL):
-        preflight.check_int8(int8_repository, ["tiny"])
+        choose("openvino_int8", MACHINE, int8_repository, ["tiny"])
 
 
 def test_it_is_served(launch, int8_repository):

@@ -1,6 +1,7 @@
 """What is checked and chosen before Triton starts, and the flags."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -109,11 +110,28 @@ def test_a_port_closed_a_moment_ago_and_free_ports():
 
 
 def test_shared_memory_too_small():
-    preflight.check_shared_memory(["a", "b"], free_bytes=400 * 2**20)
+    preflight.check_shared_memory(["a", "b"], False, free_bytes=400 * 2**20)
     with pytest.raises(ServerError, match=r"/dev/shm has 64 MiB free, a, b need 384 MiB to pass"):
-        preflight.check_shared_memory(["a", "b"], free_bytes=64 * 2**20)
+        preflight.check_shared_memory(["a", "b"], False, free_bytes=64 * 2**20)
     with pytest.raises(ServerError, match="need 896 MiB"):  # what is said of each frame takes more than pictures
-        preflight.check_shared_memory(["a", "emotion2vec_plus_large"], free_bytes=800 * 2**20)
+        preflight.check_shared_memory(["a", "emotion2vec_plus_large"], False, free_bytes=800 * 2**20)
+    with pytest.raises(ServerError, match="need 2256 MiB"):  # and a GPU has more instances of the steps
+        preflight.check_shared_memory(["a", "emotion2vec_plus_large"], True, free_bytes=2048 * 2**20)
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+@pytest.mark.parametrize("system", ["vgg19_bn_cqt", "emotion2vec_plus_large"])
+def test_the_shared_memory_of_a_system_covers_its_instances(system, on_gpu):
+    """As many as the configurations say, each with the largest file and as many rows as the network takes."""
+
+    def instances(step: str) -> int:
+        model = ROOT / "model_repository" / f"{system}_{step}"
+        text = (model / "configs" / "tensorrt.pbtxt" if on_gpu else model / "config.pbtxt").read_text()
+        return int(re.search(r"instance_group \[ \{ count: (\d+)", text)[1])
+
+    file, rows, answers = (64, 41, 131) if system.startswith("emotion") else (64, 18.4, 0)  # MiB
+    needed = instances("preprocess") * (file + rows) + instances("network") * (rows + answers) + 2 * answers
+    assert needed <= preflight.SHM_MIB.get(system, preflight.SHM_MIB_OF_OTHERS)[on_gpu] <= 1.25 * needed
 
 
 @pytest.mark.parametrize(
@@ -130,7 +148,7 @@ def test_shared_memory_too_small():
     ],
 )
 def test_variant(requested, features, openvino, variant, reason):
-    chosen, why = choose(requested, Machine(frozenset(features), openvino))
+    chosen, why = choose(requested, Machine(frozenset(features), openvino), Path("none"), [])
     assert chosen == variant
     assert reason in why
 
@@ -138,7 +156,7 @@ def test_variant(requested, features, openvino, variant, reason):
 @pytest.mark.parametrize("variant", ["openvino", "openvino_int8"])
 def test_a_variant_that_cannot_run(variant):
     with pytest.raises(ServerError, match=f"Variant {variant} needs the package openvino"):
-        choose(variant, Machine(frozenset(), False))
+        choose(variant, Machine(frozenset(), False), Path("none"), [])
 
 
 def test_numpy_2():
@@ -213,7 +231,7 @@ def test_the_response_cache_can_be_off(launch):
     ("name", "value", "message"),
     [
         ("LOG_LEVEL", "debug", "'debug' is not one of error, warning, info, verbose"),
-        ("VARIANT", "tensorrt", "'tensorrt' is not one of auto"),
+        ("VARIANT", "tensorflow", "'tensorflow' is not one of auto"),
         ("PROBE_SECONDS", "-1", "-1 is not a number of seconds above zero"),
         ("HANG_SECONDS", "nan", "nan is not a number of seconds above zero"),
     ],

@@ -1,13 +1,16 @@
 """Python-based backend `onnxruntime`: stands in for Triton's C++ backend of that name where it is not installed.
 
-Serves the same config.pbtxt. Of the C++ backend's settings it knows the parameters `intra_op_thread_count`,
-`inter_op_thread_count`, `execution_mode`, `enable_mem_arena`, `enable_mem_pattern` and `optimization.graph.level`.
+Serves the same config.pbtxt, on the CPU or, for an instance of KIND_GPU, on a GPU (package onnxruntime-gpu). Of
+the C++ backend's settings it knows `optimization.graph.level` and the parameters `intra_op_thread_count`,
+`inter_op_thread_count`, `execution_mode`, `enable_mem_arena`, `enable_mem_pattern`, `cudnn_conv_algo_search` and
+`arena_extend_strategy`.
 """
 
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+import triton_python_backend_utils as pb_utils
 from rows import NetworkBackend
 
 TYPES = {"float": np.float32, "float16": np.float16, "double": np.float64, "int64": np.int64, "int32": np.int32}
@@ -17,10 +20,23 @@ LEVELS = {
     1: ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     2: ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
 }
+# Options of the CUDA provider, and their names by number in config.pbtxt; the first is Triton's default.
+CUDA_OPTIONS = {
+    "cudnn_conv_algo_search": ("EXHAUSTIVE", "HEURISTIC", "DEFAULT"),
+    "arena_extend_strategy": ("kNextPowerOfTwo", "kSameAsRequested"),
+}
+CUDA = "CUDAExecutionProvider"
 
 
 class TritonPythonModel(NetworkBackend):
-    """A network on ONNX Runtime's CPU provider."""
+    """A network on ONNX Runtime's CPU or CUDA provider."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the network where the instance belongs."""
+        self.on_gpu = args["model_instance_kind"] == "GPU"
+        if self.on_gpu:
+            self.rows_at_a_time = None
+        super().initialize(args)
 
     def load(self, model: Path) -> tuple[dict[str, tuple], dict[str, tuple]]:
         """Open a session with the settings of config.pbtxt."""
@@ -32,12 +48,30 @@ class TritonPythonModel(NetworkBackend):
         options.enable_mem_pattern = self.parameters.get("enable_mem_pattern", "1") == "1"
         graph = self.config.get("optimization", {}).get("graph", {})
         options.graph_optimization_level = LEVELS[int(graph.get("level", 0))]
-        self.session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        providers = [self._cuda()] if self.on_gpu else []
+        # ONNX Runtime leaves to the CPU what a GPU is not worth, such as products of shapes.
+        self.session = ort.InferenceSession(str(model), options, providers=[*providers, "CPUExecutionProvider"])
+        if self.on_gpu and CUDA not in self.session.get_providers():  # it would run on the CPU without a word
+            raise self._no_gpu("could not start it; its log above says why")
         return _tensors(self.session.get_inputs()), _tensors(self.session.get_outputs())
 
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
         """The named outputs for some rows."""
         return self.session.run(outputs, inputs)
+
+    def _cuda(self) -> tuple[str, dict[str, str]]:
+        """The CUDA provider and its options."""
+        if CUDA not in ort.get_available_providers():
+            raise self._no_gpu("comes without it")
+        ort.preload_dlls()  # CUDA and cuDNN, from their wheels where they are installed
+        chosen = {key: values[int(self.parameters.get(key, 0))] for key, values in CUDA_OPTIONS.items()}
+        return CUDA, {"device_id": str(self.device), **chosen}
+
+    def _no_gpu(self, problem: str) -> Exception:
+        return pb_utils.TritonModelException(
+            f"{self.config['name']}: KIND_GPU needs ONNX Runtime's CUDA provider, and version {ort.__version__}"
+            f" {problem}; make gpu installs onnxruntime-gpu, CUDA and cuDNN; the driver must be R535 or later"
+        )
 
 
 def _tensors(tensors: list) -> dict[str, tuple]:

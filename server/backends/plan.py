@@ -1,0 +1,199 @@
+"""A TensorRT plan on the GPU: NumPy arrays in, NumPy arrays out.
+
+Stands alone: it lies beside the backend `tensorrt` when Triton runs it, and `export.tensorrt` compares each plan
+with ONNX Runtime through it. Needs TensorRT's Python package and CUDA's (cuda-bindings), when a plan is opened.
+"""
+
+import importlib
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+LAST_ERRORS = 3
+"""So many of TensorRT's messages are quoted: the first cause and what it led to are seldom more."""
+
+
+def load_tensorrt() -> ModuleType:
+    """TensorRT's Python module: `tensorrt`, or `tensorrt_bindings` where the libraries are the system's.
+
+    Raises
+    ------
+    ImportError, OSError
+        neither is installed, or its libraries are missing
+    """
+    problem = "the package tensorrt is not installed"
+    for name in ("tensorrt", "tensorrt_bindings"):
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+        except ImportError as error:
+            problem = str(error)
+            continue
+        if hasattr(module, "Runtime"):  # a mere folder of this name on the path is a module, too
+            return module
+    raise ImportError(problem)
+
+
+def load_cuda() -> ModuleType:
+    """CUDA's runtime API.
+
+    Raises
+    ------
+    ImportError
+        the package cuda-bindings is not installed
+    """
+    return importlib.import_module("cuda.bindings.runtime")
+
+
+def make_logger(trt: ModuleType, errors: deque[str], write: Callable[[str], Any]) -> Any:
+    """A logger for TensorRT's objects, which must be kept as long as they are.
+
+    Parameters
+    ----------
+    trt : TensorRT's module
+    errors : takes the messages of errors
+    write : takes every line, with its severity, except the verbose ones
+    """
+
+    class Logger(trt.ILogger):
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, msg: str) -> None:
+            if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
+                errors.append(msg)
+            if severity != trt.ILogger.Severity.VERBOSE:
+                write(f"{severity.name} {msg}")
+
+    return Logger()
+
+
+class Plan:
+    """An engine with one execution context, one CUDA stream and a device buffer for each of its tensors.
+
+    Attributes
+    ----------
+    inputs, outputs : name -> (NumPy type, shape with -1 for any)
+    device_memory : bytes that the execution context has taken on the GPU, the largest shape's; weights come on top
+    """
+
+    def __init__(self, path: Path, device: int = 0) -> None:
+        """Load a plan onto a GPU.
+
+        Parameters
+        ----------
+        path : plan, made by this very TensorRT for this kind of GPU
+        device : number of the GPU
+
+        Raises
+        ------
+        ImportError, OSError
+            TensorRT or cuda-bindings cannot be imported
+        RuntimeError
+            the plan does not fit, or the GPU has no room for it
+        """
+        self._trt, self._cuda = load_tensorrt(), load_cuda()
+        self._device = device
+        self._buffers: dict[str, tuple[int, int]] = {}  # name -> address, bytes
+        self._errors: deque[str] = deque(maxlen=LAST_ERRORS)
+        self._logger = make_logger(self._trt, self._errors, lambda _: None)
+        self._check(self._cuda.cudaSetDevice(device))
+        self._runtime = self._trt.Runtime(self._logger)
+        self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+        if self._engine is None:
+            raise RuntimeError(f"TensorRT {self._trt.__version__} cannot read {path}: {self._why()}")
+        self._context = self._engine.create_execution_context()
+        if self._context is None:
+            raise RuntimeError(f"The GPU has no room for {path}: {self._why()}")
+        self._stream = self._check(self._cuda.cudaStreamCreate())
+        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        tensors = {
+            name: (
+                np.dtype(self._trt.nptype(self._engine.get_tensor_dtype(name))),
+                list(self._engine.get_tensor_shape(name)),
+            )
+            for name in names
+        }
+        into = {name for name in names if self._engine.get_tensor_mode(name) == self._trt.TensorIOMode.INPUT}
+        self.inputs = {name: tensor for name, tensor in tensors.items() if name in into}
+        self.outputs = {name: tensor for name, tensor in tensors.items() if name not in into}
+        self.device_memory = int(self._engine.device_memory_size_v2)
+
+    def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
+        """The named outputs for some rows.
+
+        Parameters
+        ----------
+        inputs : every input of the plan, of a shape within its optimisation profile
+        outputs : names
+
+        Raises
+        ------
+        ValueError
+            a shape outside the profile
+        RuntimeError
+            what CUDA or TensorRT says
+        """
+        cuda, stream = self._cuda, self._stream
+        self._check(cuda.cudaSetDevice(self._device))  # of this thread
+        rows = {name: np.ascontiguousarray(inputs[name], dtype) for name, (dtype, _) in self.inputs.items()}
+        for name, array in rows.items():
+            if not self._context.set_input_shape(name, array.shape):
+                smallest, _, largest = (list(s) for s in self._engine.get_tensor_profile_shape(name, 0))
+                raise ValueError(f"{name} is {list(array.shape)}, the plan takes {smallest} to {largest}")
+            # From pageable memory, here and below: page-locked memory would have to be filled by one copy more.
+            to = self._place(name, array.nbytes)
+            kind = cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
+            self._check(cuda.cudaMemcpyAsync(to, array.ctypes.data, array.nbytes, kind, stream))
+        found = {
+            name: np.empty(tuple(self._context.get_tensor_shape(name)), dtype)
+            for name, (dtype, _) in self.outputs.items()
+        }
+        for name, array in found.items():
+            self._place(name, array.nbytes)
+        if not self._context.execute_async_v3(int(stream)):
+            raise RuntimeError(f"TensorRT could not run the plan: {self._why()}")
+        for name in outputs:
+            array, kind = found[name], cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
+            self._check(
+                cuda.cudaMemcpyAsync(array.ctypes.data, self._buffers[name][0], array.nbytes, kind, stream)
+            )
+        self._check(cuda.cudaStreamSynchronize(stream))
+        return [found[name] for name in outputs]
+
+    def close(self) -> None:
+        """Give the GPU's memory back."""
+        self._check(self._cuda.cudaStreamSynchronize(self._stream))
+        for address, _ in self._buffers.values():
+            self._check(self._cuda.cudaFree(address))
+        self._buffers = {}
+        self._check(self._cuda.cudaStreamDestroy(self._stream))
+        self._context = self._engine = self._runtime = None  # in this order
+
+    def _place(self, name: str, size: int) -> int:
+        """Address of the tensor's device buffer, which has at least so many bytes; told to TensorRT."""
+        address, room = self._buffers.get(name, (0, 0))
+        if room < size:
+            if room:  # nothing uses it: every run ends with a synchronisation
+                self._check(self._cuda.cudaFree(address))
+                del self._buffers[name]
+            address = int(self._check(self._cuda.cudaMalloc(size)))
+            self._buffers[name] = address, size
+            self._context.set_tensor_address(name, address)
+        return address
+
+    def _check(self, result: tuple) -> Any:
+        """What a CUDA call gives beside its error code, which must be that of success."""
+        error, *values = result
+        if error != self._cuda.cudaError_t.cudaSuccess:
+            _, text = self._cuda.cudaGetErrorString(error)
+            raise RuntimeError(f"CUDA: {text.decode()}")
+        return values[0] if values else None
+
+    def _why(self) -> str:
+        return "; ".join(self._errors) or "it does not say why"

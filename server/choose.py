@@ -1,0 +1,40 @@
+"""`python -m server.choose`: what to serve in the container, and how, as flags for tritonserver.
+
+The flags go to stdout, the reason to stderr. Reads the environment variables of `python -m server`. Where the
+wanted variant cannot run, one sentence and exit code 2: Triton is not started to find that out.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from server import preflight, variants
+from server.errors import ServerError
+from server.installation import ROOT
+from server.settings import parse_settings
+
+BACKENDS = ROOT.parent / "tritonserver" / "backends"  # NVIDIA's and ours lie side by side, in /opt
+
+
+def main() -> int:
+    """Print the flags; the exit code."""
+    settings = parse_settings([])
+    try:
+        systems = preflight.choose_systems(settings.model_repository, settings.systems)
+        machine = variants.Machine.here(BACKENDS)
+        variant, why = variants.choose(settings.variant, machine, settings.model_repository, systems)
+        preflight.check_shared_memory(systems, variant in variants.ON_GPU)
+    except ServerError as error:
+        print(f"tritone: {error}", file=sys.stderr)
+        return 2
+    print(f"tritone: starting {', '.join(systems)} on {variant}: {why}", file=sys.stderr)
+    print(f"--model-repository={settings.model_repository}")
+    # The front ensembles bring their steps along.
+    print(*(f"--load-model={system}_raw" for system in systems), sep="\n")
+    if variant != variants.PORTABLE:
+        print(f"--model-config-name={variant}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Networks made of the exported one: whether they belong to it and can run here, told before Triton tries them.
+
+FP16 and INT8 networks are vouched for by an entry of manifest.json, TensorRT plans by plan.json beside them, which
+`export.tensorrt` writes last. A plan runs only with the TensorRT that built it, on GPUs of the compute capability
+that it was built on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from server.gpu import Gpu
+
+PLAN_FILE = "model.plan"
+REPORT_FILE = "plan.json"
+
+
+def why_stale(folder: Path, system: str, precision: str, command: str) -> str | None:
+    """Why a system has no network of another precision, made of its present weights, in one sentence; None if so.
+
+    Parameters
+    ----------
+    folder : that holds the networks, `<repository>/<system>_network/1`
+    precision : "fp16" or "int8"
+    command : that makes it
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        made = manifest[precision]
+        whole = (folder / made["file"]).stat().st_size == made["bytes"]
+        if whole and made["made_from"]["sha256"] == manifest["onnx"]["sha256"]:
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    repository, name = folder.parents[1], precision.upper()
+    return f"{system} has no {name} network of its present weights in {repository}: run {command}"
+
+
+def why_unfit(folder: Path, system: str, tensorrt: str, gpu: Gpu) -> str | None:
+    """Why the plan of a system cannot run here, in one sentence with the command that mends it; None if it can.
+
+    Parameters
+    ----------
+    folder : that holds the plan, `<repository>/<system>_network/1`
+    tensorrt : version that is installed, whole: "11.4.0.106"
+    gpu : that it would run on
+    """
+    command = export_command("export.tensorrt", system)
+    try:
+        report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
+        whole = (folder / PLAN_FILE).stat().st_size == report["bytes"]
+        made_from = report["made_from"]["sha256"]
+        version, capability, name = report["tensorrt"], report["gpu"]["compute_capability"], report["gpu"]["name"]
+        weights = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["onnx"]["sha256"]
+    except FileNotFoundError:
+        return f"{system} has no {PLAN_FILE}; build it: {command}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{system}: {REPORT_FILE} or manifest.json cannot be read; rebuild {PLAN_FILE}: {command}"
+    if not whole:
+        return f"{system}: {PLAN_FILE} is not the file that {REPORT_FILE} describes; rebuild it: {command}"
+    if made_from != weights:
+        return f"{system}: {PLAN_FILE} was built from other weights than the present ones; rebuild it: {command}"
+    if (version, capability) != (tensorrt, gpu.compute_capability):
+        return (
+            f"{system}: {PLAN_FILE} was built with TensorRT {version} for compute capability {capability} ({name})"
+            f", here are TensorRT {tensorrt} and {gpu.compute_capability} ({gpu.name}); rebuild it: {command}"
+        )
+    return None
+
+
+def export_command(module: str, system: str) -> str:
+    """What the user types to run a module of export; in the image one command makes everything."""
+    return f"{os.environ.get('TRITONE_EXPORT_COMMAND', f'python -m {module}')} {system}"

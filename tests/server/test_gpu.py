@@ -1,0 +1,271 @@
+"""What a GPU changes: how it is found, which variant is chosen on it, and each refusal with its sentence."""
+
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from server import gpu, plans, variants
+from server.errors import ServerError
+from server.gpu import Gpu
+from server.variants import Machine, choose
+from tests.server import nvml, tiny
+from tests.server.test_backends import infer
+
+ROOT = Path(__file__).resolve().parents[2]
+H200 = Gpu("NVIDIA H200", "9.0", 150754820096, "580.65.06")
+TENSORRT = "11.4.0.106"
+AMX = frozenset({"amx_bf16"})
+WHOLE = Machine(AMX, True, H200, onnxruntime_cuda=True, tensorrt=TENSORRT)
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    """Folder of a libnvidia-ml.so.1."""
+    return nvml.build(tmp_path_factory.mktemp("nvml"))
+
+
+def found(library: Path | None, visible: str | None) -> dict | None:
+    """What `find_gpu` finds in a process of its own."""
+    program = "import json; from server.gpu import find_gpu; g = find_gpu(); print(json.dumps(g and vars(g)))"
+    environment = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
+    environment |= {"LD_LIBRARY_PATH": str(library)} if library else {}
+    environment |= {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("visible", [None, "0", "0,1", nvml.UUID])
+def test_the_gpu_is_found_through_its_driver(driver, visible):
+    assert found(driver, visible) == asdict(H200)
+
+
+@pytest.mark.parametrize("visible", ["1", "", "-1", "GPU-other"])
+def test_a_gpu_that_is_hidden_or_not_there_is_not(driver, visible):
+    assert found(driver, visible) is None
+
+
+def test_no_driver_and_no_package(monkeypatch, tmp_path):
+    (tmp_path / "libnvidia-ml.so.1").write_bytes(b"no library")  # found before that of a machine which has one
+    assert found(tmp_path, None) is None
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert gpu.find_gpu() is None
+
+
+@pytest.mark.gpu
+def test_the_gpu_of_this_machine():
+    here = gpu.find_gpu()
+    if here is None:
+        pytest.skip("this machine has no NVIDIA GPU")
+    query = ["nvidia-smi", "--id=0", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"]
+    said = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
+    assert said.split(", ") == [here.name, here.compute_capability, here.driver]
+
+
+@pytest.fixture
+def repository(tiny_repository):
+    """The tiny system with an FP16 network and a plan, as export leaves them."""
+    folder = tiny_repository / "tiny_network" / "1"
+    (folder / "model.fp16.onnx").write_bytes(b"half")
+    (folder / "model.plan").write_bytes(b"plan")
+    write(folder / "manifest.json", onnx={"sha256": "a"}, fp16=made("model.fp16.onnx"))
+    report = made("model.plan") | {"tensorrt": TENSORRT, "gpu": asdict(H200)}
+    write(folder / "plan.json", **report)
+    return tiny_repository
+
+
+def made(file: str) -> dict:
+    return {"file": file, "bytes": 4, "made_from": {"sha256": "a"}}
+
+
+def write(path: Path, **entries: object) -> None:
+    """Add to a JSON file, or replace in it."""
+    before = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps(before | entries))
+
+
+@pytest.mark.parametrize(
+    ("machine", "variant", "reasons"),
+    [
+        (WHOLE, "tensorrt", ["the GPU NVIDIA H200"]),
+        (
+            replace(WHOLE, tensorrt=None),
+            "cuda",
+            ["the GPU NVIDIA H200", "not tensorrt: Variant tensorrt needs the package"],
+        ),
+        (replace(WHOLE, onnxruntime_cuda=False), "tensorrt", ["the GPU NVIDIA H200"]),
+        (
+            replace(WHOLE, tensorrt="11.0.0.114", onnxruntime_cuda=False),
+            "openvino",
+            ["this CPU has AMX", "not tensorrt: tiny: model.plan was", "not cuda: Variant cuda needs the package"],
+        ),
+        (replace(WHOLE, gpu=None), "openvino", ["this CPU has AMX, with which OpenVINO computes in bfloat16"]),
+    ],
+)
+def test_the_best_that_can_run_is_chosen_and_why_no_better_one(repository, machine, variant, reasons):
+    chosen, why = choose("auto", machine, repository, ["tiny"])
+    assert chosen == variant
+    for reason in reasons:
+        assert reason in why
+    assert why.count("not ") >= sum("not " in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("variant", ["tensorrt", "cuda"])
+def test_what_was_asked_for_and_can_run(repository, variant):
+    assert choose(variant, WHOLE, repository, ["tiny"]) == (variant, "as asked")
+
+
+@pytest.mark.parametrize(
+    ("variant", "machine", "sentence"),
+    [
+        ("tensorrt", replace(WHOLE, gpu=None), "Variant tensorrt needs an NVIDIA GPU, .*see what nvidia-smi says"),
+        ("cuda", replace(WHOLE, gpu=None), "Variant cuda needs an NVIDIA GPU"),
+        ("tensorrt", replace(WHOLE, tensorrt=None), "Variant tensorrt needs the package tensorrt; .*make gpu"),
+        (
+            "cuda",
+            replace(WHOLE, onnxruntime_cuda=False),
+            "Variant cuda needs the package onnxruntime-gpu .*make gpu",
+        ),
+    ],
+)
+def test_a_machine_that_cannot_run_what_was_asked_for(repository, variant, machine, sentence):
+    with pytest.raises(ServerError, match=sentence):
+        choose(variant, machine, repository, ["tiny"])
+
+
+def test_a_plan_of_another_tensorrt_and_gpu_is_refused_with_both_versions_and_the_command(repository, monkeypatch):
+    folder = repository / "tiny_network" / "1"
+    a100 = {"name": "NVIDIA A100", "compute_capability": "8.0", "driver": "535"}
+    write(folder / "plan.json", tensorrt="10.14.1.48", gpu=a100)
+    sentence = (
+        "tiny: model.plan was built with TensorRT 10.14.1.48 for compute capability 8.0 (NVIDIA A100), here are "
+        "TensorRT 11.4.0.106 and 9.0 (NVIDIA H200); rebuild it: python -m export.tensorrt tiny"
+    )
+    assert plans.why_unfit(folder, "tiny", TENSORRT, H200) == sentence
+    write(folder / "plan.json", tensorrt=TENSORRT)  # the GPU alone
+    assert "for compute capability 8.0 (NVIDIA A100)" in plans.why_unfit(folder, "tiny", TENSORRT, H200)
+    write(folder / "plan.json", tensorrt="11.4.0.99", gpu=asdict(H200))  # TensorRT alone, another build of it
+    monkeypatch.setenv("TRITONE_EXPORT_COMMAND", "docker compose run --rm export")
+    said = plans.why_unfit(folder, "tiny", TENSORRT, H200)
+    assert said.endswith("rebuild it: docker compose run --rm export tiny")
+
+
+def test_a_plan_of_another_gpu_with_the_same_compute_capability_fits(repository):
+    folder = repository / "tiny_network" / "1"
+    h100 = Gpu("NVIDIA H100", "9.0", 85899345920, "570")
+    assert plans.why_unfit(folder, "tiny", TENSORRT, h100) is None
+
+
+@pytest.mark.parametrize(
+    ("break_it", "sentence"),
+    [
+        (lambda folder: (folder / "model.plan").unlink(), "tiny has no model.plan; build it"),
+        (lambda folder: (folder / "plan.json").unlink(), "tiny has no model.plan; build it"),
+        (lambda folder: (folder / "model.plan").write_bytes(b"cut"), "model.plan is not the file that plan.json"),
+        (lambda folder: (folder / "plan.json").write_text("{"), "plan.json or manifest.json cannot be read"),
+        (lambda folder: (folder / "plan.json").write_text("{}"), "plan.json or manifest.json cannot be read"),
+        (lambda folder: write(folder / "manifest.json", onnx={"sha256": "b"}), "was built from other weights"),
+    ],
+)
+def test_a_plan_that_is_not_whole_or_of_other_weights_is_refused(repository, break_it, sentence):
+    folder = repository / "tiny_network" / "1"
+    assert plans.why_unfit(folder, "tiny", TENSORRT, H200) is None
+    break_it(folder)
+    said = plans.why_unfit(folder, "tiny", TENSORRT, H200)
+    assert sentence in said
+    assert said.endswith("python -m export.tensorrt tiny")
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda folder: (folder / "model.fp16.onnx").unlink(),
+        lambda folder: (folder / "model.fp16.onnx").write_bytes(b"cut"),
+        lambda folder: write(folder / "manifest.json", fp16=None),
+        lambda folder: write(folder / "manifest.json", onnx={"sha256": "b"}),
+    ],
+)
+def test_cuda_needs_the_fp16_network_of_the_present_weights(repository, break_it):
+    break_it(repository / "tiny_network" / "1")
+    sentence = "tiny has no FP16 network of its present weights in .*: run python -m export.fp16 tiny"
+    with pytest.raises(ServerError, match=sentence):
+        choose("cuda", WHOLE, repository, ["tiny"])
+
+
+def test_every_served_system_must_have_a_plan(repository, tmp_path):
+    other = tiny.write_repository(tmp_path / "other") / "tiny_network"
+    other.rename(repository / "other_network")
+    variant, why = choose("auto", WHOLE, repository, ["tiny", "other"])
+    assert variant == "openvino"
+    assert "not tensorrt: other has no model.plan" in why
+    assert "not cuda: other has no FP16 network" in why
+    config = repository / "other_network" / "configs" / "tensorrt.pbtxt"
+    config.write_text(tiny.NETWORK % ("other_network", "onnxruntime"))  # from model.onnx, on purpose
+    assert choose("auto", WHOLE, repository, ["tiny", "other"])[0] == "tensorrt"
+
+
+def test_the_packages_are_looked_for_only_where_there_is_a_gpu(monkeypatch, tmp_path):
+    for name in ("onnxruntime", "openvino"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(variants, "find_gpu", lambda: None)
+    monkeypatch.setattr(variants, "tensorrt_version", lambda: pytest.fail("looked for TensorRT without a GPU"))
+    assert Machine.here().gpu is None
+    monkeypatch.setattr(variants, "find_gpu", lambda: H200)
+    monkeypatch.setattr(variants, "tensorrt_version", lambda: TENSORRT)
+    here = Machine.here()
+    assert (here.gpu, here.tensorrt) == (H200, TENSORRT)
+    provider = (
+        Path(importlib.metadata.distribution("numpy").locate_file("onnxruntime/capi")) / variants.CUDA_PROVIDER
+    )
+    assert here.onnxruntime_cuda == provider.is_file()
+    assert Machine.here(tmp_path) == replace(here, openvino=True, onnxruntime_cuda=False)
+    (tmp_path / "onnxruntime" / variants.CUDA_PROVIDER).touch()
+    assert Machine.here(tmp_path).onnxruntime_cuda
+    (tmp_path / "openvino").rmdir()
+    assert not Machine.here(tmp_path).openvino
+
+
+def test_the_version_of_tensorrt_is_read_without_importing_it(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "tensorrt_bindings" not in sys.modules
+    for name, version in (("tensorrt", "9.0"), ("tensorrt_cu13_bindings", "10.13.3.9.post1")):
+        folder = tmp_path / f"{name}-{version}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    assert variants.tensorrt_version() == "10.13.3.9"
+    assert "tensorrt_bindings" not in sys.modules
+
+
+def test_the_launcher_refuses_before_triton_starts(launch, tiny_repository):
+    if gpu.find_gpu():
+        pytest.skip("this machine has an NVIDIA GPU")
+    launcher = launch("--variant=tensorrt")
+    assert launcher.process.wait(20) == 2
+    assert launcher.log.count("\n") == 1
+    assert "Variant tensorrt needs an NVIDIA GPU" in launcher.log
+
+
+@pytest.mark.gpu
+def test_served_by_onnxruntime_on_a_gpu(launch, repository):
+    if not Machine.here().onnxruntime_cuda:
+        pytest.skip("this machine has no NVIDIA GPU, or onnxruntime-gpu is not installed: make gpu")
+    folder = repository / "tiny_network"
+    shutil.copy(folder / "1/model.onnx", folder / "1/model.fp16.onnx")
+    size = (folder / "1/model.fp16.onnx").stat().st_size
+    write(folder / "1/manifest.json", fp16=made("model.fp16.onnx") | {"bytes": size})
+    config = (tiny.NETWORK % ("tiny_network", "onnxruntime")).replace("model.onnx", "model.fp16.onnx")
+    (folder / "configs/cuda.pbtxt").write_text(config.replace("KIND_CPU", "KIND_GPU"))
+    launcher = launch("--variant=cuda").until_ready()
+    rows = np.random.default_rng(0).uniform(-1, 1, (20, 3)).astype(np.float32)
+    np.testing.assert_allclose(infer(launcher, rows), rows @ tiny.WEIGHTS + tiny.BIAS, atol=0.01)
+    assert launcher.classify(tiny.wav(2))["rows"] == 2
