@@ -75,6 +75,8 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
         if not force and derived.is_current(folder, manifest, "int8", METHOD):
             log(f"nothing to do: {folder / INT8_FILE} was made from these weights")
             return False
+        import onnxruntime
+
         from export.demo import rows as generate  # PyTorch: seconds to import, and not needed before
 
         log("preparing generated sounds")
@@ -111,7 +113,7 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
             held_out_rows=len(held_out),
             runtime=f"openvino {version('openvino')}, int8 and {precision}",
             **figures,
-            versions={name: version(name) for name in ("onnx", "onnxruntime")},
+            versions={"onnx": version("onnx"), "onnxruntime": onnxruntime.__version__},
         )
     return True
 

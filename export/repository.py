@@ -19,14 +19,14 @@ from export.errors import ExportError
 from export.files import atomically, only_one, sha256
 from export.sources import Log, Source, Weights
 from export.systems import System
+from server.plans import PLAN_FILE, REPORT_FILE
 
 INT8_FILE = "model.int8.onnx"
 FP16_FILE = "model.fp16.onnx"
 """Made of model.onnx by `export.int8` and `export.fp16`, beside it; the manifest's entries of the same names vouch
 for them."""
-PLAN_FILE, PLAN_REPORT = "model.plan", "plan.json"
-"""Made of one of the above by `export.tensorrt`; the report vouches for the plan."""
-DERIVED = (INT8_FILE, FP16_FILE, PLAN_REPORT, PLAN_FILE)
+DERIVED = (INT8_FILE, FP16_FILE, REPORT_FILE, PLAN_FILE)
+"""All that is made of model.onnx; the last, by `export.tensorrt`, of one of the first or of model.onnx itself."""
 FORMAT = 1
 """Of the manifest, for its readers."""
 EXPORTER = 1
@@ -156,7 +156,8 @@ def _write(system: System, weights: Weights, description: dict[str, Any], folder
     description |= {
         "onnx": {"file": path.name, "sha256": sha256(path), "bytes": size, "opset": onnx_export.OPSET},
         "parity": parity,
-        "versions": {name: version(name) for name in ("torch", "onnx", "onnxruntime")},
+        "versions": {name: version(name) for name in ("torch", "onnx")}
+        | {"onnxruntime": onnx_export.onnxruntime.__version__},  # the package is named after its device
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     with atomically(manifest) as partial:

@@ -35,7 +35,9 @@ def speech_repository() -> Path:
 def exported(name: str, systems: tuple[str, ...]) -> Path:
     target = ROOT / ".cache" / "tests" / name
     # Not copied: weights and manifests, which the export writes, and what make tune has written.
-    written = shutil.ignore_patterns("*.onnx", "manifest.json", "labels.txt", "local.pbtxt", "__pycache__")
+    written = shutil.ignore_patterns(
+        *("*.onnx", "manifest.json", "labels.txt"), "model.plan*", "plan.json", "local.pbtxt", "__pycache__"
+    )
     shutil.copytree(ROOT / "model_repository", target, ignore=written, dirs_exist_ok=True)
     command = [sys.executable, "-m", "export", "--demo", f"--repository={target}", *systems]
     subprocess.run(command, cwd=ROOT, check=True)

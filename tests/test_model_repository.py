@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
-from export.repository import INT8_FILE
-from preprocess.speech import BUCKETS, LIMITS, SR, prepare_speech
+from export.repository import FP16_FILE, INT8_FILE
+from preprocess.speech import BUCKETS, COARSE_BUCKETS, LIMITS, SR, prepare_speech
+from server.plans import PLAN_FILE
 from tests.conftest import ROOT, SPEECH, SYSTEMS
 
 REPOSITORY = ROOT / "model_repository"
@@ -60,14 +61,44 @@ def test_variants_differ_in_what_runs_the_network_only(system):
         for path in REPOSITORY.glob(f"{system}_network/configs/*.pbtxt")
         if path.name != TUNED
     }
-    assert {"openvino", "openvino_int8", "cuda"} <= set(variants)
+    files = {"openvino": "model.onnx", "openvino_int8": INT8_FILE, "cuda": FP16_FILE, "tensorrt": PLAN_FILE}
+    if system == SPEECH:
+        files["openvino_int8"] = "model.onnx"
+    assert {name: variant.default_model_filename for name, variant in variants.items()} == files
     for name, variant in variants.items():
-        for field in ("input", "output", "dynamic_batching"):
+        for field in ("input", "output", "max_batch_size"):
             assert getattr(variant, field) == getattr(base, field)
-        assert system == SPEECH or variant.model_warmup == base.model_warmup
-        int8 = name == "openvino_int8" and system != SPEECH
-        file = INT8_FILE if int8 else base.default_model_filename
-        assert variant.default_model_filename == file
+        assert name == "tensorrt" or variant.dynamic_batching == base.dynamic_batching
+        assert variant.dynamic_batching.default_queue_policy == base.dynamic_batching.default_queue_policy
+        on_gpu = variant.instance_group[0].kind == ModelInstanceGroup.KIND_GPU
+        assert on_gpu == (name in ("cuda", "tensorrt"))
+        assert system == SPEECH or on_gpu or variant.model_warmup == base.model_warmup
+
+
+@pytest.mark.parametrize("system", ALL)
+def test_the_plan_is_warmed_at_the_batches_that_it_is_fast_at(system):
+    network = read(REPOSITORY / f"{system}_network/configs/tensorrt.pbtxt")
+    preferred = set(network.dynamic_batching.preferred_batch_size)
+    assert preferred and max(preferred) < network.max_batch_size
+    shapes = {
+        (warmup.batch_size, warmup.inputs["WAV"].dims[0] if system == SPEECH else 0)
+        for warmup in network.model_warmup
+    }
+    assert shapes == (
+        {(batch, samples) for batch in {1, *preferred} for samples in COARSE_BUCKETS}
+        if system == SPEECH
+        else {(batch, 0) for batch in {1, *preferred, network.max_batch_size}}
+    )
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_batch_of_a_plan_has_a_cuda_graph(system):
+    """A graph serves the batches from its bound up to its own."""
+    network = read(REPOSITORY / f"{system}_network/configs/tensorrt.pbtxt")
+    served = []
+    for graph in network.optimization.cuda.graph_spec:
+        served += range(graph.graph_lower_bound.batch_size or graph.batch_size, graph.batch_size + 1)
+    assert network.optimization.cuda.graphs and served == [*range(1, network.max_batch_size + 1)]
 
 
 @pytest.mark.parametrize("system", ALL)

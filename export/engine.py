@@ -1,0 +1,144 @@
+"""ONNX -> TensorRT plan, through TensorRT's builder.
+
+Strongly typed: every layer computes in the type that the graph gives it. TensorRT 11 knows no other way, and 10.12
+and later do the same when they are told to, so there is one way for all of them: precision comes from the file,
+and none of the builder's precision flags is set. (TF32, which products of float32 take on tensor cores, is
+TensorRT's default.) The plan holds its weights; it runs with the TensorRT and on the kind of GPU that built it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from export.errors import ExportError
+from export.files import atomically
+from export.sources import Log
+from server.backends.plan import LAST_ERRORS, make_logger
+
+Shapes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+"""The smallest, the one to be fastest at, and the largest."""
+Profile = dict[str, Shapes]
+"""Of every input, by its name."""
+
+
+def build(
+    trt: ModuleType,
+    onnx: Path,
+    profile: Profile,
+    *,
+    level: int,
+    workspace: int,
+    timings: Path,
+    log_file: Path,
+    log: Log,
+) -> bytes:
+    """Build an engine for the GPU of this machine; takes minutes.
+
+    Parameters
+    ----------
+    trt : TensorRT's Python module, 10.12 or later
+    onnx : network; its types are the engine's
+    profile : shapes of its inputs
+    level : how long to search for fast kernels, 0 to 5; TensorRT's own default is 3
+    workspace : bytes of the GPU's memory that a single layer may take to work in
+    timings : file with what kernels took in earlier builds, read and replaced
+    log_file : takes what the builder says
+
+    Returns
+    -------
+    The plan
+
+    Raises
+    ------
+    ExportError
+        TensorRT cannot parse or build it; the sentence has what it says
+    """
+    errors: deque[str] = deque(maxlen=LAST_ERRORS)
+
+    def refused(what: str, said: Iterable[str]) -> ExportError:
+        reasons = "; ".join(said) or "it does not say why"
+        return ExportError(f"TensorRT {trt.__version__} {what} {onnx}: {reasons} (its log: {log_file})")
+
+    with open(log_file, "w", encoding="utf-8", buffering=1) as file:  # the last line matters most if it crashes
+        logger = make_logger(trt, errors, lambda line: file.write(f"{line}\n"))
+        builder = trt.Builder(logger)
+        network = builder.create_network(_creation_flags(trt))
+        parser = trt.OnnxParser(network, logger)
+        if not parser.parse_from_file(str(onnx)):
+            raise refused("cannot parse", [parser.get_error(i).desc() for i in range(parser.num_errors)])
+        names = [network.get_input(i).name for i in range(network.num_inputs)]
+        if set(names) != set(profile):
+            raise ExportError(
+                f"{onnx} takes {', '.join(names)}, the model configuration declares {', '.join(profile)};"
+                " one of the two is not of this version of Tritone"
+            )
+        config = builder.create_builder_config()
+        config.builder_optimization_level = level
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
+        shapes = builder.create_optimization_profile()
+        for name, (smallest, best, largest) in profile.items():
+            shapes.set_shape(name, smallest, best, largest)
+        if config.add_optimization_profile(shapes) < 0:
+            raise refused(f"does not take the shapes {profile} for", errors)
+        cache = _read_timings(config, timings, log)
+        plan = _interruptible(trt, builder, network, config)
+        if plan is None:
+            raise refused("could not build", errors)
+        with atomically(timings) as partial:
+            partial.write_bytes(cache.serialize())
+        return bytes(plan)
+
+
+def _interruptible(trt: ModuleType, builder: Any, network: Any, config: Any) -> Any:
+    """The plan, or None; Ctrl-C stops TensorRT at its next step."""
+
+    class Monitor(trt.IProgressMonitor):
+        stopped = False
+
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            pass
+
+        def phase_finish(self, phase_name: str) -> None:
+            pass
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            return not self.stopped
+
+    monitor = config.progress_monitor = Monitor()
+    with ThreadPoolExecutor(1) as pool:  # the main thread is the one that hears of Ctrl-C
+        try:
+            return pool.submit(builder.build_serialized_network, network, config).result()
+        finally:
+            monitor.stopped = True
+
+
+def timings_file(folder: Path, trt: ModuleType, gpu: str) -> Path:
+    """Where the timings of this TensorRT on this kind of GPU are kept: they mean nothing to another."""
+    key = hashlib.sha256(gpu.encode()).hexdigest()[:8]
+    return folder / f"{trt.__version__}-{key}.timings"
+
+
+def _creation_flags(trt: ModuleType) -> int:
+    """Strongly typed, where that is to be said: TensorRT 10 needs it, 11 ignores it and may drop its name."""
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)
+
+
+def _read_timings(config: Any, path: Path, log: Log) -> Any:
+    """Give the builder what earlier builds measured; a file that it cannot use is replaced by an empty cache."""
+    content = path.read_bytes() if path.is_file() else b""
+    cache = config.create_timing_cache(content)
+    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+        log(f"ignoring {path}: not timings of this TensorRT on this GPU")
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, ignore_mismatch=False)
+    return cache

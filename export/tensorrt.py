@@ -1,0 +1,318 @@
+"""TensorRT plans, which variant `tensorrt` serves: an exported network -> model.plan, for this GPU and TensorRT.
+
+`python -m export.tensorrt`: builds from the FP16 network, which it makes first where that is to be done, or from
+the INT8 or the float32 one. Shapes come from configs/tensorrt.pbtxt: 1 to max_batch_size rows, fastest at the
+largest preferred_batch_size; an axis of any length is as long as its warm-ups are. What was built, of what, where
+and how close it is to ONNX Runtime stands in plan.json, which is written last: a plan without it does not count.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from contextlib import closing
+from datetime import datetime, timezone
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+
+from export import command, derived, inputs
+from export.engine import Profile, build, timings_file
+from export.errors import ExportError
+from export.files import atomically, only_one, sha256
+from export.sources import Log
+from export.systems import GENRE_SYSTEMS, SYSTEMS, System
+from server.backends.plan import Plan, load_cuda, load_tensorrt
+from server.gpu import Gpu, find_gpu
+from server.plans import PLAN_FILE, REPORT_FILE
+
+FORMAT = 1
+"""Of plan.json, for its readers."""
+ENTRIES = {"fp16": "fp16", "int8": "int8", "fp32": "onnx"}
+"""Precision -> entry of the manifest that describes the network it is built from."""
+OLDEST = (10, 12)
+"""TensorRT in which strongly typed networks are the recommended way, as they are the only one in 11."""
+CACHE = command.ROOT / ".cache" / "tensorrt"
+WORKSPACE = 0.5
+"""Part of the GPU's memory that one layer may work in; the rest is for weights and activations."""
+PARITY_SEED = 3000
+"""Generated sounds that no weights were fitted to."""
+PARITY_BATCHES = (1, 3, 8)
+MOST_DIFFERENCE = 1e-2
+"""In a probability, between two runtimes on the same file: NVIDIA's advice for FP16."""
+
+
+def export(
+    system: System,
+    repository: Path,
+    precision: str,
+    *,
+    level: int,
+    trt: ModuleType,
+    gpu: Gpu,
+    cache: Path,
+    force: bool,
+    log: Log,
+) -> bool:
+    """Bring a system's plan up to date with its network, TensorRT and the GPU.
+
+    Parameters
+    ----------
+    repository : folder of the models
+    precision : "fp16", "int8" or "fp32"
+    level : how long to search for fast kernels, 0 to 5
+    cache : folder of timings
+    force : also where nothing has changed
+
+    Returns
+    -------
+    False where there was nothing to do
+
+    Raises
+    ------
+    ExportError
+        no network to build from, another export at work, a network that TensorRT does not take, or answers that
+        differ from ONNX Runtime's; the former plan stays then
+    """
+    folder = repository / f"{system.name}_network" / "1"
+    if precision == "fp16":
+        from export import fp16  # ONNX: a second to import, and not needed by the other precisions
+
+        fp16.export(system, repository, fp16.HELD_OUT_ROWS, force=False, log=log)
+    with only_one(folder.parent):
+        source, made_from = _source(folder, system, precision)
+        profile = read_profile(folder.parent / "configs" / "tensorrt.pbtxt")
+        description = {
+            "format": FORMAT,
+            "file": PLAN_FILE,
+            "precision": precision,
+            "level": level,
+            "tensorrt": trt.__version__,
+            "gpu": {"name": gpu.name, "compute_capability": gpu.compute_capability, "driver": gpu.driver},
+            "onnx": source,
+            "made_from": made_from,
+            "profile": {
+                name: dict(zip(("min", "opt", "max"), map(list, shapes), strict=True))
+                for name, shapes in profile.items()
+            },
+        }
+        target, report = folder / PLAN_FILE, folder / REPORT_FILE
+        if not force and _is_current(target, report, description):
+            log(f"nothing to do: {target} was built from these weights")
+            return False
+        log(f"building with TensorRT {trt.__version__} for {gpu.name}; minutes")
+        start = time.monotonic()
+        plan = build(
+            trt,
+            folder / source["file"],
+            profile,
+            level=level,
+            workspace=int(WORKSPACE * gpu.memory_bytes),
+            timings=timings_file(cache, trt, f"{gpu.name} {gpu.compute_capability}"),
+            log_file=folder / f"{PLAN_FILE}.log",
+            log=log,
+        )
+        description["seconds"] = round(time.monotonic() - start, 1)
+        with atomically(target) as partial:
+            partial.write_bytes(plan)
+            log("comparing with ONNX Runtime")
+            description |= compare(system, folder / source["file"], partial, profile)
+            report.unlink(missing_ok=True)  # it does not describe the plan that comes now
+        description |= {
+            "sha256": sha256(target),
+            "bytes": len(plan),
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }
+        with atomically(report) as partial:
+            partial.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+        difference = description["parity"]["max_probability_difference"]
+        log(f"{len(plan) / 1e6:.0f} MB; largest difference in probability {difference:.1e}")
+    return True
+
+
+def read_profile(config: Path) -> Profile:
+    """Shapes of the inputs, the batch first, from the model configuration of variant `tensorrt`.
+
+    A free axis takes the sizes of the warm-ups: the smallest, the middle one (of an even number the smaller) and
+    the largest.
+
+    Raises
+    ------
+    ExportError
+        there is no such file
+    """
+    from google.protobuf import text_format
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+    if not config.is_file():
+        raise ExportError(f"{config} is missing; the shapes of the plan stand there")
+    model = text_format.Parse(config.read_text(encoding="utf-8"), ModelConfig())
+    batches = (1, max(model.dynamic_batching.preferred_batch_size), model.max_batch_size)
+    profile = {}
+    for tensor in model.input:
+        warm = [warmup.inputs[tensor.name].dims for warmup in model.model_warmup]
+        axes = [
+            _spread(sorted({dims[axis] for dims in warm})) if size < 0 else (size,) * 3
+            for axis, size in enumerate(tensor.dims)
+        ]
+        profile[tensor.name] = tuple(zip(batches, *axes, strict=True))
+    return profile
+
+
+def compare(system: System, onnx: Path, plan: Path, profile: Profile) -> dict[str, Any]:
+    """Run a plan and the network that it was built from on generated recordings.
+
+    Returns
+    -------
+    {"device_memory_bytes", "parity"}, for plan.json
+
+    Raises
+    ------
+    ExportError
+        TensorRT cannot run the plan, or answers otherwise than ONNX Runtime
+    """
+    import onnxruntime
+
+    rows = [inputs.one(system, family, PARITY_SEED) for family in range(sum(PARITY_BATCHES))]
+    ends = np.cumsum(PARITY_BATCHES)
+    batches = [
+        _padded(inputs.batch(rows[end - size : end]), profile)
+        for end, size in zip(ends, PARITY_BATCHES, strict=True)
+    ]
+    feeds = [dict(zip(profile, batch, strict=True)) for batch in batches]
+    session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+    expected = np.concatenate([session.run(["LOGITS"], batch)[0] for batch in feeds])
+    try:
+        with closing(Plan(plan)) as engine:
+            found = np.concatenate([engine.run(batch, ["LOGITS"])[0] for batch in feeds])
+            memory = engine.device_memory
+    except RuntimeError as error:
+        raise ExportError(f"the plan of {system.name} does not run: {error}") from error
+    figures = derived.agreement(expected, found)
+    difference = figures["max_probability_difference"]
+    margins = np.diff(np.sort(softmax(expected, axis=1))[:, -2:]).ravel()
+    changed = found.argmax(1) != expected.argmax(1)
+    if not difference <= MOST_DIFFERENCE or (changed & (margins > MOST_DIFFERENCE)).any():
+        raise ExportError(
+            f"the plan of {system.name} is {difference:.2g} from ONNX Runtime in a probability and gives"
+            f" {changed.sum()} of {len(found)} rows another label, at most {MOST_DIFFERENCE:g} is accepted;"
+            " build it with --precision fp32"
+        )
+    runtime = f"onnxruntime {onnxruntime.__version__}"
+    return {"device_memory_bytes": memory, "parity": {"runtime": runtime, "rows": len(found), **figures}}
+
+
+def why_impossible(gpu: Gpu | None) -> str | None:
+    """What is missing here to build plans, with the remedy; None where nothing is."""
+    if gpu is None:
+        return (
+            "there is no NVIDIA GPU here that its driver and the package nvidia-ml-py show; plans are built on the"
+            " GPU that runs them"
+        )
+    try:
+        trt = load_tensorrt()
+    except (ImportError, OSError) as error:
+        return f"TensorRT cannot be imported ({error}); install it: make gpu"
+    if tuple(map(int, re.findall(r"\d+", trt.__version__)[:2])) < OLDEST:
+        return f"TensorRT {trt.__version__} is too old, 10.12 or later is needed; install it: make gpu"
+    try:
+        load_cuda()
+    except (ImportError, OSError) as error:
+        return f"CUDA's runtime cannot be imported ({error}); install it: make gpu"
+    return None
+
+
+def _source(folder: Path, system: System, precision: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What describes the network to build from, and the float32 one that it was made from."""
+    manifest = derived.read_manifest(folder)
+    weights = {"sha256": manifest["onnx"]["sha256"]}
+    entry = manifest.get(ENTRIES[precision], {})
+    if precision != "fp32" and entry.get("made_from", {}).get("sha256") != weights["sha256"]:
+        raise ExportError(
+            f"{system.name} has no {precision.upper()} network of its present weights; run make int8"
+        )
+    path = folder / entry["file"]
+    if not path.is_file() or path.stat().st_size != entry["bytes"]:
+        raise ExportError(f"{path} is not the file that manifest.json describes; export it again with --force")
+    return {key: entry[key] for key in ("file", "sha256", "bytes")}, weights
+
+
+def _is_current(plan: Path, report: Path, description: dict[str, Any]) -> bool:
+    """Whether a plan is whole and is what `description` describes; a driver may change under it."""
+    try:
+        made = json.loads(report.read_text(encoding="utf-8"))
+        made["gpu"]["driver"] = description["gpu"]["driver"]
+        return made["bytes"] == plan.stat().st_size and all(made[key] == description[key] for key in description)
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _spread(sizes: list[int]) -> tuple[int, int, int]:
+    return sizes[0], sizes[(len(sizes) - 1) // 2], sizes[-1]
+
+
+def _padded(batch: inputs.Feeds, profile: Profile) -> inputs.Feeds:
+    """Zeros behind rows that are shorter than the profile's shortest."""
+    padded = []
+    for array, (smallest, _, _) in zip(batch, profile.values(), strict=True):
+        missing = np.maximum(0, np.array(smallest[1:]) - array.shape[1:])
+        padded.append(np.pad(array, [(0, 0), *((0, n) for n in missing)]))
+    return padded
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns 0, 2 after an error that the user can mend, or 130 when interrupted."""
+    parser = command.Parser(
+        "python -m export.tensorrt",
+        "Build TensorRT plans of the exported networks, for python -m server --variant tensorrt.",
+        tuple(SYSTEMS),
+    )
+    parser.add_argument("--precision", choices=tuple(ENTRIES), default="fp16", help="default: fp16")
+    parser.add_argument(
+        "--level", type=int, choices=range(6), default=3, help="how long to search for fast kernels; default 3"
+    )
+    parser.add_argument("--if-possible", action="store_true", help="where it is not, say so and succeed")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=CACHE,
+        metavar="DIR",
+        help="where timings of kernels are kept for the next time",
+    )
+    args = parser.parse_args(arguments)
+    able = GENRE_SYSTEMS if args.precision == "int8" else tuple(SYSTEMS)
+    if unable := [name for name in args.systems if name not in able]:
+        parser.error(f"there is no INT8 network of {', '.join(unable)}; choose another --precision")
+    gpu = find_gpu()
+    if why := why_impossible(gpu):
+        if args.if_possible:
+            print(f"FP16 and TensorRT are left out: {why}", flush=True)
+            return 0
+        print(f"export.tensorrt: {why}", file=sys.stderr)
+        return 2
+    trt = load_tensorrt()
+    return command.run(
+        "export.tensorrt",
+        args.systems or able,
+        lambda system, log: export(
+            system,
+            args.repository,
+            args.precision,
+            level=args.level,
+            trt=trt,
+            gpu=gpu,
+            cache=args.cache,
+            force=args.force,
+            log=log,
+        ),
+        "the former plan, if there was one, is untouched",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,504 @@
+"""TensorRT plans with a fake TensorRT: what the builder is told, what is written, and when nothing is."""
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import signal
+import time
+
+import numpy as np
+import onnx
+import pytest
+from google.protobuf import text_format
+from onnx import TensorProto, helper, numpy_helper
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from export import fp16, inputs, tensorrt
+from export.__main__ import ROOT
+from export.systems import GENRE_SYSTEMS, SYSTEMS
+from preprocess.speech import COARSE_BUCKETS
+from server.gpu import Gpu
+from tests.export import fakes
+
+SYSTEM = SYSTEMS["vgg19_bn_cqt"]
+SPEECH = SYSTEMS["emotion2vec_plus_large"]
+GPU = Gpu(name="NVIDIA H200", compute_capability="9.0", memory_bytes=1 << 37, driver="580.65.06")
+RNG = np.random.default_rng(0)
+one = inputs.one
+
+
+@functools.cache
+def prepared(name, family, seed):
+    """The same rows for every test."""
+    return one(SYSTEMS[name], family, seed)
+
+
+def write_network(path, system):
+    """Means of pictures' channels, or of the magnitudes of samples; times weights."""
+    if system.spectrum:
+        inputs = [helper.make_tensor_value_info("ROWS", TensorProto.FLOAT, ["batch", 3, 224, 224])]
+        nodes = [
+            helper.make_node("GlobalAveragePool", ["ROWS"], ["means"]),
+            helper.make_node("Flatten", ["means"], ["flat"]),
+        ]
+    else:
+        inputs = [
+            helper.make_tensor_value_info("WAV", TensorProto.FLOAT, ["batch", "samples"]),
+            helper.make_tensor_value_info("LENGTH", TensorProto.INT64, ["batch", 1]),
+        ]
+        nodes = [
+            helper.make_node("ReduceL1", ["WAV", "one"], ["sums"]),
+            helper.make_node("Cast", ["LENGTH"], ["lengths"], to=TensorProto.FLOAT),
+            helper.make_node("Div", ["sums", "lengths"], ["flat"]),
+        ]
+    classes, constants = len(system.labels), [] if system.spectrum else [np.array([1])]
+    weights = RNG.normal(size=(3 if system.spectrum else 1, classes)).astype(np.float32)
+    graph = helper.make_graph(
+        [*nodes, helper.make_node("MatMul", ["flat", "W"], ["LOGITS"])],
+        "small",
+        inputs,
+        [helper.make_tensor_value_info("LOGITS", TensorProto.FLOAT, ["batch", classes])],
+        [numpy_helper.from_array(weights, "W"), *(numpy_helper.from_array(x, "one") for x in constants)],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+
+
+def declare(folder):
+    """Write a manifest as the export does; the three precisions have the same content here."""
+    content = (folder / "model.onnx").read_bytes()
+    entry = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    manifest = {"format": 1, "onnx": {"file": "model.onnx", **entry}}
+    for precision in ("fp16", "int8"):
+        shutil.copy(folder / "model.onnx", folder / f"model.{precision}.onnx")
+        manifest[precision] = {"file": f"model.{precision}.onnx", **entry, "made_from": entry}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.fixture
+def trt(monkeypatch):
+    module, module.cuda = fakes.install(monkeypatch)
+    return module
+
+
+def write_repository(folder):
+    """Both kinds of system in `folder`/models."""
+    for system in (SYSTEM, SPEECH):
+        network = folder / "models" / f"{system.name}_network"
+        shutil.copytree(ROOT / "model_repository" / network.name / "configs", network / "configs")
+        (network / "1").mkdir()
+        write_network(network / "1" / "model.onnx", system)
+        declare(network / "1")
+    return folder
+
+
+@pytest.fixture
+def place(monkeypatch, tmp_path, trt):
+    """A repository and a folder for timings, on a machine with a GPU."""
+    monkeypatch.setattr(tensorrt, "find_gpu", lambda: GPU)
+    monkeypatch.setattr(fp16, "export", lambda *_, **__: False)
+    monkeypatch.setattr(inputs, "one", lambda system, *which: prepared(system.name, *which))
+    return write_repository(tmp_path)
+
+
+def run(place, *arguments, system=SYSTEM):
+    names = [system.name] if system else []
+    return tensorrt.main([*names, f"--repository={place / 'models'}", f"--cache={place / 'timings'}", *arguments])
+
+
+def folder_of(place, system=SYSTEM):
+    return place / "models" / f"{system.name}_network" / "1"
+
+
+def state(place):
+    """All that is written, but for the builder's log."""
+    return {
+        str(path.relative_to(place)): path.read_bytes()
+        for path in place.rglob("*")
+        if path.is_file() and path.suffix != ".log" and path.suffix != ".timings"
+    }
+
+
+def report(place, system=SYSTEM):
+    return json.loads((folder_of(place, system) / "plan.json").read_text())
+
+
+def calls(trt, *methods):
+    return [(method, args, kwargs) for _, method, args, kwargs in trt.CALLS if method in methods]
+
+
+def test_what_the_builder_is_told_and_in_which_order(place, trt):
+    assert run(place, "--level=5") == 0
+    told = [(method, *args) for _, method, args, _ in trt.CALLS]
+    order = [
+        ("create_network", 1 << 1),  # strongly typed, and nothing else
+        ("parse_from_file", str(folder_of(place) / "model.fp16.onnx")),
+        ("builder_optimization_level =", 5),
+        ("set_memory_pool_limit", trt.MemoryPoolType.WORKSPACE, 1 << 36),  # half of the GPU's
+        ("set_shape", "ROWS", (1, 3, 224, 224), (16, 3, 224, 224), (32, 3, 224, 224)),
+        ("create_timing_cache", b""),
+    ]
+    places = [told.index(step) for step in order]
+    methods = [method for method, *_ in told]
+    places += [methods.index(m) for m in ("set_timing_cache", "build_serialized_network", "serialize")]
+    places += [methods.index("deserialize_cuda_engine")]
+    assert places == sorted(places)
+    assert "set_flag" not in methods
+    assert calls(trt, "set_timing_cache")[0][2] == {"ignore_mismatch": False}
+
+
+def test_a_tensorrt_that_has_dropped_the_flag_is_not_given_it(place, trt, monkeypatch):
+    monkeypatch.setattr(trt, "NetworkDefinitionCreationFlag", type("NetworkDefinitionCreationFlag", (), {}))
+    assert run(place) == 0
+    assert calls(trt, "create_network") == [("create_network", (0,), {})]
+
+
+def test_shapes_of_an_axis_of_any_length_come_from_the_warm_ups(place, trt):
+    assert run(place, system=SPEECH) == 0
+    assert [args for _, args, _ in calls(trt, "set_shape")] == [
+        ("WAV", (1, 19920), (8, 78800), (32, 488400)),  # 1.3, 5 and 30.5 s
+        ("LENGTH", (1, 1), (8, 1), (32, 1)),
+    ]
+    assert report(place, SPEECH)["parity"]["rows"] == 12
+
+
+def configuration(system):
+    path = ROOT / "model_repository" / f"{system}_network" / "configs" / "tensorrt.pbtxt"
+    return text_format.Parse(path.read_text(), ModelConfig())
+
+
+@pytest.mark.parametrize("system", GENRE_SYSTEMS)
+def test_every_batch_of_pictures_has_one_cuda_graph(system):
+    model = configuration(system)
+    graphs = model.optimization.cuda.graph_spec
+    served = [
+        n
+        for graph in graphs
+        for n in range(graph.graph_lower_bound.batch_size or graph.batch_size, graph.batch_size + 1)
+    ]
+    assert sorted(served) == list(range(1, model.max_batch_size + 1))
+    assert {graph.batch_size for graph in graphs} >= set(model.dynamic_batching.preferred_batch_size)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_shape_that_is_preferred_is_warmed_up(system):
+    model = configuration(system)
+    found = {(tuple(w.inputs[model.input[0].name].dims), w.batch_size) for w in model.model_warmup}
+    lengths = [(n,) for n in COARSE_BUCKETS] if system == SPEECH.name else [(3, 224, 224)]
+    assert found >= {(dims, n) for dims in lengths for n in (1, *model.dynamic_batching.preferred_batch_size)}
+    assert {dims for dims, _ in found} == set(lengths)
+
+
+def test_the_report(place, trt):
+    trt.spoil = lambda logits: logits + np.float32(1e-3) * np.arange(logits.shape[1], dtype=np.float32)
+    assert run(place) == 0
+    folder = folder_of(place)
+    made, plan, network = report(place), (folder / "model.plan").read_bytes(), (folder / "model.fp16.onnx")
+    parity = made.pop("parity")
+    assert parity.pop("runtime").startswith("onnxruntime ")
+    assert parity.pop("rows") == 12 and parity.pop("agreement") == 1
+    assert 0 < parity.pop("median_probability_difference") <= parity.pop("max_probability_difference") < 1e-2
+    assert not parity
+    assert made.pop("seconds") >= 0 and made.pop("created").startswith("20")
+    source = {"sha256": hashlib.sha256(network.read_bytes()).hexdigest(), "bytes": network.stat().st_size}
+    assert made == {
+        "format": 1,
+        "file": "model.plan",
+        "sha256": hashlib.sha256(plan).hexdigest(),
+        "bytes": len(plan),
+        "precision": "fp16",
+        "level": 3,
+        "tensorrt": "11.4.0.106",
+        "gpu": {"name": "NVIDIA H200", "compute_capability": "9.0", "driver": "580.65.06"},
+        "onnx": {"file": "model.fp16.onnx", **source},
+        "made_from": {"sha256": json.loads((folder / "manifest.json").read_text())["onnx"]["sha256"]},
+        "profile": {"ROWS": {"min": [1, 3, 224, 224], "opt": [16, 3, 224, 224], "max": [32, 3, 224, 224]}},
+        "device_memory_bytes": 12345,
+    }
+    assert (folder / "model.plan.log").read_text() == "INFO building\n"
+    assert not trt.cuda.MEMORY and not trt.cuda.STREAMS  # given back, for the next system's
+
+
+@pytest.mark.parametrize(("precision", "file"), [("fp32", "model.onnx"), ("int8", "model.int8.onnx")])
+def test_other_precisions_are_built_from_their_networks(place, trt, precision, file):
+    assert run(place, f"--precision={precision}") == 0
+    assert report(place)["onnx"]["file"] == file
+    assert calls(trt, "parse_from_file")[0][1] == (str(folder_of(place) / file),)
+
+
+def test_fp16_is_made_first_and_only_for_fp16(place, monkeypatch):
+    made = []
+    monkeypatch.setattr(fp16, "export", lambda system, repository, *_, **__: made.append((system, repository)))
+    assert run(place, "--precision=int8") == run(place) == 0
+    assert made == [(SYSTEM, place / "models")]
+
+
+def change_weights(place, trt, monkeypatch):
+    write_network(folder_of(place) / "model.onnx", SYSTEM)
+    declare(folder_of(place))
+
+
+def change_shapes(place, trt, monkeypatch):
+    config = folder_of(place).parent / "configs" / "tensorrt.pbtxt"
+    config.write_text(config.read_text().replace("[ 8, 16 ]", "[ 8 ]"))
+
+
+def cut(place, trt, monkeypatch):
+    (folder_of(place) / "model.plan").write_bytes(b"cut")
+
+
+def other_tensorrt(place, trt, monkeypatch):
+    trt.__version__ = "11.5.0.1"
+
+
+def other_gpu(place, trt, monkeypatch):
+    monkeypatch.setattr(tensorrt, "find_gpu", lambda: Gpu("NVIDIA A100", "8.0", 1 << 36, "580.65.06"))
+
+
+def no_report(place, trt, monkeypatch):
+    (folder_of(place) / "plan.json").unlink()
+
+
+def other_driver(place, trt, monkeypatch):
+    monkeypatch.setattr(tensorrt, "find_gpu", lambda: Gpu("NVIDIA H200", "9.0", 1 << 37, "590.1"))
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "builds"),
+    [
+        (None, [], 0),
+        (other_driver, [], 0),
+        (None, ["--force"], 1),
+        (None, ["--level=0"], 1),
+        (None, ["--precision=fp32"], 1),
+        *((c, [], 1) for c in (change_weights, change_shapes, cut, other_tensorrt, other_gpu, no_report)),
+    ],
+)
+def test_it_is_built_again_only_where_something_changed(
+    place, trt, monkeypatch, capsys, change, arguments, builds
+):
+    assert run(place) == 0
+    if change:
+        change(place, trt, monkeypatch)
+    trt.CALLS.clear()
+    capsys.readouterr()
+    assert run(place, *arguments) == 0
+    assert len(calls(trt, "build_serialized_network")) == builds
+    assert ("nothing to do" in capsys.readouterr().out) == (not builds)
+
+
+def test_timings_are_kept_for_each_tensorrt_and_gpu(place, trt, monkeypatch, capsys):
+    run(place)
+    run(place, "--force")
+    assert [args for _, args, _ in calls(trt, "create_timing_cache")] == [(b"",), (b"timings 11.4.0.106 +",)]
+    other_gpu(place, trt, monkeypatch)
+    run(place)
+    other_tensorrt(place, trt, monkeypatch)
+    run(place)
+    assert [args for _, args, _ in calls(trt, "create_timing_cache")[2:]] == [(b"",)] * 2
+    assert len(list((place / "timings").iterdir())) == 3
+    assert "ignoring" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"broken", b"timings of another"])
+def test_timings_that_cannot_be_used_are_ignored_and_replaced(place, trt, capsys, content):
+    run(place)
+    [file] = (place / "timings").iterdir()
+    file.write_bytes(content)
+    assert run(place, "--force") == 0
+    assert f"ignoring {file}: not timings of this TensorRT on this GPU" in capsys.readouterr().out
+    assert file.read_bytes() == b"timings 11.4.0.106 +"
+
+
+def spoiled(function):
+    return lambda trt: setattr(trt, "spoil", function)
+
+
+def swap(logits):
+    """The logits of the two best classes."""
+    rows, order = np.arange(len(logits)), logits.argsort(1)
+    logits = logits.copy()
+    logits[rows, order[:, -1]], logits[rows, order[:, -2]] = logits[rows, order[:, -2]], logits[rows, order[:, -1]]
+    return logits
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (
+            lambda trt: trt.parser_errors.extend(["no operator Foo", "no Bar"]),
+            [
+                "TensorRT 11.4.0.106 cannot parse ",
+                "model.fp16.onnx: no operator Foo; no Bar (its log: ",
+                "plan.log)",
+            ],
+        ),
+        (
+            lambda trt: setattr(trt, "build_error", "no tactics"),
+            ["could not build ", ".onnx: no tactics (its log"],
+        ),
+        (lambda trt: setattr(trt, "no_room", True), ["vgg19_bn_cqt does not run: The GPU has no room for "]),
+        (lambda trt: setattr(trt.cuda, "room", 1 << 20), ["does not run: CUDA: fake cudaErrorMemoryAllocation"]),
+        (spoiled(lambda logits: 3 * logits), ["from ONNX Runtime in a probability", "at most 0.01 is accepted"]),
+        (spoiled(lambda logits: np.nan * logits), ["is nan from ONNX Runtime in a probability"]),
+    ],
+)
+def test_what_fails_leaves_the_former_plan(place, trt, capsys, spoil, words):
+    run(place)
+    before = state(place)
+    spoil(trt)
+    assert run(place, "--force") == 2
+    error = capsys.readouterr().err
+    assert all(word in error for word in words), error
+    assert len(error.splitlines()) == 1
+    assert state(place) == before
+
+
+def test_another_label_is_refused_where_the_margin_is_wide(place, trt, monkeypatch, capsys):
+    """Even where every probability is close enough."""
+    trt.spoil = swap
+    monkeypatch.setattr(tensorrt, "MOST_DIFFERENCE", 0.3)  # more than the two classes are apart
+    assert run(place) == 0
+    assert report(place)["parity"]["agreement"] == 0
+    figures = {"agreement": 0.0, "median_probability_difference": 0.0, "max_probability_difference": 0.0}
+    monkeypatch.setattr(tensorrt.derived, "agreement", lambda *_: figures)
+    monkeypatch.setattr(tensorrt, "MOST_DIFFERENCE", 1e-6)  # less
+    assert run(place, "--force") == 2
+    assert "gives 12 of 12 rows another label" in capsys.readouterr().err
+
+
+def test_inputs_that_are_not_declared_are_refused(place, capsys):
+    config = folder_of(place).parent / "configs" / "tensorrt.pbtxt"
+    config.write_text(config.read_text().replace('"ROWS"', '"PICTURES"'))
+    before = state(place)
+    assert run(place) == 2
+    assert "takes ROWS, the model configuration declares PICTURES" in capsys.readouterr().err
+    assert state(place) == before
+
+
+def test_shapes_that_tensorrt_does_not_take_are_refused(place, capsys):
+    config = folder_of(place).parent / "configs" / "tensorrt.pbtxt"
+    config.write_text(config.read_text().replace("max_batch_size: 32", "max_batch_size: 8"))
+    assert run(place) == 2
+    assert (
+        "does not take the shapes {'ROWS': ((1, 3, 224, 224), (16, 3, 224, 224), (8, " in capsys.readouterr().err
+    )
+
+
+def test_killed_before_the_report_nothing_vouches_for_the_plan(place, monkeypatch):
+    run(place)
+    monkeypatch.setattr(tensorrt, "sha256", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(tensorrt, "compare", lambda *_: {})  # no runtime's threads in a forked process
+    child = os.fork()
+    if child == 0:
+        run(place, "--force")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert not (folder_of(place) / "plan.json").exists()
+
+
+def test_ctrl_c_stops_the_builder(place, trt, capsys):
+    run(place)
+    before = state(place)
+    trt.build_steps = 10**9
+    build = trt.Builder.build_serialized_network
+
+    def interrupted(self, network, config):
+        time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+        return build(self, network, config)
+
+    trt.Builder.build_serialized_network = interrupted
+    assert run(place, "--force") == 130
+    assert capsys.readouterr().err == (
+        "export.tensorrt: interrupted; the former plan, if there was one, is untouched\n"
+    )
+    assert state(place) == before
+
+
+def without_gpu(place, trt, monkeypatch):
+    monkeypatch.setattr(tensorrt, "find_gpu", lambda: None)
+
+
+def without_tensorrt(place, trt, monkeypatch):
+    def missing():
+        raise ImportError("libnvinfer.so.11: cannot open shared object file")
+
+    monkeypatch.setattr(tensorrt, "load_tensorrt", missing)
+
+
+def without_cuda(place, trt, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "cuda.bindings.runtime", None)
+
+
+def too_old(place, trt, monkeypatch):
+    trt.__version__ = "10.9.0.34"
+
+
+@pytest.mark.parametrize(
+    ("lack", "why"),
+    [
+        (without_gpu, "there is no NVIDIA GPU here"),
+        (without_tensorrt, "TensorRT cannot be imported (libnvinfer.so.11: cannot open"),
+        (without_cuda, "CUDA's runtime cannot be imported"),
+        (too_old, "TensorRT 10.9.0.34 is too old, 10.12 or later is needed"),
+    ],
+)
+def test_where_it_is_impossible_one_line_says_why_and_nothing_is_written(
+    place, trt, monkeypatch, capsys, lack, why
+):
+    lack(place, trt, monkeypatch)
+    before = state(place)
+    assert run(place) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(f"export.tensorrt: {why}") and len(said.err.splitlines()) == 1 and not said.out
+    assert run(place, "--if-possible") == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(f"FP16 and TensorRT are left out: {why}") and len(said.out.splitlines()) == 1
+    assert not said.err
+    assert state(place) == before
+
+
+@pytest.mark.parametrize("version", ["10.12.0.36", "10.13.3.9", "11.0.0"])
+def test_versions_that_will_do(place, trt, version):
+    trt.__version__ = version
+    assert run(place) == 0
+    assert report(place)["tensorrt"] == version
+
+
+def lose_int8(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["int8"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def int8_of_other_weights(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["int8"]["made_from"]["sha256"] = "of others"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lose_int8, "vgg19_bn_cqt has no INT8 network of its present weights; run make int8"),
+        (int8_of_other_weights, "vgg19_bn_cqt has no INT8 network of its present weights; run make int8"),
+        (lambda folder: (folder / "model.int8.onnx").write_bytes(b"cut"), "model.int8.onnx is not the file that"),
+        (lambda folder: (folder / "model.int8.onnx").unlink(), "model.int8.onnx is not the file that"),
+        (lambda folder: (folder / "manifest.json").unlink(), "there is no exported network in"),
+        (lambda folder: shutil.rmtree(folder.parent / "configs"), "tensorrt.pbtxt is missing"),
+    ],
+)
+def test_without_a_network_to_build_from(place, capsys, change, words):
+    change(folder_of(place))
+    assert run(place, "--precision=int8") == 2
+    assert words in capsys.readouterr().err
+    assert not list(place.rglob("*.plan"))
+
+
+def test_int8_is_for_the_genre_systems(place, capsys):
+    with pytest.raises(SystemExit) as error:
+        run(place, "--precision=int8", system=SPEECH)
+    assert error.value.code == 2
+    assert "there is no INT8 network of emotion2vec_plus_large" in capsys.readouterr().err
