@@ -2,7 +2,8 @@
 
 All recordings are generated, distinct, stereo at 44 100 Hz and 30 s long unless said otherwise; the response cache
 is off except where repeated recordings are measured. Writes bench.json, plots and summary.md to bench/results/,
-and of the speech system, which QUICK leaves out, speech.json and speech.md.
+and of the speech system, which QUICK leaves out, speech.json and speech.md; with DEVICE=cuda gpu.json and gpu.md
+instead.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -27,7 +28,18 @@ from bench.report import part, write_report
 from bench.speech import SpeechSuite
 from bench.suite import Scale, Suite
 
-VERSIONS = ("numpy", "scipy", "soundfile", "soxr", "onnxruntime", "openvino", "torch", "librosa")
+VERSIONS = (
+    "numpy",
+    "scipy",
+    "soundfile",
+    "soxr",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "torch",
+    "librosa",
+)
+DEVICES = ("cpu", "cuda")
 
 QUICK = Scale(
     recordings=8, rounds=2, window=0.8, concurrencies=(1, 8), loads=(), repeats=10, requests=0, kernels=2
@@ -65,9 +77,26 @@ def main() -> int:
         default=ROOT / "bench" / "results",
         help="folder for the figures (default: %(default)s)",
     )
+    parser.add_argument(
+        "--device",
+        default=os.environ.get("DEVICE") or "cpu",
+        help="cuda: the networks on the GPU, and article A beside Tritone there (default: %(default)s)",
+    )
     arguments = parser.parse_args()
+    if arguments.device not in DEVICES:
+        parser.error(f"--device is {arguments.device!r}, not one of {', '.join(DEVICES)}")
+    if arguments.only and arguments.device == "cuda":
+        parser.error("--only does not go with --device cuda, which measures the genre systems")
     quick, scale = arguments.quick, QUICK if arguments.quick else FULL
     try:
+        if arguments.device == "cuda":
+            from bench.gpu import GpuSuite, check_gpu  # PyTorch: only where it is needed
+
+            gpu = check_gpu()
+            with tempfile.TemporaryDirectory(prefix="tritone-bench-") as folder:
+                suite = GpuSuite(scale, arguments.variant, Path(folder), quick=quick)
+                finish(suite.run, arguments, f"; {gpu.name}, driver {gpu.driver}")
+            return 0
         if arguments.only != "speech":
             with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="tritone-bench-") as folder:
                 suite = Suite(scale, arguments.variant, Path(folder), stack, quick=quick)
@@ -81,25 +110,34 @@ def main() -> int:
     return 0
 
 
-def finish(measure: Callable[[], dict], arguments: argparse.Namespace) -> None:
+def finish(measure: Callable[[], dict], arguments: argparse.Namespace, gpu: str = "") -> None:
     """Measure one part, and write its figures and its report with what they were measured by and on."""
     start = time.monotonic()
     figures = measure()
+    made = "make bench" + (" DEVICE=cuda" if gpu else "") + (" QUICK=1" if arguments.quick else "")
     only = f"python -m bench --only {arguments.only}{' --quick' if arguments.quick else ''}"
     results = {
-        "command": only if arguments.only else "make bench" + (" QUICK=1" if arguments.quick else ""),
+        "command": only if arguments.only else made,
         "date": datetime.now(timezone.utc).date().isoformat(),
         "quick": arguments.quick,
         "seconds": time.monotonic() - start,
-        "machine": machine(),
-        "versions": {"python": platform.python_version(), "triton": "2.51.0"}
-        | {name: metadata.version(name) for name in VERSIONS},
+        "machine": machine() + gpu,
+        "versions": {"python": platform.python_version(), "triton": "2.51.0"} | versions(),
         **figures,
     }
     arguments.results.mkdir(parents=True, exist_ok=True)
     (arguments.results / f"{part(results)}.json").write_text(json.dumps(results, indent=1) + "\n")
     print("\n" + write_report(results, arguments.results))
     print(f"\n{results['seconds']:.0f} s; figures, plots and this summary are in {arguments.results}")
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that are installed; ONNX Runtime comes under one of two names."""
+    found = {}
+    for name in VERSIONS:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def machine() -> str:

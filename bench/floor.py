@@ -20,6 +20,7 @@ from bench.embedded import ROOT
 from export.int8 import served_precision
 from postprocess.genre import softmax
 from preprocess import prepare, prepare_speech
+from server.variants import CUDA, FILES, PORTABLE, TENSORRT
 
 BATCHES = (1, 4, 8)
 SPEECH_BATCHES = (1, 2)  # of one length; with four the time per row is that with two
@@ -137,11 +138,23 @@ def _overlap(prepare_ms: float, network_ms: float, batch: int, rows: float) -> t
 
 
 def load_network(folder: Path, variant: str) -> Network:
-    """The network as the server's variant runs it: same file, same runtime, same settings, all cores."""
-    if variant == "onnxruntime":
+    """The network as the server's variant runs it: same file, runtime and settings, on all cores or the GPU."""
+    file = folder / FILES.get(variant, "model.onnx")
+    if variant == TENSORRT:
+        from server.backends.plan import Plan
+
+        plan = Plan(file)
+        return lambda *rows: plan.run(dict(zip(plan.inputs, rows, strict=True)), ["LOGITS"])[0]
+    if variant in (PORTABLE, CUDA):
         import onnxruntime
 
-        session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+        providers: list = ["CPUExecutionProvider"]
+        if variant == CUDA:
+            onnxruntime.preload_dlls()
+            providers.insert(0, ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"}))
+        session = onnxruntime.InferenceSession(str(file), providers=providers)
+        if len(session.get_providers()) != len(providers):  # it says so in its log, and takes the CPU
+            raise RuntimeError(f"ONNX Runtime {onnxruntime.__version__} could not start its CUDA provider")
         names = [tensor.name for tensor in session.get_inputs()]
         return lambda *rows: session.run(["LOGITS"], dict(zip(names, rows, strict=True)))[0]
     import openvino
@@ -151,6 +164,5 @@ def load_network(folder: Path, variant: str) -> Network:
         "NUM_STREAMS": "1",
         "PERFORMANCE_HINT": "LATENCY",
     }
-    file = folder / ("model.int8.onnx" if variant == "openvino_int8" else "model.onnx")
     request = openvino.Core().compile_model(str(file), "CPU", settings).create_infer_request()
     return lambda *rows: request.infer(rows)["LOGITS"]

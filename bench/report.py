@@ -1,4 +1,4 @@
-"""What `make bench` found, for people: Markdown and two plots, made from bench.json and speech.json alone.
+"""What `make bench` found, for people: Markdown and plots, made from bench.json, speech.json and gpu.json alone.
 
 `python -m bench.report FILE` writes them again beside bench/results/bench.json, or another file. With `--publish`
 that file and its plots go to bench/published/, and README.md has between the lines `<!-- bench -->` and
@@ -17,13 +17,14 @@ from pathlib import Path
 
 from bench.embedded import ROOT
 from bench.errors import BenchError
+from bench.gpu_report import gpu_section
 from bench.markdown import caption, fill, floor, floors, named, pipelines, ratio, share, short, table, times
 from bench.plots import Figures, draw
 from bench.speech_report import speech_section
 
 RESULTS, PUBLISHED, README = ROOT / "bench" / "results", ROOT / "bench" / "published", ROOT / "README.md"
 SECTION = re.compile(r"^<!-- bench -->\n.*?^<!-- /bench -->$", re.DOTALL | re.MULTILINE)
-PARTS = {"bench": "summary.md", "speech": "speech.md"}
+PARTS = {"bench": "summary.md", "speech": "speech.md", "gpu": "gpu.md"}
 """Files of figures in the order of their sections in README.md, and the summary that is written beside each."""
 
 
@@ -47,7 +48,7 @@ def main() -> int:
 
 
 def read_results(file: Path) -> Figures:
-    """The figures in bench.json or speech.json; BenchError without it."""
+    """The figures in a file of one of PARTS; BenchError without it."""
     if not file.is_file():
         raise BenchError(f"{file} is missing: run make bench")
     return json.loads(file.read_text(encoding="utf-8"))
@@ -55,11 +56,11 @@ def read_results(file: Path) -> Figures:
 
 def part(results: Figures) -> str:
     """Which of PARTS some figures are."""
-    return "speech" if "speech" in results else "bench"
+    return next((name for name in ("speech", "gpu") if name in results), "bench")
 
 
 def write_report(results: Figures, folder: Path) -> str:
-    """Write the plots and the summary, summary.md or speech.md, to a folder, and return the latter's Markdown."""
+    """Write the plots and the summary, as PARTS names it, to a folder, and return the latter's Markdown."""
     draw(results, folder)
     text = section(results, ".")
     (folder / PARTS[part(results)]).write_text(text, encoding="utf-8")
@@ -106,6 +107,8 @@ def section(results: Figures, folder: str) -> str:
     """Markdown of all that was measured; the plots are sought in a folder, relative to where the text will lie."""
     if part(results) == "speech":
         return speech_section(results)
+    if part(results) == "gpu":
+        return gpu_section(results)
     parts = []
     if comparison := results.get("comparison"):
         parts += [fill(_about(comparison)), table(pipelines(comparison)), fill(floors(comparison))]

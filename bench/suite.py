@@ -316,7 +316,7 @@ def precision(variant: str) -> str:
     """What a variant computes in, on this machine."""
     if variant == "openvino":
         return {"bf16": "bfloat16", "f32": "float32"}[served_precision()]
-    return "int8" if variant == "openvino_int8" else "float32"
+    return {"openvino_int8": "int8", "cuda": "float16", "tensorrt": "float16"}.get(variant, "float32")
 
 
 def onnx(system: str) -> Path:

@@ -210,7 +210,11 @@ def tune(repository: Path, system: str, requested: str, profile: str, quick: boo
     preflight.choose_systems(repository, [system])
     if system not in GENRE_SYSTEMS:
         raise ServerError(f"{system} cannot be tuned; choose one of {', '.join(GENRE_SYSTEMS)}")
-    variant, why = variants.choose(requested, variants.Machine.here())
+    variant, why = variants.choose(requested, variants.Machine.here(), repository, [system])
+    if variant in (variants.CUDA, variants.TENSORRT):
+        raise ServerError(
+            f"{variant} computes on the GPU ({why}), which is not tuned; choose a CPU variant, VARIANT=openvino"
+        )
     machine, today = tuned.this_machine(), date.today().isoformat()
     say(f"{system} on {variant} ({why}), profile {profile}; the machine should do nothing else meanwhile")
     shipped = read_shipped(repository, system, variant)

@@ -203,6 +203,21 @@ def test_speech_is_not_tuned(monkeypatch, capsys):
     assert "emotion2vec_plus_large cannot be tuned; choose one of vgg19_bn_cqt" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("variant", ["cuda", "tensorrt"])
+def test_what_a_gpu_computes_is_not_tuned(variant, monkeypatch, capsys):
+    def choose(requested, machine, repository, systems):
+        assert (requested, systems) == ("auto", ["vgg19_bn_cqt"]) and repository.name == "model_repository"
+        return variant, "this machine has an NVIDIA H200"
+
+    monkeypatch.setattr(tune, "find_perf_analyzer", list)
+    monkeypatch.setattr(tune.preflight, "choose_systems", lambda *_: None)
+    monkeypatch.setattr(tune.variants, "choose", choose)
+    monkeypatch.setattr("sys.argv", ["tune", "--variant=auto"])
+    assert tune.main() == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"tune: {variant} computes on the GPU (this machine has an NVIDIA H200)")
+
+
 def test_a_system_that_is_not_exported_is_one_sentence(monkeypatch, capsys):
     monkeypatch.setattr(tune, "find_perf_analyzer", list)
     monkeypatch.setattr("sys.argv", ["tune", "--system=nothing"])

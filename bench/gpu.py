@@ -1,0 +1,224 @@
+"""What `make bench DEVICE=cuda` measures: the genre networks batch by batch, and all of article A beside Tritone.
+
+Everything takes turns on the same GPU in the same minutes; how busy that was comes from its driver.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from tritone_client import Client
+
+from bench.baselines.worker import Worker
+from bench.compare import InProcess, Pipeline, Probabilities, Served, Turn, compare
+from bench.embedded import ROOT
+from bench.errors import BenchError
+from bench.floor import load_network
+from bench.gpu_networks import Contender, Runner, contenders
+from bench.nvml import memory_mb, watch_gpu
+from bench.perf import PerfError, find_perf_analyzer
+from bench.perf_input import write_input
+from bench.recordings import collection
+from bench.suite import VGG, VIT, Scale, onnx, precision, say, serve
+from export.systems import SYSTEMS
+from postprocess.genre import softmax
+from preprocess import prepare
+from server.errors import ServerError
+from server.gpu import Gpu, find_gpu
+from server.variants import CUDA, PORTABLE, TENSORRT, Machine, choose
+
+BATCHES = (1, 2, 4, 8, 16, 32)
+CONCURRENCY = 32  # requests in flight: more than the GPU variants have processes to prepare them
+TURN_SECONDS = 2.0  # of one network with one batch; the first second is not counted as utilisation
+
+
+def check_gpu() -> Gpu:
+    """The GPU; BenchError where PyTorch or the driver's library finds none."""
+    if not torch.cuda.is_available():
+        raise BenchError(
+            f"--device cuda needs an NVIDIA GPU, and PyTorch {torch.__version__} finds none: install the"
+            " driver and PyTorch's CUDA build"
+        )
+    gpu = find_gpu()
+    if gpu is None:
+        raise BenchError(
+            "--device cuda asks the driver what the GPU does, and finds no GPU that way: pip install nvidia-ml-py"
+        )
+    return gpu
+
+
+class GpuSuite:
+    """The benchmark of the genre systems on a GPU.
+
+    Parameters
+    ----------
+    scale : how much of it
+    variant : of our server, as in `python -m server`
+    folder : for perf_analyzer's input
+    quick : only vgg19_bn_cqt, three batches, one round of the networks
+    """
+
+    def __init__(self, scale: Scale, variant: str, folder: Path, *, quick: bool) -> None:
+        self.scale, self.variant, self.folder, self.quick = scale, variant, folder, quick
+        self.machine = Machine.here()
+        self.songs = collection(scale.recordings)
+
+    def run(self) -> dict:
+        """All figures, by the names that bench/gpu_report.py knows."""
+        figures: dict = {"networks": [self._networks(system) for system in ((VGG,) if self.quick else (VGG, VIT))]}
+        figures |= self._end_to_end()
+        demo = json.loads(onnx(VGG).with_name("manifest.json").read_text())["demo"]
+        return {"demo_weights": demo, "gpu": figures}
+
+    def _networks(self, system: str) -> dict:
+        prepared = [prepare(song, "ccmusic", spectrum=SYSTEMS[system].spectrum).rows for song in self.songs]
+        rows = np.concatenate(prepared)
+        expected = softmax(load_network(onnx(system).parent, PORTABLE)(rows))
+        candidates, why = contenders(system, ROOT / "model_repository", self.machine)
+        batches, rounds = ((1, 8, 32), 1) if self.quick else (BATCHES, self.scale.rounds)
+        return {
+            "model": system,
+            "rows": len(rows),
+            "rounds": rounds,
+            "why": why,
+            "networks": measure_networks(candidates, rows, expected, batches, rounds, TURN_SECONDS),
+        }
+
+    def _end_to_end(self) -> dict:
+        """Article A and ours with a recording at a time on the one side, many in flight on the other."""
+        try:
+            find_perf_analyzer()
+            variant, why = choose(self.variant, self.machine, ROOT / "model_repository", [VGG])
+        except PerfError as error:
+            return {"left_out": str(error)}
+        except ServerError as error:
+            raise BenchError(str(error)) from error
+        if variant not in (TENSORRT, CUDA):
+            return {"left_out": f"the server would take {variant}: {why}"}
+        with ExitStack() as stack:
+            workers = [stack.enter_context(Worker(f"article_a.{kind}", VGG)) for kind in ("OneByOne", "Optimised")]
+            say(f"starting {VGG} on {variant}")
+            server = stack.enter_context(serve(VGG, variant))
+
+            def ask() -> np.ndarray:
+                with Client(server.grpc) as client:
+                    answers = [client.classify(song, model=VGG, profile="article-a") for song in self.songs]
+                return np.stack([answer.probabilities for answer in answers])
+
+            data = write_input(self.folder / "article-a.json", self.songs, {"profile": "article-a"})
+            name, what = f"Tritone, {server.variant}", f"{precision(server.variant)}, through gRPC"
+            ours = Served(name, what, server, VGG, data, CONCURRENCY, self.scale.window, ask)
+            pipelines = [Watched(p) for p in (*(InProcess(worker, self.songs) for worker in workers), ours)]
+            rows = compare(pipelines, self.scale.rounds, say)
+        for row, pipeline in zip(rows, pipelines, strict=True):
+            row["utilisation"] = mean(pipeline.utilisation)
+        return {
+            "comparison": {
+                "model": VGG,
+                "profile": "article-a",
+                "format": "MP3",
+                "recordings": len(self.songs),
+                "rounds": self.scale.rounds,
+                "concurrency": CONCURRENCY,
+                "rows": rows,
+            }
+        }
+
+
+@dataclass
+class Watched:
+    """A pipeline during whose turns the GPU is watched."""
+
+    pipeline: Pipeline
+    utilisation: list[float | None] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.name, self.what = self.pipeline.name, self.pipeline.what
+
+    def turn(self) -> Turn:
+        """One turn of the pipeline."""
+        with watch_gpu() as usage:
+            turn = self.pipeline.turn()
+        self.utilisation.append(usage.utilisation)
+        return turn
+
+    def probabilities(self) -> Probabilities:
+        """The pipeline's."""
+        return self.pipeline.probabilities()
+
+
+def measure_networks(
+    candidates: Sequence[Contender],
+    rows: np.ndarray,
+    expected: Probabilities,
+    batches: Sequence[int],
+    rounds: int,
+    seconds: float,
+) -> list[dict]:
+    """Let networks take turns, batch by batch; the first is the one that the others are compared with.
+
+    Parameters
+    ----------
+    rows : float32 [n, 3, 224, 224]
+    expected : float32 [n, classes], probabilities that the networks' are compared with
+    batches : rows at a time
+    rounds : turns of each network with each batch
+    seconds : length of a turn
+
+    Returns
+    -------
+    one dict per network: name, memory_mb (that its process takes of the GPU's, with the largest batch), agreement
+    (of the most probable class), difference (largest, of a probability), and for each of "batches": batch, ms
+    (median), rate (rows per second), times (median of the rounds' ratios to the first one's rate), utilisation
+    """
+    measured = []
+    with ExitStack() as stack:
+        runners = []
+        for contender in candidates:
+            say(f"loading {contender.name}")
+            before = memory_mb()
+            with watch_gpu() as usage:
+                runner = stack.enter_context(Runner(contender, rows))
+                found = runner.probabilities(max(batches))
+            runners.append(runner)
+            measured.append(
+                {
+                    "name": contender.name,
+                    "memory_mb": usage.memory_mb - before,
+                    "agreement": float((found.argmax(1) == expected.argmax(1)).mean()),
+                    "difference": float(np.abs(found - expected).max()),
+                    "batches": [],
+                }
+            )
+        for batch in batches:
+            turns: list[list[tuple[float, float | None]]] = [[] for _ in runners]
+            for _ in range(rounds):
+                for runner, done in zip(runners, turns, strict=True):
+                    with watch_gpu() as usage:
+                        ms = runner.turn(batch, seconds)
+                    done.append((ms, usage.utilisation))
+            for network, done in zip(measured, turns, strict=True):
+                ms = statistics.median(turn[0] for turn in done)
+                figures = {
+                    "batch": batch,
+                    "ms": ms,
+                    "rate": 1e3 * batch / ms,
+                    "times": statistics.median(first[0] / t[0] for t, first in zip(done, turns[0], strict=True)),
+                    "utilisation": mean([turn[1] for turn in done]),
+                }
+                network["batches"].append(figures)
+                say(f"{network['name']}, batch {batch}: {ms:.2f} ms, {figures['rate']:.0f} rows/s")
+    return measured
+
+
+def mean(shares: Sequence[float | None]) -> float | None:
+    """Mean of those that were measured; None without any."""
+    known = [share for share in shares if share is not None]
+    return statistics.fmean(known) if known else None

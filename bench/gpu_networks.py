@@ -1,0 +1,205 @@
+"""The networks of a genre system that run on a GPU, each in a process of its own, host to host.
+
+Article A's, in PyTorch as it begins and as it is fully optimised, and ours: the TensorRT plan if there is one that
+fits, else the FP16 network in ONNX Runtime, else PyTorch with all that it offers. Of its own, because two CUDA
+runtimes in a process may not get along, and so that the memory of each is known.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.errors import BenchError
+from server.variants import CUDA, TENSORRT, Machine, why_not
+
+Array = npt.NDArray[np.float32]
+Classify = Callable[[Array], Array]  # pictures float32 [n, 3, 224, 224] -> probabilities float32 [n, classes]
+
+WARM_UP = 3  # calls; PyTorch and cuDNN prepare themselves for each batch when they first see it
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A network to be measured.
+
+    Attributes
+    ----------
+    name : for a table
+    make : loads it, in the process where it will run; must be picklable
+    """
+
+    name: str
+    make: Callable[[], Classify]
+
+
+def contenders(system: str, repository: Path, machine: Machine) -> tuple[list[Contender], str]:
+    """Article A's two and ours, the last.
+
+    Returns
+    -------
+    the contenders, and why a better one than ours could not be taken; empty if ours is the best
+    """
+    ours, why = choose_ours(system, repository, machine)
+    return [
+        Contender("PyTorch float32", partial(eager, system, repository, "float32")),
+        Contender("PyTorch float16", partial(eager, system, repository, "float16")),
+        ours,
+    ], why
+
+
+def choose_ours(system: str, repository: Path, machine: Machine) -> tuple[Contender, str]:
+    """What the server would take, or PyTorch where it would take the CPU; and why nothing better."""
+    folder, reasons = repository / f"{system}_network" / "1", []
+    for variant, name in ((TENSORRT, f"TensorRT {machine.tensorrt}"), (CUDA, "ONNX Runtime CUDA float16")):
+        fault = why_not(variant, machine, repository, [system])
+        if fault is None:
+            return Contender(f"Tritone, {name}", partial(served, folder, variant)), "; ".join(reasons)
+        reasons.append(f"not {variant}: {fault}")
+    name = "PyTorch float16 channels last in CUDA graphs"
+    return Contender(f"Tritone, {name}", partial(graphed, system, repository)), "; ".join(reasons)
+
+
+def eager(system: str, repository: Path, precision: str) -> Classify:
+    """Article A's network: as it begins, float32, or fully optimised, float16 with the channels last."""
+    import torch
+
+    from bench.baselines.network import classify, load_network
+
+    torch.backends.cudnn.benchmark = True  # as the article does
+    network = load_network(system, repository)
+    if precision == "float16":
+        network = network.to(torch.float16, memory_format=torch.channels_last)
+    return partial(classify, network)
+
+
+def graphed(system: str, repository: Path) -> Classify:
+    """PyTorch in float16 with the channels last, its kernels recorded once per batch and launched as one graph."""
+    import torch
+
+    from bench.baselines.network import load_network
+
+    torch.backends.cudnn.benchmark = True
+    network = load_network(system, repository).to(torch.float16, memory_format=torch.channels_last)
+    graphs: dict[int, tuple[Any, Any, Any]] = {}  # batch -> graph, where it reads, where it writes
+
+    def record(batch: int, shape: tuple[int, ...]) -> tuple[Any, Any, Any]:
+        rows = torch.zeros((batch, *shape), dtype=torch.float16, device="cuda")
+        rows = rows.to(memory_format=torch.channels_last)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # what a first call allocates and tries out must not be recorded
+            for _ in range(WARM_UP):
+                network(rows)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            probabilities = network(rows).float().softmax(1)
+        return graph, rows, probabilities
+
+    @torch.inference_mode()
+    def classify(rows: Array) -> Array:
+        if len(rows) not in graphs:
+            graphs[len(rows)] = record(len(rows), rows.shape[1:])
+        graph, source, probabilities = graphs[len(rows)]
+        source.copy_(torch.from_numpy(rows))
+        graph.replay()
+        return probabilities.cpu().numpy()
+
+    return classify
+
+
+def served(folder: Path, variant: str) -> Classify:
+    """The network as the server's variant runs it."""
+    from bench.floor import load_network
+    from postprocess.genre import softmax
+
+    network = load_network(folder, variant)
+    return lambda rows: softmax(network(rows))
+
+
+class Runner:
+    """A contender in its process.
+
+    Parameters
+    ----------
+    contender : which one
+    rows : float32 [n, 3, 224, 224]; batches are made of them
+
+    Raises
+    ------
+    BenchError
+        from any method: the contender failed
+    """
+
+    def __init__(self, contender: Contender, rows: Array) -> None:
+        self.name = contender.name
+        context = multiprocessing.get_context("spawn")  # a fork would begin with this process's CUDA
+        self._pool = ProcessPoolExecutor(1, context)
+        self._opening = contender.make, rows
+
+    def __enter__(self) -> Runner:
+        try:
+            self._do(_open, *self._opening)
+        except BaseException:
+            self._pool.shutdown()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown()
+
+    def turn(self, batch: int, seconds: float) -> float:
+        """Milliseconds per batch, from rows in the host's memory to probabilities there, for so many seconds."""
+        return self._do(_turn, batch, seconds)
+
+    def probabilities(self, batch: int) -> Array:
+        """Of all rows, float32 [n, classes]."""
+        return self._do(_probabilities, batch)
+
+    def _do(self, function: Callable, *arguments: object) -> Any:
+        try:
+            return self._pool.submit(function, *arguments).result()
+        except BrokenProcessPool as error:
+            raise BenchError(f"{self.name}: its process has ended; its own messages stand above") from error
+        except Exception as error:
+            first = str(error).partition("\n")[0]
+            raise BenchError(f"{self.name} failed: {type(error).__name__}: {first}") from error
+
+
+# In the process of a contender:
+_network: Classify
+_rows: Array
+
+
+def _open(make: Callable[[], Classify], rows: Array) -> None:
+    global _network, _rows
+    _network, _rows = make(), rows
+
+
+def _turn(batch: int, seconds: float) -> float:
+    chunk = np.resize(_rows, (batch, *_rows.shape[1:]))
+    for _ in range(WARM_UP):
+        _network(chunk)
+    start, calls = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - start) < seconds or not calls:
+        _network(chunk)
+        calls += 1
+    return elapsed / calls * 1e3
+
+
+def _probabilities(batch: int) -> Array:
+    return np.concatenate([_network(_rows[start : start + batch]) for start in range(0, len(_rows), batch)])

@@ -1,0 +1,73 @@
+"""What was measured on a GPU, as Markdown, made from gpu.json alone."""
+
+from __future__ import annotations
+
+from bench.markdown import caption, fill, pipelines, share, short, table, times
+from bench.plots import Figures
+
+
+def gpu_section(results: Figures) -> str:
+    """The section of the GPU: the networks batch by batch, the pipelines, where and when."""
+    gpu = results["gpu"]
+    parts = [part for networks in gpu["networks"] for part in _networks(networks)]
+    if comparison := gpu.get("comparison"):
+        parts += [fill(_about(comparison)), table(_pipelines(comparison))]
+    else:
+        parts.append(fill(f"Article A's pipeline and Tritone as a whole were not compared: {gpu['left_out']}."))
+    parts.append(caption(results, "music"))
+    return "\n\n".join(parts) + "\n"
+
+
+def _networks(figures: Figures) -> list[str]:
+    """Of one system: what was measured, a line per batch, a line per network."""
+    networks = figures["networks"]
+    first, ours = networks[0], networks[-1]
+    about = (
+        f"The network of `{figures['model']}` on the GPU, from pictures in the host's memory to probabilities"
+        f" there; medians of {figures['rounds']} rounds by turns, ratios within a round. PyTorch as article A runs"
+        " it: float32, in which convolutions may round to TensorFloat-32, and float16, fully optimised."
+    )
+    if figures["why"]:
+        about += f" Tritone's is {ours['name'].removeprefix('Tritone, ')}; {figures['why']}."
+    lines = []
+    for cells in zip(*(network["batches"] for network in networks), strict=True):
+        line = {"rows at a time": str(cells[0]["batch"])}
+        for network, cell in zip(networks, cells, strict=True):
+            line[f"{network['name']}: rows/s (ms)"] = f"{short(cell['rate'])} ({short(cell['ms'])})"
+            if network is not first:
+                line[f"{network['name']}: to {first['name']}"] = times(cell["times"])
+        lines.append(line)
+    rows = [
+        {
+            "network": network["name"],
+            "GPU memory MB": short(network["memory_mb"]),
+            "GPU busy": " / ".join(share(cell["utilisation"]) or "?" for cell in network["batches"]),
+            "same label": f"{network['agreement']:.1%} of {figures['rows']}",
+            "probabilities within": f"{network['difference']:.1g}",
+        }
+        for network in networks
+    ]
+    batches = " / ".join(str(cell["batch"]) for cell in first["batches"])
+    note = (
+        "Memory is what the process of a network takes with the largest batch; GPU busy is the share of the time"
+        f" in which a kernel ran, at {batches} rows; labels and probabilities are compared with those of ONNX"
+        " Runtime in float32 on the CPU."
+    )
+    return [fill(about), table(lines), fill(note), table(rows)]
+
+
+def _about(comparison: Figures) -> str:
+    return (
+        f"{comparison['recordings']} distinct recordings of 30 s (stereo, 44.1 kHz, {comparison['format']}),"
+        f" `{comparison['model']}`, profile `{comparison['profile']}`, all networks on the GPU. The pipelines"
+        f" take turns, {comparison['rounds']} rounds; Tritone is asked over gRPC, {comparison['concurrency']}"
+        " requests in flight, response cache off. CPU is per recording, memory the host's."
+    )
+
+
+def _pipelines(comparison: Figures) -> list[dict[str, str]]:
+    """As without a GPU, and how busy that was."""
+    lines = pipelines(comparison)
+    return [
+        line | {"GPU busy": share(row["utilisation"])} for line, row in zip(lines, comparison["rows"], strict=True)
+    ]

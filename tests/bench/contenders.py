@@ -1,0 +1,34 @@
+"""Networks for tests/bench/test_gpu.py, made in processes of their own; without PyTorch, slow to import there."""
+
+import os
+import time
+
+import numpy as np
+from scipy.special import softmax
+
+
+def tiny(seed: int):
+    weights = np.random.default_rng(seed).standard_normal((3 * 8 * 8, 5), np.float32) / 4
+    return lambda rows: softmax(rows.reshape(len(rows), -1) @ weights, axis=1)
+
+
+def fast():
+    return tiny(0)
+
+
+def slow():
+    """Ten milliseconds a row, and another network."""
+
+    def run(rows):
+        time.sleep(0.01 * len(rows))
+        return tiny(1)(rows)
+
+    return run
+
+
+def failing():
+    raise RuntimeError("CUDA error: no kernel image\nCompile with ...")
+
+
+def ending():
+    os._exit(3)
