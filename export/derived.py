@@ -114,3 +114,15 @@ def agreement(expected: Logits, found: Logits) -> dict[str, float]:
         "max_probability_difference": float(difference.max()),
         "median_probability_difference": float(np.median(difference)),
     }
+
+
+def clear_changes(expected: Logits, found: Logits, tie: float) -> int:
+    """How many rows get another label although `expected` prefers its own by more than a tie.
+
+    Parameters
+    ----------
+    expected, found : float32 [n, classes], logits
+    tie : difference of the two highest probabilities, below which either label may come first
+    """
+    margins = np.diff(np.sort(softmax(expected.astype(np.float64), axis=1))[:, -2:]).ravel()
+    return int(((found.argmax(1) != expected.argmax(1)) & (margins > tie)).sum())

@@ -93,11 +93,12 @@ def test_the_plan_is_warmed_at_the_batches_that_it_is_fast_at(system):
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_batch_of_a_plan_has_a_cuda_graph(system):
-    """A graph serves the batches from its bound up to its own."""
+    """A graph serves the batches from its bound up to its own, if both tell the shape of a row."""
     network = read(REPOSITORY / f"{system}_network/configs/tensorrt.pbtxt")
     served = []
     for graph in network.optimization.cuda.graph_spec:
-        served += range(graph.graph_lower_bound.batch_size or graph.batch_size, graph.batch_size + 1)
+        served += range(graph.graph_lower_bound.batch_size, graph.batch_size + 1)
+        assert list(graph.input["ROWS"].dim) == list(graph.graph_lower_bound.input["ROWS"].dim) == [3, 224, 224]
     assert network.optimization.cuda.graphs and served == [*range(1, network.max_batch_size + 1)]
 
 

@@ -101,3 +101,11 @@ def test_agreement():
     assert figures["agreement"] == 0.75
     assert figures["max_probability_difference"] == pytest.approx(0.2, abs=1e-6)
     assert figures["median_probability_difference"] == pytest.approx(0.05, abs=1e-6)
+
+
+def test_labels_that_change_places_in_a_tie_are_not_clear_changes():
+    expected = np.log(np.array([[0.504, 0.496], [0.507, 0.493], [0.2, 0.8], [0.9, 0.1]], np.float32))
+    found = expected[:, ::-1]
+    assert derived.clear_changes(expected, found, 0.01) == 3
+    assert derived.clear_changes(expected, found, 0.1) == 2
+    assert derived.clear_changes(expected, expected + 7, 0.01) == 0

@@ -233,7 +233,7 @@ def test_the_manifest_tells_how_it_was_made_and_compared(repository_of_one, monk
 @pytest.mark.parametrize(
     ("factor", "message"),
     [
-        (-1, r"gives 99\.87% of 1500 rows the label .* at least 99\.9% .* --precision fp32"),
+        (-1, r"gives 2 of 1500 rows another label .* by more than 1%; at most 0\.1% are .* --precision fp32"),
         (np.inf, r"overflows on 2 of 1500 rows; .* --precision fp32"),
     ],
 )
