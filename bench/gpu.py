@@ -41,12 +41,12 @@ TURN_SECONDS = 2.0  # of one network with one batch; the first second is not cou
 
 def check_gpu() -> Gpu:
     """The GPU; BenchError where PyTorch or the driver's library finds none."""
+    gpu = find_gpu()  # before PyTorch looks: it says how GPUs are numbered
     if not torch.cuda.is_available():
         raise BenchError(
             f"--device cuda needs an NVIDIA GPU, and PyTorch {torch.__version__} finds none: install the"
             " driver and PyTorch's CUDA build"
         )
-    gpu = find_gpu()
     if gpu is None:
         raise BenchError(
             "--device cuda asks the driver what the GPU does, and finds no GPU that way: pip install nvidia-ml-py"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -44,7 +45,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(command: str, systems: Sequence[str], work: Callable[[System, Log], bool], left: str) -> int:
-    """Do the work for each system; the exit code: 0, 2 after an error that the user can mend, 130 after Ctrl-C.
+    """Do the work for each system; the exit code: 0, 2 where one failed, 130 after Ctrl-C.
+
+    What one system lacks keeps no other from being made.
 
     Parameters
     ----------
@@ -53,19 +56,28 @@ def run(command: str, systems: Sequence[str], work: Callable[[System, Log], bool
     work : False where there was nothing to do
     left : what an interrupted command leaves behind
     """
-    try:
-        for name in systems:
-            start = time.monotonic()
+    code = 0
+    for name in systems:
+        start = time.monotonic()
 
-            def log(message: str, name: str = name, start: float = start) -> None:
-                print(f"{name} {time.monotonic() - start:5.1f} s  {message}", flush=True)
+        def log(message: str, name: str = name, start: float = start) -> None:
+            print(f"{name} {time.monotonic() - start:5.1f} s  {message}", flush=True)
 
+        try:
             if work(SYSTEMS[name], log):
                 log("done")
-    except ExportError as error:
-        print(f"{command}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{command}: interrupted; {left}", file=sys.stderr)
-        return 130
-    return 0
+        except ExportError as error:
+            print(f"{command}: {error}", file=sys.stderr)
+            code = 2
+        except PermissionError as error:
+            who = f"user {os.getuid()}, group {os.getgid()}"
+            print(
+                f"{command}: {error.filename} may not be written by {who}; give it to them, or run as who may"
+                " (docker compose: TRITONE_UID and TRITONE_GID)",
+                file=sys.stderr,
+            )
+            code = 2
+        except KeyboardInterrupt:
+            print(f"{command}: interrupted; {left}", file=sys.stderr)
+            return 130
+    return code

@@ -104,14 +104,15 @@ def agreement(expected: Logits, found: Logits) -> dict[str, float]:
 
     Returns
     -------
-    {"agreement", "max_probability_difference", "median_probability_difference"}; a row's difference is that of the
-    class where it is largest
+    {"agreement", "max_probability_difference", "mean_...", "median_..."}; a row's difference is that of the class
+    where it is largest
     """
     one, other = (softmax(logits.astype(np.float64), axis=1) for logits in (expected, found))
     difference = np.abs(other - one).max(1)
     return {
         "agreement": float((found.argmax(1) == expected.argmax(1)).mean()),
         "max_probability_difference": float(difference.max()),
+        "mean_probability_difference": float(difference.mean()),
         "median_probability_difference": float(np.median(difference)),
     }
 

@@ -27,6 +27,7 @@ from export.float16 import convert, float16_nodes, logits, magnitudes
 from export.repository import FP16_FILE
 from export.sources import Log
 from export.systems import SYSTEMS, System
+from server.plans import export_command
 
 METHOD = 1
 """Of converting; to be raised with every change that should replace the networks in use."""
@@ -40,7 +41,7 @@ LEAST_AGREEMENT = 0.999
 TIE = 0.01
 """Two labels whose probabilities are this near may change places: weights for real recordings, which these sounds
 mean nothing to, may be undecided about many of them."""
-INSTEAD = "serve it in float32 instead: python -m export.tensorrt {} --precision fp32"
+INSTEAD = "build its plan in float32 instead: PRECISION=fp32 {}"
 
 
 def export(system: System, repository: Path, rows: int, *, force: bool, log: Log) -> bool:
@@ -77,13 +78,12 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
         log(f"{len(chosen)} of {len(proto.graph.node)} nodes in float16, {network.ByteSize() / 1e6:.0f} MB")
         log(f"comparing with float32 on {rows} rows")
         held_out = derived.generated(system, HELD_OUT_SEED, rows)
-        float32, runtime = logits(proto, held_out)
-        float16, _ = logits(network, held_out)
+        float32, float16 = logits(proto, held_out), logits(network, held_out)
+        instead = INSTEAD.format(export_command("export.tensorrt", system.name))
         overflown = int((~np.isfinite(float16)).any(1).sum())
         if overflown:
             raise ExportError(
-                f"the FP16 network of {system.name} overflows on {overflown} of {rows} rows;"
-                f" {INSTEAD.format(system.name)}"
+                f"the FP16 network of {system.name} overflows on {overflown} of {rows} rows; {instead}"
             )
         figures = derived.agreement(float32, float16)
         log(
@@ -96,7 +96,7 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
             raise ExportError(
                 f"the FP16 network of {system.name} gives {changed} of {rows} rows another label than the float32"
                 f" network, which was sure of its own by more than {TIE:.0%}; at most {1 - LEAST_AGREEMENT:.1%}"
-                f" are accepted; {INSTEAD.format(system.name)}"
+                f" are accepted; {instead}"
             )
         derived.replace(
             folder,
@@ -111,7 +111,7 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
             largest_activation_in_float16=max((largest.get(name, 0.0) for name in chosen), default=0.0),
             activation_rows=ACTIVATION_ROWS,
             held_out_rows=rows,
-            runtime=runtime,
+            runtime=f"onnxruntime {onnxruntime.__version__}, rounding every value",
             **figures,
             clear_changes=changed,
             versions={"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__},

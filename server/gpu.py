@@ -26,6 +26,9 @@ class Gpu:
 
 def find_gpu() -> Gpu | None:
     """The first GPU that CUDA_VISIBLE_DEVICES leaves visible; None without one, its driver or nvidia-ml-py."""
+    # CUDA would number the fastest as 0, the driver goes by the bus; so does CUDA from here on, in this process
+    # and in those that it starts.
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0].strip()
     try:
         import pynvml

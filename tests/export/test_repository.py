@@ -286,7 +286,7 @@ def test_levels_are_whole():
         (["--hub", "--revision", "main"], "not 'main'"),
         (["--hub", "vgg19_bn_cqt", "--revision", "0" * 40], "owner/name, not 'vgg19_bn_cqt'"),
         (["--revision", "0" * 40], "--revision belongs to --hub"),
-        (["--checkpoints", "/nowhere"], "no weights for vgg19_bn_cqt in /nowhere"),
+        (["vgg19_bn_cqt", "--checkpoints", "/nowhere"], "no weights for vgg19_bn_cqt in /nowhere"),
         (["--demo", "--hub"], "not allowed with"),
         (["--other"], "unrecognized arguments"),
     ],

@@ -17,6 +17,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from export import fp16, inputs, tensorrt
 from export.__main__ import ROOT
+from export.errors import ExportError
 from export.systems import GENRE_SYSTEMS, SYSTEMS
 from preprocess.speech import COARSE_BUCKETS
 from server.gpu import Gpu
@@ -102,8 +103,8 @@ def place(monkeypatch, tmp_path, trt):
     return write_repository(tmp_path)
 
 
-def run(place, *arguments, system=SYSTEM):
-    names = [system.name] if system else []
+def run(place, *arguments, system=SYSTEM, beside=()):
+    names = [system.name for system in ((system,) if system else ()) + beside]
     return tensorrt.main([*names, f"--repository={place / 'models'}", f"--cache={place / 'timings'}", *arguments])
 
 
@@ -198,7 +199,8 @@ def test_the_report(place, trt):
     parity = made.pop("parity")
     assert parity.pop("runtime").startswith("onnxruntime ")
     assert parity.pop("rows") == 12 and parity.pop("agreement") == 1
-    assert 0 < parity.pop("median_probability_difference") <= parity.pop("max_probability_difference") < 1e-2
+    assert 0 < parity.pop("median_probability_difference") <= parity["max_probability_difference"] < 1e-2
+    assert 0 < parity.pop("mean_probability_difference") <= parity.pop("max_probability_difference")
     assert not parity
     assert made.pop("seconds") >= 0 and made.pop("created").startswith("20")
     source = {"sha256": hashlib.sha256(network.read_bytes()).hexdigest(), "bytes": network.stat().st_size}
@@ -230,8 +232,46 @@ def test_other_precisions_are_built_from_their_networks(place, trt, precision, f
 def test_fp16_is_made_first_and_only_for_fp16(place, monkeypatch):
     made = []
     monkeypatch.setattr(fp16, "export", lambda system, repository, *_, **__: made.append((system, repository)))
-    assert run(place, "--precision=int8") == run(place) == 0
+    assert run(place) == run(place, "--precision=int8") == 0
     assert made == [(SYSTEM, place / "models")]
+
+
+def test_every_fp16_network_is_made_before_the_first_plan(place, trt, monkeypatch):
+    """Variant cuda, which serves where a plan cannot be built, needs all of them."""
+    made = []
+    monkeypatch.setattr(fp16, "export", lambda system, *_, **__: made.append((system.name, len(trt.CALLS))))
+    monkeypatch.setattr(trt, "build_error", "no tactics")
+    assert run(place, beside=(SPEECH,)) == 2
+    assert made == [(SYSTEM.name, 0), (SPEECH.name, 0)]
+
+
+def test_what_one_system_lacks_keeps_no_other_from_its_plan(place, monkeypatch, capsys):
+    def refuse(system, *_, **__):
+        if system == SYSTEM:
+            raise ExportError("it overflows")
+
+    (folder_of(place) / "model.fp16.onnx").unlink()
+    monkeypatch.setattr(fp16, "export", refuse)
+    assert run(place, beside=(SPEECH,)) == 2
+    assert "export.tensorrt: it overflows\n" in capsys.readouterr().err
+    assert report(place, SPEECH)["precision"] == "fp16" and not (folder_of(place) / "plan.json").exists()
+
+
+def test_a_precision_once_chosen_is_kept(place, monkeypatch):
+    monkeypatch.setenv("PRECISION", "fp32")
+    assert run(place) == 0
+    monkeypatch.setenv("PRECISION", "")  # as docker compose sets what is not set
+    assert run(place, "--force") == 0
+    assert report(place)["precision"] == "fp32"
+    assert run(place, "--precision=fp16") == run(place) == 0
+    assert report(place)["precision"] == "fp16"
+
+
+def test_a_precision_that_is_none(place, monkeypatch, capsys):
+    monkeypatch.setenv("PRECISION", "half")
+    with pytest.raises(SystemExit):
+        run(place)
+    assert "PRECISION" in (said := capsys.readouterr().err) and "half" in said and "fp16, int8, fp32" in said
 
 
 def change_weights(place, trt, monkeypatch):
@@ -340,8 +380,11 @@ def swap(logits):
         ),
         (lambda trt: setattr(trt, "no_room", True), ["vgg19_bn_cqt does not run: The GPU has no room for "]),
         (lambda trt: setattr(trt.cuda, "room", 1 << 20), ["does not run: CUDA: fake cudaErrorMemoryAllocation"]),
-        (spoiled(lambda logits: 3 * logits), ["from ONNX Runtime in a probability", "at most 0.01 is accepted"]),
-        (spoiled(lambda logits: np.nan * logits), ["is nan from ONNX Runtime in a probability"]),
+        (
+            spoiled(lambda logits: 3 * logits),
+            ["from ONNX Runtime in probability", "at most 0.01 and none are accepted", "PRECISION=fp32 python -m"],
+        ),
+        (spoiled(lambda logits: np.nan * logits), ["is nan from ONNX Runtime in probability"]),
     ],
 )
 def test_what_fails_leaves_the_former_plan(place, trt, capsys, spoil, words):
@@ -358,14 +401,13 @@ def test_what_fails_leaves_the_former_plan(place, trt, capsys, spoil, words):
 def test_another_label_is_refused_where_the_margin_is_wide(place, trt, monkeypatch, capsys):
     """Even where every probability is close enough."""
     trt.spoil = swap
-    monkeypatch.setattr(tensorrt, "MOST_DIFFERENCE", 0.3)  # more than the two classes are apart
+    monkeypatch.setattr(tensorrt, "MOST_DIFFERENCE", 0.3)
+    monkeypatch.setattr(tensorrt, "TIE", 0.3)  # more than the two classes are apart
     assert run(place) == 0
     assert report(place)["parity"]["agreement"] == 0
-    figures = {"agreement": 0.0, "median_probability_difference": 0.0, "max_probability_difference": 0.0}
-    monkeypatch.setattr(tensorrt.derived, "agreement", lambda *_: figures)
-    monkeypatch.setattr(tensorrt, "MOST_DIFFERENCE", 1e-6)  # less
+    monkeypatch.setattr(tensorrt, "TIE", 1e-6)  # less
     assert run(place, "--force") == 2
-    assert "gives 12 of 12 rows another label" in capsys.readouterr().err
+    assert "gives 12 of 12 rows clearly another label" in capsys.readouterr().err
 
 
 def test_inputs_that_are_not_declared_are_refused(place, capsys):
@@ -432,6 +474,10 @@ def without_cuda(place, trt, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cuda.bindings.runtime", None)
 
 
+def with_an_old_driver(place, trt, monkeypatch):
+    monkeypatch.setattr(trt.cuda, "started", trt.cuda.cudaError_t.cudaErrorInsufficientDriver)
+
+
 def too_old(place, trt, monkeypatch):
     trt.__version__ = "10.9.0.34"
 
@@ -442,20 +488,29 @@ def too_old(place, trt, monkeypatch):
         (without_gpu, "there is no NVIDIA GPU here"),
         (without_tensorrt, "TensorRT cannot be imported (libnvinfer.so.11: cannot open"),
         (without_cuda, "CUDA's runtime cannot be imported"),
+        (
+            with_an_old_driver,
+            "CUDA's runtime does not start with driver 580.65.06 (fake cudaErrorInsuff",
+        ),
         (too_old, "TensorRT 10.9.0.34 is too old, 10.12 or later is needed"),
     ],
 )
 def test_where_it_is_impossible_one_line_says_why_and_nothing_is_written(
     place, trt, monkeypatch, capsys, lack, why
 ):
+    made = []
+    monkeypatch.setattr(fp16, "export", lambda system, *_, **__: made.append(system))
     lack(place, trt, monkeypatch)
     before = state(place)
     assert run(place) == 2
     said = capsys.readouterr()
     assert said.err.startswith(f"export.tensorrt: {why}") and len(said.err.splitlines()) == 1 and not said.out
+    assert not made
     assert run(place, "--if-possible") == 0
     said = capsys.readouterr()
-    assert said.out.startswith(f"FP16 and TensorRT are left out: {why}") and len(said.out.splitlines()) == 1
+    out = "FP16 and TensorRT are" if lack == without_gpu else "TensorRT is"
+    assert said.out.startswith(f"{out} left out: {why}") and len(said.out.splitlines()) == 1
+    assert made == ([] if lack == without_gpu else [SYSTEM])  # for ONNX Runtime, with a GPU
     assert not said.err
     assert state(place) == before
 

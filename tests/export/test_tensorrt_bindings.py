@@ -33,7 +33,7 @@ PINS = dict(
 )
 BINDINGS = {
     10: ["tensorrt-cu12-bindings==10.12.0.36"],  # the oldest that export.tensorrt accepts
-    11: [f"tensorrt-cu12-bindings=={PINS['tensorrt-cu12']}"],
+    11: [f"tensorrt-cu13-bindings=={PINS['tensorrt-cu13-bindings']}"],
 }
 CUDA = [f"{name}=={PINS[name]}" for name in ("cuda-bindings", "cuda-pathfinder")]
 SYMBOLS = (

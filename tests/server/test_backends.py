@@ -271,7 +271,7 @@ def test_an_instance_on_a_gpu_runs_whole_batches_on_its_cuda_provider(backend, c
 @pytest.mark.parametrize("backend", ["onnxruntime"], indirect=True)
 def test_an_instance_on_a_gpu_does_not_run_on_the_cpu_without_a_word(backend, cuda, monkeypatch):
     cuda.starts = False
-    with pytest.raises(RuntimeError, match=r"tiny_network: KIND_GPU needs .* could not start it; .* R535"):
+    with pytest.raises(RuntimeError, match=r"tiny_network: KIND_GPU needs .* could not start it; .* R580"):
         backend("GPU")
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(RuntimeError, match=r"and version [\d.]+ comes without it; make gpu installs"):

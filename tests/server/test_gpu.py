@@ -14,7 +14,7 @@ import pytest
 
 from server import gpu, plans, variants
 from server.errors import ServerError
-from server.gpu import Gpu
+from server.gpu import Gpu, find_gpu
 from server.variants import Machine, choose
 from tests.server import nvml, tiny
 from tests.server.test_backends import infer
@@ -53,6 +53,14 @@ def test_the_gpu_is_found_through_its_driver(driver, visible):
 @pytest.mark.parametrize("visible", ["1", "", "-1", "GPU-other"])
 def test_a_gpu_that_is_hidden_or_not_there_is_not(driver, visible):
     assert found(driver, visible) is None
+
+
+def test_cuda_numbers_gpus_as_the_driver_does(monkeypatch):
+    """By itself it calls the fastest 0: a plan would be built on one and described as another's."""
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    find_gpu()
+    assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    monkeypatch.delenv("CUDA_DEVICE_ORDER")
 
 
 def test_no_driver_and_no_package(monkeypatch, tmp_path):

@@ -70,7 +70,7 @@ class TritonPythonModel(NetworkBackend):
     def _no_gpu(self, problem: str) -> Exception:
         return pb_utils.TritonModelException(
             f"{self.config['name']}: KIND_GPU needs ONNX Runtime's CUDA provider, and version {ort.__version__}"
-            f" {problem}; make gpu installs onnxruntime-gpu, CUDA and cuDNN; the driver must be R535 or later"
+            f" {problem}; make gpu installs onnxruntime-gpu, CUDA and cuDNN; the driver must be R580 or later"
         )
 
 
