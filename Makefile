@@ -39,7 +39,7 @@ fp16: $(VENV)/.export $(GPU) ## FP16 networks of the exported ones, for GPUs
 
 tensorrt: $(VENV)/.export $(GPU) ## TensorRT plans of the exported networks for this machine's GPU (PRECISION=fp16, int8 or fp32)
 	@$(BIN)/python -m export $(SYSTEMS)
-	@$(BIN)/python -m export.tensorrt $(if $(PRECISION),--precision=$(PRECISION)) $(SYSTEMS)
+	@$(BIN)/python -m export.tensorrt $(SYSTEMS)
 
 gpu: $(VENV)/.gpu ## Install what an NVIDIA GPU needs: TensorRT, ONNX Runtime with CUDA
 
