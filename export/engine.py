@@ -27,6 +27,35 @@ Profile = dict[str, Shapes]
 """Of every input, by its name."""
 
 
+def read_profile(config: Path) -> Profile:
+    """Shapes of the inputs, the batch first, from the model configuration of variant `tensorrt`.
+
+    A free axis takes the sizes of the warm-ups: the smallest, the middle one (of an even number the smaller) and
+    the largest.
+
+    Raises
+    ------
+    ExportError
+        there is no such file
+    """
+    from google.protobuf import text_format
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+    if not config.is_file():
+        raise ExportError(f"{config} is missing; the shapes of the plan stand there")
+    model = text_format.Parse(config.read_text(encoding="utf-8"), ModelConfig())
+    batches = (1, max(model.dynamic_batching.preferred_batch_size), model.max_batch_size)
+    profile = {}
+    for tensor in model.input:
+        warm = [warmup.inputs[tensor.name].dims for warmup in model.model_warmup]
+        axes = [
+            _spread(sorted({dims[axis] for dims in warm})) if size < 0 else (size,) * 3
+            for axis, size in enumerate(tensor.dims)
+        ]
+        profile[tensor.name] = tuple(zip(batches, *axes, strict=True))
+    return profile
+
+
 def build(
     trt: ModuleType,
     onnx: Path,
@@ -142,3 +171,7 @@ def _read_timings(config: Any, path: Path, log: Log) -> Any:
         cache = config.create_timing_cache(b"")
         config.set_timing_cache(cache, ignore_mismatch=False)
     return cache
+
+
+def _spread(sizes: list[int]) -> tuple[int, int, int]:
+    return sizes[0], sizes[(len(sizes) - 1) // 2], sizes[-1]

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from export import command, derived, inputs
-from export.engine import Profile, build, timings_file
+from export.engine import Profile, build, read_profile, timings_file
 from export.errors import ExportError
 from export.files import atomically, only_one, sha256
 from export.sources import Log
@@ -134,35 +134,6 @@ def export(
     return True
 
 
-def read_profile(config: Path) -> Profile:
-    """Shapes of the inputs, the batch first, from the model configuration of variant `tensorrt`.
-
-    A free axis takes the sizes of the warm-ups: the smallest, the middle one (of an even number the smaller) and
-    the largest.
-
-    Raises
-    ------
-    ExportError
-        there is no such file
-    """
-    from google.protobuf import text_format
-    from tritonclient.grpc.model_config_pb2 import ModelConfig
-
-    if not config.is_file():
-        raise ExportError(f"{config} is missing; the shapes of the plan stand there")
-    model = text_format.Parse(config.read_text(encoding="utf-8"), ModelConfig())
-    batches = (1, max(model.dynamic_batching.preferred_batch_size), model.max_batch_size)
-    profile = {}
-    for tensor in model.input:
-        warm = [warmup.inputs[tensor.name].dims for warmup in model.model_warmup]
-        axes = [
-            _spread(sorted({dims[axis] for dims in warm})) if size < 0 else (size,) * 3
-            for axis, size in enumerate(tensor.dims)
-        ]
-        profile[tensor.name] = tuple(zip(batches, *axes, strict=True))
-    return profile
-
-
 def compare(system: System, onnx: Path, plan: Path, profile: Profile) -> dict[str, Any]:
     """Run a plan and the network that it was built from on generated recordings.
 
@@ -253,10 +224,6 @@ def _is_current(plan: Path, report: Path, description: dict[str, Any]) -> bool:
         return made["bytes"] == plan.stat().st_size and all(made[key] == description[key] for key in description)
     except (OSError, ValueError, KeyError):
         return False
-
-
-def _spread(sizes: list[int]) -> tuple[int, int, int]:
-    return sizes[0], sizes[(len(sizes) - 1) // 2], sizes[-1]
 
 
 def _padded(batch: inputs.Feeds, profile: Profile) -> inputs.Feeds:
