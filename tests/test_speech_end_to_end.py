@@ -25,7 +25,7 @@ from export.labels import EMOTIONS
 from export.sounds import FAMILIES, sound
 from postprocess.genre import softmax
 from preprocess import prepare_speech
-from tests.conftest import ROOT, SPEECH
+from tests.conftest import ROOT, SPEECH, UNASKED
 from tests.recordings import bad_recordings, encode
 
 SR = 16000
@@ -38,7 +38,8 @@ FEATURES = {"onnxruntime": 5e-5, "openvino": 0.3}
 @pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
 def server(request, speech_repository, tmp_path_factory) -> Iterator[Embedded]:
     log = tmp_path_factory.mktemp("speech") / f"{request.param}.log"
-    with embedded(f"--model-repository={speech_repository}", f"--variant={request.param}", log=log) as running:
+    flags = (f"--model-repository={speech_repository}", f"--variant={request.param}", UNASKED)
+    with embedded(*flags, log=log) as running:
         assert running.variant == request.param
         yield running
 

@@ -23,7 +23,7 @@ from bench.perf_input import write_input
 from bench.processes import cpu_seconds, family, peak_of_children, pss_mb
 from bench.recordings import collection, recording
 from bench.stages import NOT_SERVING, PREPARATION, measure_stages
-from tests.conftest import ROOT
+from tests.conftest import ROOT, UNASKED
 
 MODEL = "vgg19_bn_cqt"
 
@@ -117,7 +117,11 @@ def test_floor_is_the_sum_of_its_parts_on_all_cores(monkeypatch):
 @pytest.fixture(scope="module")
 def uncached(repository):
     with embedded(
-        f"--model-repository={repository}", f"--systems={MODEL}", "--variant=onnxruntime", "--cache-size=0"
+        f"--model-repository={repository}",
+        f"--systems={MODEL}",
+        "--variant=onnxruntime",
+        "--cache-size=0",
+        UNASKED,
     ) as server:
         yield server
 
