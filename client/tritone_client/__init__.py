@@ -8,11 +8,13 @@
 >>> speech.emotion, speech.confidence
 """
 
+from tritone_client.calibration import Calibration, calibrate
 from tritone_client.client import Client, Health, System
 from tritone_client.emotion import EmotionPrediction, Segment
 from tritone_client.errors import (
     DeadlineExceeded,
     InferenceFailed,
+    InvalidLabels,
     InvalidRecording,
     InvalidUrl,
     ServerBusy,
@@ -20,16 +22,24 @@ from tritone_client.errors import (
     TritoneError,
     UnknownModel,
 )
-from tritone_client.prediction import Prediction, Ranked, Slice, Vote, Weights
+from tritone_client.evaluation import Evaluation, evaluate
+from tritone_client.labelled import Labelled, read_labelled
+from tritone_client.prediction import AppliedRule, Change, Prediction, Ranked, Slice, Vote, Weights
 
 __all__ = [
+    "AppliedRule",
+    "Calibration",
+    "Change",
     "Client",
     "DeadlineExceeded",
     "EmotionPrediction",
+    "Evaluation",
     "Health",
     "InferenceFailed",
+    "InvalidLabels",
     "InvalidRecording",
     "InvalidUrl",
+    "Labelled",
     "Prediction",
     "Ranked",
     "Segment",
@@ -41,4 +51,7 @@ __all__ = [
     "UnknownModel",
     "Vote",
     "Weights",
+    "calibrate",
+    "evaluate",
+    "read_labelled",
 ]

@@ -1,29 +1,38 @@
-"""The command `tritone`: label recordings, tell emotions, list the served systems, ask for the server's health."""
+"""The command `tritone`: label recordings, tell emotions, measure how well; list the systems and their health."""
 
 import json
-import signal
 import sys
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import asdict, replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
-from rich.console import Console
-from rich.progress import track
 
-from tritone_client import outputs, report
+from tritone_client import cli_evaluation, outputs, report
+from tritone_client.cli_options import (
+    TIMEOUT,
+    URL,
+    Json,
+    KeyValues,
+    Timeout,
+    Url,
+    bar,
+    connection,
+    exit_code,
+    key_values,
+    open_client,
+    output,
+    print_json,
+)
 from tritone_client.client import Client
 from tritone_client.emotion import EmotionPrediction
 from tritone_client.errors import TritoneError
+from tritone_client.inflight import in_order
 from tritone_client.prediction import Prediction
 from tritone_client.request import Recording
-
-AT_ONCE = 4  # recordings in flight: enough to fill a batch, and no load to speak of on the server's queue
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,18 +43,6 @@ app = typer.Typer(
 )
 
 Files = Annotated[list[str], typer.Argument(help="Audio files; - reads one from the standard input.")]
-Url = Annotated[
-    str,
-    typer.Option(
-        envvar="TRITONE_URL",
-        help="host:port, grpc(s)://... or http(s)://...; without a scheme, port 8000 is HTTP.",
-    ),
-]
-Timeout = Annotated[
-    float, typer.Option(envvar="TRITONE_TIMEOUT", min=0.01, help="Seconds for each recording, retries included.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
-
 Answer = TypeVar("Answer")
 
 
@@ -54,11 +51,6 @@ class Granularity(str, Enum):
 
     utterance = "utterance"
     frame = "frame"
-
-
-URL, TIMEOUT = "127.0.0.1:8001", 30.0
-
-connection: dict[str, object] = {}  # the options before the command, for `Client`
 
 
 @app.callback()
@@ -96,23 +88,25 @@ def classify(
     profile: Annotated[
         str | None, typer.Option(envvar="TRITONE_PROFILE", help="Preprocessing, where not the system's own.")
     ] = None,
+    option: KeyValues = None,
     timeout: Timeout = TIMEOUT,
     as_json: Json = False,
 ) -> None:
     """Print what recordings are. Exit code 1 if any of them failed."""
+    options = {"top_k": top_k, "profile": profile} | key_values(option)
 
-    def ask(client: Client, recording: Recording) -> Prediction:
-        return client.classify(recording, model=model, top_k=top_k, profile=profile)
+    def ask(recording: Recording) -> Prediction:
+        return client.classify(recording, model=model, **options)
 
     answers: list[tuple[str, Prediction | TritoneError]] = []
-    with open_client(url, timeout) as client, closing(in_order(client, ask, files)) as found:
+    with open_client(url, timeout) as client, closing(asked(client, ask, files)) as found:
         for file, answer in found:
             answers.append((file, answer))
             if as_json:
                 print_json(report.record(file, answer))
     if not as_json:
         report.print_predictions(output(), answers)
-    exit_code(answers)
+    exit_code(answer for _, answer in answers)
 
 
 @app.command()
@@ -157,6 +151,7 @@ def emotion(
     model: Annotated[
         str, typer.Option(envvar="TRITONE_EMOTION_MODEL", help="The system to ask.")
     ] = "emotion2vec_plus_large",
+    option: KeyValues = None,
     timeout: Timeout = TIMEOUT,
     as_json: Json = False,
 ) -> None:
@@ -168,19 +163,19 @@ def emotion(
     # What cannot be written is told before anything is asked.
     array_file = outputs.file_for_array(embedding) if embedding else None
     folder = outputs.folder_for_results(output_dir) if output_dir else None
+    options = {"smoothing": smoothing, "min_segment": min_segment} | key_values(option)
 
-    def ask(client: Client, recording: Recording) -> EmotionPrediction:
+    def ask(recording: Recording) -> EmotionPrediction:
         return client.emotion(
             recording,
             model=model,
             granularity=granularity.value,
             embedding=bool(array_file or folder),
-            smoothing=smoothing,
-            min_segment=min_segment,
+            **options,
         )
 
     answers: list[tuple[str, EmotionPrediction | TritoneError]] = []
-    with open_client(url, timeout) as client, closing(in_order(client, ask, files)) as found:
+    with open_client(url, timeout) as client, closing(asked(client, ask, files)) as found:
         for file, answer in found:
             written = {}
             if isinstance(answer, EmotionPrediction):
@@ -198,7 +193,7 @@ def emotion(
             answers.append((file, answer))
     if not as_json:
         report.print_emotions(output(), answers, timelines=granularity is Granularity.frame)
-    exit_code(answers)
+    exit_code(answer for _, answer in answers)
 
 
 @app.command()
@@ -226,90 +221,16 @@ def health(url: Url = URL, timeout: Timeout = TIMEOUT, as_json: Json = False) ->
         raise typer.Exit(1)
 
 
-def open_client(url: str, timeout: float) -> Client:
-    """The client that the options ask for."""
-    return Client(url, timeout=timeout, **connection)  # type: ignore[arg-type]
+app.command()(cli_evaluation.evaluate)
+app.command()(cli_evaluation.calibrate)
 
 
-def in_order(
-    client: Client, ask: Callable[[Client, Recording], Answer], files: list[str]
+def asked(
+    client: Client, ask: Callable[[Recording], Answer], files: list[str]
 ) -> Generator[tuple[str, Answer | TritoneError], None, None]:
-    """`ask` the server of each file, a few at a time; the answers in the files' order.
-
-    People see a progress bar. To be closed, so that an interruption ends the calls wherever it strikes.
-    """
-
-    def attempt(file: str) -> Answer | TritoneError:
-        try:
-            return ask(client, stdin if file == "-" else file)
-        except TritoneError as error:
-            return error
-
+    """`ask` the server of each file; - is the standard input."""
     stdin = sys.stdin.buffer.read() if "-" in files else b""
-    client.ping()  # a server that is not there is told at once, not after a timeout for each file
-    pool = ThreadPoolExecutor(AT_ONCE)
-    screen = Console(stderr=True)
-    hidden = len(files) == 1 or not screen.is_terminal
-    try:
-        with interruption() as interrupt:
-            calls = deque(pool.submit(attempt, file) for file in files)
-            for file in track(files, "", console=screen, transient=True, disable=hidden):
-                call = calls.popleft()
-                while not wait([call], timeout=0.05).done:
-                    interrupt()
-                interrupt()
-                yield file, call.result()
-    except BaseException:
-        client.close()  # ends the calls in flight, so that an interruption does not wait for them
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def interruption() -> Iterator[Callable[[], None]]:
-    """What raises KeyboardInterrupt if Ctrl-C was pressed by now; pressed twice, it is raised at once.
-
-    Python raises it wherever the main thread stands, also between the steps by which a future gives its lock
-    back and takes it again: then a RuntimeError about that lock comes out instead.
-    """
-    usual = signal.getsignal(signal.SIGINT)
-    struck = False
-
-    def note(number: int, frame: object) -> None:
-        nonlocal struck
-        struck = True
-        signal.signal(signal.SIGINT, usual)
-
-    def interrupt() -> None:
-        if struck:
-            raise KeyboardInterrupt
-
-    if usual is signal.default_int_handler:  # not where Ctrl-C is ignored, as in a shell's background
-        signal.signal(signal.SIGINT, note)
-    try:
-        yield interrupt
-    finally:
-        signal.signal(signal.SIGINT, usual)
-
-
-def print_json(record: dict[str, object]) -> None:
-    """A line of JSON, at once: programs read it while the next recording is on its way."""
-    print(json.dumps(record, ensure_ascii=False), flush=True)
-
-
-def exit_code(answers: Sequence[tuple[str, object]]) -> None:
-    """Exit with code 1 if any file failed."""
-    if any(isinstance(answer, TritoneError) for _, answer in answers):
-        raise typer.Exit(1)
-
-
-def output() -> Console:
-    """Where tables go: the terminal's width there, wide lines in a pipe or file."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=120)
-    return console
+    return in_order(client, lambda file: ask(stdin if file == "-" else file), files, progress=bar)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from tritone_client import retry
 from tritone_client.address import Protocol, parse_url
@@ -17,8 +17,8 @@ from tritone_client.emotion import (
     parse_emotion,
 )
 from tritone_client.errors import Failure, TritoneError, UnknownModel, explain
-from tritone_client.prediction import OUTPUTS, Prediction, parse_prediction
-from tritone_client.request import Recording, Request, build_request
+from tritone_client.prediction import EXPLANATION_OUTPUTS, OUTPUTS, Prediction, parse_prediction
+from tritone_client.request import INPUTS, Recording, Request, build_request
 from tritone_client.transport import Tensors, Tls, open_transport
 
 Answer = TypeVar("Answer")
@@ -26,8 +26,10 @@ Answer = TypeVar("Answer")
 # A served system S is the ensemble S of these steps (S_preprocess, ...).
 STEPS = ("preprocess", "network", "postprocess")
 
+Method = Literal["classify", "emotion"]
+
 # Which method asks a system that has these outputs.
-METHODS = {"classify": OUTPUTS, "emotion": EMOTION_OUTPUTS}
+METHODS: dict[Method, tuple[str, ...]] = {"classify": OUTPUTS, "emotion": EMOTION_OUTPUTS}
 
 
 @dataclass(frozen=True)
@@ -114,13 +116,15 @@ class Client:
             model: the system to ask.
             top_k: how many labels to rank.
             timeout: seconds for this call instead of the client's.
-            options: further options of the server, such as `profile="article-a"`; None leaves one to the server.
+            options: further options of the server, such as `profile="article-a"` or `denoise="quietest"`; None
+                leaves one to the server. `explain=1` to `explain=4` also brings `explanation` and `pictures`.
 
         Raises:
             InvalidRecording, UnknownModel, ServerUnavailable, ServerBusy, DeadlineExceeded, InferenceFailed.
         """
         start = time.monotonic()
-        request = build_request(recording, model, {"top_k": top_k, **options}, OUTPUTS)
+        outputs = OUTPUTS + EXPLANATION_OUTPUTS if options.get("explain") else OUTPUTS
+        request = build_request(recording, model, {"top_k": top_k, **options}, outputs)
         return parse_prediction(self._infer(request, timeout), time.monotonic() - start)
 
     def emotion(
@@ -168,6 +172,15 @@ class Client:
 
         return tuple(system(name) for name in systems(versions))
 
+    def method(self, model: str, timeout: float | None = None) -> Method:
+        """The name of the method that asks a system. Raises `UnknownModel` for what is none."""
+        metadata = self._call(partial(self._transport.metadata, model), timeout, model, retries=0)
+        takes, gives = ({tensor["name"] for tensor in metadata.get(kind, [])} for kind in ("inputs", "outputs"))
+        for method, outputs in METHODS.items():
+            if takes.issuperset(INPUTS) and gives.issuperset(outputs):
+                return method
+        raise UnknownModel(f"Model '{model}' takes no recordings: `tritone models` lists those that do.")
+
     def ping(self) -> None:
         """Raise `ServerUnavailable` unless a server answers; asked once, without retries."""
         self._call(self._transport.live, retries=0)
@@ -206,17 +219,15 @@ class Client:
         Triton's text names but one output that is missing, which steps and models of others lack, too.
         """
         try:
-            metadata = self._call(partial(self._transport.metadata, request.model), timeout, retries=0)
+            method = self.method(request.model, timeout)
         except TritoneError:
             return None
-        takes, gives = ({tensor["name"] for tensor in metadata.get(kind, [])} for kind in ("inputs", "outputs"))
-        for method, outputs in METHODS.items():
-            if request.inputs.keys() <= takes and gives.issuperset(outputs):
-                return UnknownModel(
-                    f"Model '{request.model}' answers other questions: ask it with the method {method}() or the "
-                    f"command `tritone {method}`."
-                )
-        return None
+        if set(METHODS[method]).issubset(request.outputs):  # that was the method: the server is of another version
+            return None
+        return UnknownModel(
+            f"Model '{request.model}' answers other questions: ask it with the method {method}() or the "
+            f"command `tritone {method}`."
+        )
 
     def _call(
         self,

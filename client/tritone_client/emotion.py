@@ -44,6 +44,8 @@ class EmotionPrediction:
         silence: whether the recording is silent; all scores are equal then.
         windows: parts that the recording was cut into; with more than one the answer is an approximation.
         duration: seconds of the recording.
+        needs_review: whether a person should look at this answer; None unless asked for with `uncertainty`.
+        uncertainty: its measures by name, from 0 (sure) to 1; empty unless asked for.
         weights: where the network's weights come from.
         notes: sentences that a person should read.
         seconds: wall time of the call, retries included.
@@ -68,6 +70,8 @@ class EmotionPrediction:
     notes: tuple[str, ...]
     seconds: float
     raw: dict[str, Any] = field(repr=False)
+    needs_review: bool | None = None
+    uncertainty: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The server's RESULT and the wall time, ready for JSON; with frame scores also these and their labels.
@@ -118,4 +122,6 @@ def parse_emotion(tensors: dict[str, npt.NDArray[Any]], seconds: float) -> Emoti
             notes=tuple(raw["notes"]),
             seconds=seconds,
             raw=raw,
+            needs_review=raw.get("needs_review"),
+            uncertainty=raw.get("uncertainty", {}),
         )

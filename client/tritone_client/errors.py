@@ -41,6 +41,10 @@ class InferenceFailed(TritoneError):
     """The server failed on a recording that it had accepted."""
 
 
+class InvalidLabels(TritoneError):
+    """Labelled recordings, or what is to be done with them, cannot be used."""
+
+
 class OutputFailed(TritoneError):
     """The command could not write an answer where it was told to."""
 

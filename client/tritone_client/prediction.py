@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tritone_client.drawing import overlay
 from tritone_client.errors import reading_answer
 
 OUTPUTS = ("RESULT", "PROBABILITIES", "LABELS", "SLICE_PROBABILITIES")
+EXPLANATION_OUTPUTS = ("EXPLANATION", "PICTURES")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,25 @@ class Vote:
 
 
 @dataclass(frozen=True)
+class Change:
+    """A label that a rule made more or less probable, by `factor` and then so that all sum to 1 again."""
+
+    label: str
+    factor: float
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class AppliedRule:
+    """A rule of musical knowledge that changed the answer, because of these features of the recording."""
+
+    rule: str
+    because: dict[str, float]
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True)
 class Weights:
     """Where the network's weights come from; with `demo` weights a label means nothing for real recordings."""
 
@@ -66,6 +87,14 @@ class Prediction:
         levels: coarser label sets by name, each ranked; empty where the system has none.
         duration: seconds of the recording.
         profile: the preprocessing profile that was used.
+        needs_review: whether a person should look at this answer; None unless asked for with `uncertainty`.
+        uncertainty: its measures by name, from 0 (sure) to 1; empty unless asked for.
+        agreement: share of the slices whose own label is `label`; None unless `segments` or `voting` was set.
+        rules: what the rules of musical knowledge changed; empty unless asked for with `rules`.
+        explained: which of `slices` were explained; empty unless asked for with `explain`.
+        explanation: float32 [explained, 14, 14] in [0, 1], how much the network looked where, row 0 at the top of
+            the picture; None unless asked for.
+        pictures: uint8 [explained, 224, 224, 3], what the network saw of these slices; None unless asked for.
         weights: where the network's weights come from.
         notes: sentences that a person should read.
         seconds: wall time of the call, retries included.
@@ -89,6 +118,22 @@ class Prediction:
     notes: tuple[str, ...]
     seconds: float
     raw: dict[str, Any] = field(repr=False)
+    needs_review: bool | None = None
+    uncertainty: dict[str, float] = field(default_factory=dict)
+    agreement: float | None = None
+    rules: tuple[AppliedRule, ...] = ()
+    explained: tuple[int, ...] = ()
+    explanation: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+    pictures: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
+
+    def overlay(self, index: int) -> npt.NDArray[np.uint8]:
+        """uint8 [224, 224, 3]: picture `index` in grey, in orange where the network looked.
+
+        Raises `ValueError` where no explanation was asked for.
+        """
+        if self.explanation is None or self.pictures is None:
+            raise ValueError("This prediction has no explanation: ask for it with explain=1 to 4.")
+        return overlay(self.pictures[index], self.explanation[index])
 
     def to_dict(self) -> dict[str, Any]:
         """The server's RESULT, all probabilities by label and the wall time, ready for JSON."""
@@ -118,7 +163,20 @@ def parse_prediction(tensors: dict[str, npt.NDArray[Any]], seconds: float) -> Pr
             notes=tuple(raw["notes"]),
             seconds=seconds,
             raw=raw,
+            needs_review=raw.get("needs_review"),
+            uncertainty=raw.get("uncertainty", {}),
+            agreement=raw.get("agreement"),
+            rules=tuple(applied_rule(rule) for rule in raw.get("rules", [])),
+            explained=tuple(raw.get("explanation", {}).get("slices", [])),
+            explanation=tensors.get("EXPLANATION"),
+            pictures=tensors.get("PICTURES"),
         )
+
+
+def applied_rule(entry: dict[str, Any]) -> AppliedRule:
+    """A rule that was applied, by RESULT."""
+    changes = (Change(c["label"], c["factor"], c["before"], c["after"]) for c in entry["changes"])
+    return AppliedRule(entry["rule"], entry["because"], tuple(changes))
 
 
 def parse_weights(raw: dict[str, Any]) -> Weights:

@@ -62,7 +62,7 @@ def print_answers(
             table.add_row(escape(file), "[red]failed[/]", "", f"[not dim red]{escape(str(answer))}[/]")
             continue
         table.add_row(escape(file), *cells(answer), f"{1000 * answer.seconds:.0f}")
-        notes |= dict.fromkeys(answer.notes)
+        notes |= dict.fromkeys([*answer.notes, *(f"{file}: {reason}" for reason in reasons(answer))])
     console.print(table)
     for note in notes:
         console.print(f"[yellow]Note:[/] {escape(note)}")
@@ -75,7 +75,7 @@ def cells(prediction: Prediction) -> list[str]:
     vote = f"{prediction.vote.share:.0%} of {len(prediction.slices)}"
     if prediction.vote.label != prediction.label:
         vote += f": {prediction.vote.label}"
-    label = escape(f"{best.label} {best.label_zh}".strip())
+    label = escape(f"{best.label} {best.label_zh}".strip()) + review(prediction)
     return [label, bar(best.probability), escape(runners_up), escape(vote)]
 
 
@@ -86,8 +86,25 @@ def emotion_cells(prediction: EmotionPrediction) -> list[str]:
     ranked = sorted(prediction.scores.items(), key=lambda entry: -entry[1])
     others = [entry for entry in ranked if entry[0] != prediction.emotion][:RUNNERS_UP]
     runners_up = ", ".join(f"{emotion} {score:.0%}" for emotion, score in others)
-    label = escape(f"{prediction.emotion} {prediction.emotion_zh or ''}".strip())
+    label = escape(f"{prediction.emotion} {prediction.emotion_zh or ''}".strip()) + review(prediction)
     return [label, bar(prediction.confidence), escape(runners_up), escape(timeline(prediction.segments))]
+
+
+def review(prediction: Prediction | EmotionPrediction) -> str:
+    """The mark of an answer that a person should look at."""
+    return " [yellow]review[/]" if prediction.needs_review else ""
+
+
+def reasons(prediction: Prediction | EmotionPrediction) -> list[str]:
+    """What the rules changed in a prediction, a sentence each."""
+    if isinstance(prediction, EmotionPrediction):
+        return []
+    return [
+        f"Rule '{one.rule}' ({', '.join(f'{name} {value:.3g}' for name, value in one.because.items())}): "
+        + ", ".join(f"{c.label} {c.before:.0%} → {c.after:.0%}" for c in one.changes)
+        + "."
+        for one in prediction.rules
+    ]
 
 
 def timeline(segments: Sequence[Segment]) -> str:

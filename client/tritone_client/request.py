@@ -1,6 +1,7 @@
 """A recording and its options as the tensors that a served system takes. Pure functions: nothing is sent here."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from tritone_client.errors import InvalidRecording
 
 Recording = str | Path | bytes | tuple[npt.ArrayLike, int]
 
+INPUTS = ("AUDIO", "PCM", "SAMPLE_RATE", "OPTIONS")
+ARGUMENTS = frozenset({"self", "recording", "model", "timeout", "granularity", "embedding"})  # of the methods
+
 MAX_BYTES = 256 << 20  # 25 minutes of WAV at CD quality; the server has a lower limit of its own and says it
 
 
@@ -22,6 +26,14 @@ class Request:
     model: str
     inputs: dict[str, npt.NDArray[Any]]
     outputs: tuple[str, ...]
+
+
+def check_names(options: Mapping[str, object]) -> None:
+    """Raise `InvalidRecording` for options that are arguments of the client's methods."""
+    if taken := sorted(ARGUMENTS & options.keys()):
+        raise InvalidRecording(
+            f"'{taken[0]}' is an argument of the client and no option of the server: leave it out."
+        )
 
 
 def build_request(

@@ -4,6 +4,10 @@ It is copied into a model repository by `triton.py`. The answer echoes what arri
 client really sent, and the option `behave` makes it fail in a chosen way:
 `invalid`, `busy` (the first `times` calls that name the same `counter`), `internal`,
 `slow` (`seconds`), `raise`, `crash`.
+
+A recording that is a JSON object says what it is taken for: `slices`, the probabilities of each of its slices, and
+`denoised`, the same where the option `denoise` is set; `broken` ones are refused. The options `temperature`,
+`uncertainty`, `voting`, `rules` and `explain` do what an answer of the real systems shows of them.
 """
 
 import hashlib
@@ -21,7 +25,7 @@ PROBABILITIES = np.array([0.125, 0.5, 0.25, 0.125], np.float32)
 
 
 class TritonPythonModel:
-    """Answers every recording with the same four probabilities."""
+    """Answers every recording with the same four probabilities, unless it says others."""
 
     def initialize(self, args):
         """Keep a folder for what must outlive a crash of this process."""
@@ -48,9 +52,11 @@ class TritonPythonModel:
         audio, pcm, rate, options = (value(name) for name in ("AUDIO", "PCM", "SAMPLE_RATE", "OPTIONS"))
         options = {} if options is None else json.loads(options[0])
         self.behave(**options)
-        order = np.argsort(-PROBABILITIES, kind="stable")[: options.get("top_k", 5)]
+        rows = slices_of(b"" if audio is None else audio[0], options)
+        probabilities = rows.mean(axis=0)
+        order = np.argsort(-probabilities, kind="stable")[: options.get("top_k", 5)]
         top = [
-            dict(zip(("label", "label_zh"), LABELS[i], strict=True), probability=float(PROBABILITIES[i]))
+            dict(zip(("label", "label_zh"), LABELS[i], strict=True), probability=float(probabilities[i]))
             for i in order
         ]
         first = {"label": top[0]["label"], "probability": top[0]["probability"]}
@@ -65,15 +71,16 @@ class TritonPythonModel:
                 "2": [{"label": "Classic", "probability": 1.0}, {"label": "Non_classic", "probability": 0.0}]
             },
             "vote": {"label": "Opera", "share": 0.75},
-            "slices": [{"start": 0.5, "end": 11.5, **first}, {"start": 11.5, "end": 22.5, **first}],
-            "slices_total": 2,
-            "slices_used": 2,
+            "slices": [{"start": 0.5 + 11 * i, "end": 11.5 + 11 * i, **first} for i in range(len(rows))],
+            "slices_total": len(rows),
+            "slices_used": len(rows),
             "duration": 23.0,
             "seconds_used": 22.0,
             "profile": options.get("profile", "ccmusic"),
             "profile_default": "profile" not in options,
             "notes": notes,
             "weights": {"origin": "demo", "source": "seed 0", "sha256": "00ff", "demo": True},
+            **further(options, probabilities),
             "echo": {
                 "audio_sha256": None if audio is None else hashlib.sha256(audio[0]).hexdigest(),
                 "audio_bytes": None if audio is None else len(audio[0]),
@@ -81,13 +88,13 @@ class TritonPythonModel:
                 "pcm_samples": None if pcm is None else len(pcm),
                 "sample_rate": None if rate is None else int(rate[0]),
                 "options": options,
-                "outputs": sorted(request.requested_output_names()),
             },
         }
         answers = {
-            "PROBABILITIES": PROBABILITIES,
+            "PROBABILITIES": probabilities,
             "LABELS": np.array([english for english, _ in LABELS], object),
-            "SLICE_PROBABILITIES": np.stack([PROBABILITIES, PROBABILITIES]),
+            "SLICE_PROBABILITIES": rows,
+            **maps(options.get("explain", 0)),
             "RESULT": np.array([json.dumps(result)], object),
         }
         return [
@@ -115,6 +122,49 @@ class TritonPythonModel:
             time.sleep(seconds)
         elif behave == "crash":
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def slices_of(data, options):
+    """float32 [slices, 4], the probabilities that a recording asks for."""
+    recording = json.loads(data) if data.startswith(b"{") else {"slices": [PROBABILITIES, PROBABILITIES]}
+    if recording.get("broken"):
+        refuse("The recording is cut off.", "INVALID_ARG")
+    if options.get("denoise") not in (None, "quietest", "first"):
+        refuse("OPTIONS: denoise must be null, 'quietest' or 'first'.", "INVALID_ARG")
+    rows = np.array(recording["denoised" if options.get("denoise") and "denoised" in recording else "slices"])
+    powers = rows ** (1 / options.get("temperature", 1.0))
+    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def further(options, probabilities):
+    """What RESULT gains by options."""
+    gained = {}
+    if "uncertainty" in options:
+        measures = dict.fromkeys(("entropy", "margin", "disagreement"), 0.25)
+        measures["variation_ratio"] = 1 - float(probabilities.max())
+        threshold = options.get("review_threshold", 0.7)
+        gained["uncertainty"] = measures
+        gained["review"] = {"by": options["uncertainty"], "threshold": threshold}
+        gained["needs_review"] = measures[options["uncertainty"]] > threshold
+    if "voting" in options:
+        gained |= {"voting": options["voting"], "agreement": 0.75}
+    if options.get("rules"):
+        change = {"label": "Symphony", "factor": 0.3, "before": 0.41, "after": 0.17}
+        because = {"tempo": 152.0, "beat_strength": 0.81}
+        gained["features"] = because
+        gained["rules"] = [{"rule": "fast with a strong beat", "because": because, "changes": [change]}]
+    if options.get("explain"):
+        gained["explanation"] = {"method": "Grad-CAM", "slices": [1, 0][: options["explain"]]}
+    return gained
+
+
+def maps(count):
+    """EXPLANATION and PICTURES of `count` slices, dummies where none was asked for."""
+    if not count:
+        return {"EXPLANATION": np.zeros((1, 1, 1), np.float32), "PICTURES": np.zeros((1, 1, 1, 1), np.uint8)}
+    heat = np.zeros((count, 14, 14), np.float32)
+    heat[:, 0, 13] = 1  # at the top right
+    return {"EXPLANATION": heat, "PICTURES": np.full((count, 224, 224, 3), 100, np.uint8)}
 
 
 def refuse(sentence, code):

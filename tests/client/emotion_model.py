@@ -13,7 +13,7 @@ import triton_python_backend_utils as pb_utils
 
 EMOTIONS = ["angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown"]
 CHINESE = ["生气", "厌恶", "恐惧", "开心", "中立", "其他", "难过", "吃惊", "未知"]
-OPTIONS = {"smoothing", "min_segment", "frame_embeddings", "timings"}
+OPTIONS = {"smoothing", "min_segment", "frame_embeddings", "timings", "uncertainty", "review_threshold"}
 HOP = 0.02
 
 
@@ -73,6 +73,10 @@ def answer(data, options):
         "weights": {"origin": "demo", "source": "seed 0", "sha256": "00ff", "demo": True},
         "echo": {"options": options},
     }
+    if "uncertainty" in options:
+        measure = 1 - float(scores.max())
+        result["uncertainty"] = {options["uncertainty"]: measure}
+        result["needs_review"] = measure > options.get("review_threshold", 0.7)
     return {
         "SCORES": scores,
         "LABELS": np.array(EMOTIONS, object),

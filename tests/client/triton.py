@@ -33,6 +33,8 @@ output [
   { name: "PROBABILITIES" data_type: TYPE_FP32 dims: [ 4 ] },
   { name: "LABELS" data_type: TYPE_STRING dims: [ 4 ] },
   { name: "SLICE_PROBABILITIES" data_type: TYPE_FP32 dims: [ -1, 4 ] },
+  { name: "EXPLANATION" data_type: TYPE_FP32 dims: [ -1, -1, -1 ] },
+  { name: "PICTURES" data_type: TYPE_UINT8 dims: [ -1, -1, -1, -1 ] },
   { name: "RESULT" data_type: TYPE_STRING dims: [ 1 ] }
 ]
 """
