@@ -16,7 +16,7 @@ TEST := requirements/test.txt requirements/bench.txt
 GPU := $(wildcard $(VENV)/.gpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-gpu export int8 fp16 tensorrt gpu serve bench tune lint clean
+.PHONY: help demo test test-slow test-gpu export int8 explain fp16 tensorrt gpu serve bench evaluate tune lint clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,10 @@ export: $(VENV)/.export $(GPU) ## Checkpoints -> ONNX (CHECKPOINTS=dir; default:
 int8: $(VENV)/.export ## INT8 networks of the exported ones, for CPUs: make int8, then VARIANT=openvino_int8 make serve
 	@$(BIN)/python -m export $(filter $(GENRES),$(SYSTEMS))
 	@$(BIN)/python -m export.int8 $(filter $(GENRES),$(SYSTEMS))
+
+explain: $(VENV)/.export ## Networks for the option explain, which shows what in a picture spoke for the answer; then make serve
+	@$(BIN)/python -m export $(filter $(GENRES),$(SYSTEMS))
+	@$(BIN)/python -m export.explain $(filter $(GENRES),$(SYSTEMS))
 
 fp16: $(VENV)/.export $(GPU) ## FP16 networks of the exported ones, for GPUs
 	@$(BIN)/python -m export $(SYSTEMS)
@@ -54,6 +58,11 @@ else
 	@$(if $(QUICK),,$(BIN)/python -m export.int8 vgg19_bn_cqt)
 endif
 	@$(BIN)/python -m bench
+
+evaluate: $(VENV)/.test ## What each option gains or loses on generated recordings, and what it costs (VARIANT=..., QUICK=1)
+	@$(BIN)/python -m export $(GENRES)
+	@$(BIN)/python -m bench.evaluation
+	@$(BIN)/python -m bench.options
 
 tune: $(VENV)/.test ## Find the fastest settings for this machine; make serve uses them (SYSTEM=..., VARIANT=..., QUICK=1)
 	@$(BIN)/python -m bench.tune

@@ -70,6 +70,11 @@ def export(system: System, source: Source, repository: Path, *, force: bool, log
     return True
 
 
+def explain_file(system: str) -> str:
+    """What `export.explain` makes of model.onnx, as seen from its folder; the entry "explain" vouches for it."""
+    return f"../../{system}_explain/1/model.onnx"
+
+
 def own_weights(repository: Path, system: str) -> str | None:
     """Origin of the weights that a system has been exported with, None where it has none or demo weights."""
     folder = repository / f"{system}_network" / "1"
@@ -148,8 +153,8 @@ def _write(system: System, weights: Weights, description: dict[str, Any], folder
         parity = onnx_export.parity(partial, graph, inputs.batch(rows), expected)
         log(f"largest difference in probability {parity['max_probability_difference']:.1e}")
         manifest.unlink(missing_ok=True)
-        for derived in DERIVED:
-            path.with_name(derived).unlink(missing_ok=True)  # of other weights
+        for derived in (*DERIVED, explain_file(system.name)):
+            (path.parent / derived).unlink(missing_ok=True)  # of other weights
     with atomically(folder / "labels.txt") as partial:
         partial.write_text("".join(f"{label.en}\n" for label in weights.labels.labels), encoding="utf-8")
     size = path.stat().st_size

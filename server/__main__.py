@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from server import preflight, tuned, variants
+from server import plans, preflight, tuned, variants
 from server.control import Control
 from server.errors import ServerError
 from server.installation import Installation, find_installation
@@ -116,9 +116,9 @@ def triton_command(
         f"--http-address={settings.host}",
         f"--grpc-address={settings.host}",
         f"--metrics-address={settings.host}",
-        # Explicit, so that the supervisor may load a model anew. The front ensemble brings its steps along.
+        # Explicit, so that the supervisor may load a model anew.
         "--model-control-mode=explicit",
-        *(f"--load-model={system}_raw" for system in systems),
+        *(f"--load-model={model}" for model in plans.models(settings.model_repository, systems)),
         "--disable-auto-complete-config",  # the configurations are complete; spares a process per model at start
         *([] if configuration == variants.PORTABLE else [f"--model-config-name={configuration}"]),
         *([f"--cache-config=local,size={settings.cache_size * 2**20}"] if settings.cache_size else []),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from server import preflight, variants
+from server import plans, preflight, variants
 from server.errors import ServerError
 from server.installation import ROOT
 from server.settings import parse_settings
@@ -29,8 +29,7 @@ def main() -> int:
         return 2
     print(f"tritone: starting {', '.join(systems)} on {variant}: {why}", file=sys.stderr)
     print(f"--model-repository={settings.model_repository}")
-    # The front ensembles bring their steps along.
-    print(*(f"--load-model={system}_raw" for system in systems), sep="\n")
+    print(*(f"--load-model={model}" for model in plans.models(settings.model_repository, systems)), sep="\n")
     if variant != variants.PORTABLE:
         print(f"--model-config-name={variant}")
     return 0

@@ -1,8 +1,8 @@
 """Networks made of the exported one: whether they belong to it and can run here, told before Triton tries them.
 
-FP16 and INT8 networks are vouched for by an entry of manifest.json, TensorRT plans by plan.json beside them, which
-`export.tensorrt` writes last. A plan runs only with the TensorRT that built it, on GPUs of the compute capability
-that it was built on.
+FP16 and INT8 networks, and those that explain answers, are vouched for by an entry of manifest.json, TensorRT
+plans by plan.json beside them, which `export.tensorrt` writes last. A plan runs only with the TensorRT that built
+it, on GPUs of the compute capability that it was built on.
 """
 
 from __future__ import annotations
@@ -17,6 +17,33 @@ PLAN_FILE = "model.plan"
 REPORT_FILE = "plan.json"
 
 
+def is_made(folder: Path, entry: str) -> bool:
+    """Whether the network that an entry of the manifest describes is there, whole and of the present weights.
+
+    Parameters
+    ----------
+    folder : of the network that it was made of, `<repository>/<system>_network/1`
+    entry : "fp16", "int8" or "explain"
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        made = manifest[entry]
+        whole = (folder / made["file"]).stat().st_size == made["bytes"]
+        return whole and made["made_from"]["sha256"] == manifest["onnx"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def models(repository: Path, systems: list[str]) -> list[str]:
+    """The models that Triton is told to load.
+
+    The front ensembles bring their steps along, but not the networks that explain: a step calls those by name, and
+    they may be missing.
+    """
+    explained = [system for system in systems if is_made(repository / f"{system}_network" / "1", "explain")]
+    return [*(f"{system}_raw" for system in systems), *(f"{system}_explain" for system in explained)]
+
+
 def why_stale(folder: Path, system: str, precision: str, command: str) -> str | None:
     """Why a system has no network of another precision, made of its present weights, in one sentence; None if so.
 
@@ -26,14 +53,8 @@ def why_stale(folder: Path, system: str, precision: str, command: str) -> str | 
     precision : "fp16" or "int8"
     command : that makes it
     """
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        made = manifest[precision]
-        whole = (folder / made["file"]).stat().st_size == made["bytes"]
-        if whole and made["made_from"]["sha256"] == manifest["onnx"]["sha256"]:
-            return None
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    if is_made(folder, precision):
+        return None
     repository, name = folder.parents[1], precision.upper()
     return f"{system} has no {name} network of its present weights in {repository}: run {command}"
 

@@ -12,12 +12,14 @@ from server.healthcheck import exported_systems
 
 # Tensors pass between Triton and its Python steps through shared memory that grows with what passes and does not
 # shrink. Per system at most: two preprocess instances with a file of 64 MiB and 32 rows of 3 x 224 x 224 floats
-# (18.4 MiB) each, and those rows once more for the network: 183 MiB. What is sent in excess of the server's limit
-# passes through it as well before it is refused. Speech of ten minutes is 41 MiB as rows; what the network says of
-# each frame is 131 MiB, which the postprocess step takes and, if it is asked for all of it, passes on. The second
-# number is for a GPU, which has two instances of the network and eight preprocess instances that feed it.
+# (18.4 MiB) each, those rows once more for the network; and where an answer is to be explained, the rows again
+# from either instance and for the postprocess step, which sends on four of them: 243 MiB. What is sent in excess
+# of the server's limit passes through it as well before it is refused. Speech of ten minutes is 41 MiB as rows;
+# what the network says of each frame is 131 MiB, which the postprocess step takes and, if it is asked for all of
+# it, passes on. The second number is for a GPU, which has two instances of the network and eight preprocess
+# instances that feed it.
 SHM_MIB = {"emotion2vec_plus_large": (704, 1536)}
-SHM_MIB_OF_OTHERS = (192, 720)
+SHM_MIB_OF_OTHERS = (256, 896)
 
 
 def choose_systems(repository: Path, wanted: list[str]) -> list[str]:

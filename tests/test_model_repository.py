@@ -9,9 +9,10 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
-from export.repository import FP16_FILE, INT8_FILE
+from export.repository import FP16_FILE, INT8_FILE, explain_file
 from preprocess.speech import BUCKETS, COARSE_BUCKETS, LIMITS, SR, prepare_speech
 from server.plans import PLAN_FILE
+from steps.options import MOST_EXPLAINED
 from tests.conftest import ROOT, SPEECH, SYSTEMS
 
 REPOSITORY = ROOT / "model_repository"
@@ -124,10 +125,11 @@ def test_only_the_inner_ensemble_caches_and_it_is_asked_for_everything(system):
 
 @pytest.mark.parametrize("system", ALL)
 def test_queues_are_bounded_and_every_step_is_warmed(system):
-    for step in ("preprocess", "network"):
+    explains = () if system == SPEECH else ("explain",)
+    for step in ("preprocess", "network", *explains):
         policy = config(f"{system}_{step}").dynamic_batching.default_queue_policy
         assert 0 < policy.max_queue_size <= 256 and policy.default_timeout_microseconds > 0
-    for step in ("preprocess", "network", "postprocess"):
+    for step in ("preprocess", "network", "postprocess", *explains):
         warmups = config(f"{system}_{step}").model_warmup
         assert warmups
         for warmup in warmups:  # Triton skips those of batch 0, also where a model has no batches
@@ -142,6 +144,16 @@ def test_the_speech_network_is_warmed_with_all_that_can_be_run_together():
     assert shapes == {(n, rows) for n in BUCKETS for rows in (1, 2, 4, 8) if rows == 1 or rows * n <= at_a_time}
     portable = {warmup.inputs["WAV"].dims[0] for warmup in config(f"{SPEECH}_network").model_warmup}
     assert {BUCKETS[0], BUCKETS[-1]} < portable < set(BUCKETS)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_what_explains_takes_what_the_network_takes(system):
+    network, explains = config(f"{system}_network"), config(f"{system}_explain")
+    assert explains.input[0] == network.input[0]
+    assert explains.max_batch_size == MOST_EXPLAINED
+    assert explains.instance_group[0].kind == ModelInstanceGroup.KIND_CPU
+    made = REPOSITORY / f"{system}_network" / "1" / explain_file(system)
+    assert made.resolve() == REPOSITORY / f"{system}_explain" / "1" / explains.default_model_filename
 
 
 def test_the_genre_systems_differ_in_their_names_only():

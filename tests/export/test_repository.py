@@ -18,7 +18,7 @@ from export.__main__ import ROOT, main
 from export.errors import ExportError
 from export.files import atomically, only_one
 from export.labels import ACOUSTICSENSE, CCMUSIC, read_labels
-from export.repository import DERIVED, export, is_current, own_weights
+from export.repository import DERIVED, explain_file, export, is_current, own_weights
 from export.sounds import sound
 from export.sources import Directory, Weights
 from export.systems import GENRE_SYSTEMS, SYSTEMS
@@ -155,10 +155,11 @@ def test_export_is_repeated_only_where_something_changed(quick, tmp_path):
     assert run(Source("b"), tmp_path)
 
 
-@pytest.mark.parametrize("file", DERIVED)
+@pytest.mark.parametrize("file", [*DERIVED, explain_file(SYSTEM.name)])
 def test_a_new_network_takes_away_what_was_made_of_the_old(quick, tmp_path, file):
     run(Source("a"), tmp_path)
     derived = tmp_path / f"{SYSTEM.name}_network" / "1" / file
+    derived.parent.mkdir(parents=True, exist_ok=True)
     derived.write_bytes(b"made of the network before")
     assert not run(Source("a"), tmp_path)
     assert derived.exists()

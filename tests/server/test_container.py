@@ -165,8 +165,12 @@ def test_what_is_chosen_in_the_container_and_why(server, models, tmp_path):
     assert "not tensorrt: Variant tensorrt needs the package tensorrt" in said
     assert "not cuda: Variant cuda needs the package onnxruntime-gpu" in said
 
-    server.inside("/opt/tritonserver/backends/onnxruntime/libonnxruntime_providers_cuda.so").touch()
     folder = models / "tiny_network/1"
+    made = {"file": "model.onnx", "bytes": (folder / "model.onnx").stat().st_size, "made_from": {"sha256": "a"}}
+    (folder / "manifest.json").write_text(json.dumps({"onnx": {"sha256": "a"}, "explain": made}))
+    assert choose(server)[1][1:] == ["--load-model=tiny_raw", "--load-model=tiny_explain"]
+
+    server.inside("/opt/tritonserver/backends/onnxruntime/libonnxruntime_providers_cuda.so").touch()
     (folder / "model.fp16.onnx").write_bytes(b"half")
     made = {"bytes": 4, "made_from": {"sha256": "a"}}
     manifest = {"onnx": {"sha256": "a"}, "fp16": made | {"file": "model.fp16.onnx"}}

@@ -1,0 +1,195 @@
+"""Networks that explain: model.onnx -> `<system>_explain/1/model.onnx`, what in a picture spoke for a class.
+
+`python -m export.explain` takes the graph of the float network, leaves out what is not needed, and adds nodes:
+
+* ViT: attention roll-out (Abnar and Zuidema, "Quantifying attention flow in transformers", 2020). A block is half
+  its attention, mean over the heads, and half the identity, for the path around it; rows that sum to 1 keep doing
+  so. The product over all blocks says of which patches each token is made; the class token's row is the map. It is
+  the same for every class.
+* VGG: Grad-CAM (Selvaraju et al., "Grad-CAM", 2017) at the last convolution. Each of its maps, after the ReLU, is
+  weighted by the mean gradient of the class's logit; what is left of the sum above 0 is the map. The gradient is
+  written as forward operations: back through the head by its weights, where the ReLUs let pass. Pooling hands the
+  gradient of each value to one of four: the mean, which alone is wanted, does not depend on which.
+
+So nothing but the exported network is needed, and what explains has the weights that are served.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from export import command, derived
+from export.files import only_one
+from export.repository import explain_file
+from export.sources import Log
+from export.systems import GENRE_SYSTEMS, System
+
+METHOD = 1
+"""Of explaining; to be raised with every change that should replace the networks in use."""
+SIDE = 14
+"""Of a map: patches of the ViT, and places of VGG's last convolution."""
+
+
+def export(system: System, repository: Path, *, force: bool, log: Log) -> bool:
+    """Bring the network that explains a system up to date with the float network that is served.
+
+    Parameters
+    ----------
+    repository : folder of the models
+    force : also where nothing has changed
+
+    Returns
+    -------
+    False where there was nothing to do
+
+    Raises
+    ------
+    ExportError
+        no float network, or another export at work
+    """
+    with only_one(repository / f"{system.name}_network"):
+        folder = repository / f"{system.name}_network" / "1"
+        manifest = derived.read_manifest(folder)
+        if not force and derived.is_current(folder, manifest, "explain", METHOD):
+            log("nothing to do: the network that explains was made from these weights")
+            return False
+        network = EXPLAINED[system.architecture](onnx.load(folder / "model.onnx"))
+        log(f"writing {repository / f'{system.name}_explain' / '1' / 'model.onnx'}")
+        file = explain_file(system.name)
+        derived.replace(folder, manifest, "explain", file, network.SerializeToString(), method=METHOD)
+    return True
+
+
+class Nodes:
+    """Nodes to be added behind those of a network, and their constants.
+
+    Names begin with "explain", which the exporter's do not.
+    """
+
+    def __init__(self, proto: ModelProto) -> None:
+        self.proto = proto
+        self.weights = {tensor.name: tensor for tensor in proto.graph.initializer}
+        self._added: list[NodeProto] = []
+        self._constants: list[TensorProto] = []
+
+    def add(self, kind: str, *inputs: str | npt.ArrayLike, output: str | None = None, **attributes: object) -> str:
+        """Add a node of one output; its name."""
+        output = output or f"explain_{len(self._added)}"
+        names = [x if isinstance(x, str) else self._constant(x) for x in inputs]
+        self._added.append(helper.make_node(kind, names, [output], output, **attributes))
+        return output
+
+    def values(self, name: str) -> npt.NDArray:
+        """Weights of the network."""
+        return numpy_helper.to_array(self.weights[name])
+
+    def finish(self, sums: str) -> ModelProto:
+        """The network with the inputs ROWS and CLASS whose output MAP is `sums` scaled to [0, 1].
+
+        Parameters
+        ----------
+        sums : values with 14 x 14 to a row; where they are all equal the map is 0
+        """
+        maps = self.add("Reshape", sums, np.array([-1, SIDE, SIDE]))
+        low, high = (self.add(kind, maps, np.array([1, 2])) for kind in ("ReduceMin", "ReduceMax"))
+        span = self.add("Sub", high, low)
+        flat = self.add("Equal", span, np.float32([0]))
+        divisor = self.add("Where", flat, np.float32([1]), span)
+        self.add("Div", self.add("Sub", maps, low), divisor, output="MAP")
+        graph = self.proto.graph
+        nodes = _needed([*graph.node, *self._added], "MAP")
+        used = {name for node in nodes for name in node.input}
+        rows, batch = graph.input[0], graph.input[0].type.tensor_type.shape.dim[0].dim_param
+        explained = helper.make_graph(
+            nodes,
+            graph.name,
+            [rows, helper.make_tensor_value_info("CLASS", TensorProto.INT64, [batch, 1])],
+            [helper.make_tensor_value_info("MAP", TensorProto.FLOAT, [batch, SIDE, SIDE])],
+            [tensor for tensor in (*graph.initializer, *self._constants) if tensor.name in used],
+        )
+        proto = helper.make_model(
+            explained, opset_imports=self.proto.opset_import, ir_version=self.proto.ir_version
+        )
+        onnx.checker.check_model(proto, full_check=True)
+        return proto
+
+    def _constant(self, values: npt.ArrayLike) -> str:
+        name = f"explain_constant_{len(self._constants)}"
+        self._constants.append(numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+
+def roll_out(proto: ModelProto) -> ModelProto:
+    """Attention roll-out of a ViT: ROWS -> LOGITS becomes ROWS, CLASS -> MAP; CLASS does not matter."""
+    blocks = [node for node in proto.graph.node if node.op_type == "Softmax"]
+    nodes, tokens = Nodes(proto), 1 + SIDE * SIDE
+    # One row of the product is wanted: a vector times matrices, from the last block to the first.
+    share = nodes.add("Identity", np.eye(1, tokens, dtype=np.float32)[None, None])
+    for block in reversed(blocks):
+        through = nodes.add("ReduceMean", nodes.add("MatMul", share, block.output[0]), np.array([1]))
+        share = nodes.add("Mul", nodes.add("Add", through, share), np.float32(0.5))
+    patches = nodes.add("Slice", share, np.array([1]), np.array([tokens]), np.array([3]))
+    return nodes.finish(patches)
+
+
+def grad_cam(proto: ModelProto) -> ModelProto:
+    """Grad-CAM of a VGG: ROWS -> LOGITS becomes ROWS, CLASS -> MAP."""
+    nodes, graph = Nodes(proto), proto.graph
+    *hidden, last = [node for node in graph.node if node.op_type == "Gemm"]
+    follower = {node.input[0]: node for node in graph.node}
+    maps = [node for node in graph.node if node.op_type == "MaxPool"][-1].input[0]
+    channels = len(nodes.values([node for node in graph.node if node.op_type == "Conv"][-1].input[1]))
+    # Row c of the last weights is the gradient of logit c with respect to what they multiply.
+    gradient = nodes.add("Gather", last.input[1], nodes.add("Squeeze", "CLASS", np.array([1])))
+    for layer in reversed(hidden):
+        passes = nodes.add("Greater", follower[layer.output[0]].output[0], np.float32(0))
+        gradient = nodes.add("Mul", gradient, nodes.add("Cast", passes, to=TensorProto.FLOAT))
+        weights = layer.input[1]
+        if layer is hidden[0]:  # behind it the sum over the places of a map is wanted, not the gradient at each
+            values = nodes.values(weights)
+            weights = values.reshape(len(values), channels, -1).sum(-1)
+        gradient = nodes.add("MatMul", gradient, weights)
+    flat = nodes.add("Reshape", maps, np.array([0, 0, SIDE * SIDE]))
+    sums = nodes.add("MatMul", nodes.add("Unsqueeze", gradient, np.array([1])), flat)
+    return nodes.finish(nodes.add("Relu", sums))
+
+
+EXPLAINED: dict[str, Callable[[ModelProto], ModelProto]] = {"vgg19_bn": grad_cam, "vit_b_16": roll_out}
+"""By architecture."""
+
+
+def _needed(nodes: list[NodeProto], output: str) -> list[NodeProto]:
+    """Those that `output` depends on, in their order."""
+    wanted, kept = {output}, []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            kept.append(node)
+    return kept[::-1]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns 0, or 2 after an error that the user can mend."""
+    parser = command.Parser(
+        "python -m export.explain",
+        "Make the networks that explain the answers of the exported ones; a server loads them when it starts.",
+        GENRE_SYSTEMS,
+    )
+    args = parser.parse_args(arguments)
+    return command.run(
+        "export.explain",
+        args.systems or GENRE_SYSTEMS,
+        lambda system, log: export(system, args.repository, force=args.force, log=log),
+        "the network that is served is untouched",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
