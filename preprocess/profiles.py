@@ -13,14 +13,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from preprocess.audio import Limits, Waveform, load
+from preprocess.clean import Cleaning, clean
 from preprocess.errors import RecordingError
+from preprocess.features import features
+from preprocess.hearing import Hearing, sounding_slices
 from preprocess.render import SIZE, grey_picture, magma_picture, resize_bilinear
 from preprocess.spectrum import NUMPY, SR, Transform, amplitude_to_db, power_to_db
 
@@ -45,7 +48,10 @@ class Prepared:
     duration : seconds of the recording
     profile, spectrum : how it was prepared
     notes : sentences about anything a reader of the answer should know
-    seconds : what each stage took: decode, downmix, resample, spectrogram, picture
+    seconds : what each stage took: decode, downmix, resample, clean, features, spectrogram, picture
+    heard : (start, end) of the parts in seconds, where options chose them; None: the profile did
+    cleaned : what cleaning did, by step; empty where it was not asked for
+    features : what rules look at (preprocess.features), empty where it was not asked for
     """
 
     rows: Array
@@ -56,6 +62,9 @@ class Prepared:
     spectrum: str
     notes: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    heard: tuple[tuple[float, float], ...] | None = None
+    cleaned: dict[str, dict] = field(default_factory=dict)
+    features: dict[str, float] = field(default_factory=dict)
 
     @property
     def seconds_used(self) -> float:
@@ -72,6 +81,9 @@ def prepare(
     jpeg: bool = True,
     limits: Limits | None = None,
     transform: Transform = NUMPY,
+    cleaning: Cleaning | None = None,
+    hearing: Hearing | None = None,
+    with_features: bool = False,
 ) -> Prepared:
     """Turn a recording into rows of the network's input.
 
@@ -84,6 +96,9 @@ def prepare(
     jpeg : `ccmusic` only: the JPEG round trip of the training pictures
     limits : what is accepted (None: the defaults)
     transform : what computes the spectrum
+    cleaning : what is done to the sound before anything is chosen of it (None: nothing)
+    hearing : which parts of the recording the profile gets, each as a recording of its own (None: its own choice)
+    with_features : whether the features of what is heard are wanted
 
     Raises
     ------
@@ -96,13 +111,77 @@ def prepare(
         raise RecordingError(f"spectrum {spectrum!r} is unknown; choose cqt or mel.")
     if max_rows < 1:
         raise ValueError(f"max_rows must be at least 1, not {max_rows}")
-    seconds = None if profile == "ccmusic" else ARTICLE_SECONDS
-    wave = load(recording, sr=SR, seconds=seconds, limits=limits)
+    hearing = hearing or Hearing()
+    wanted = None if profile == "ccmusic" else ARTICLE_SECONDS
+    wave = load(recording, sr=SR, seconds=hearing.decoded_seconds(wanted), limits=limits)
     if len(wave.samples) < MIN_SECONDS * SR:
         raise RecordingError(
             f"The recording lasts {len(wave.samples) / SR:.3f} s; at least {MIN_SECONDS} s are needed."
         )
-    return PROFILES[profile](wave, spectrum, max_rows, jpeg, transform)
+    cleaned = {}
+    if cleaning and cleaning.on:
+        samples, cleaned, notes = clean(wave.samples, SR, cleaning)
+        wave = replace(wave, samples=samples, notes=wave.notes + notes)
+        wave.watch.lap("clean")
+    parts = (
+        hearing.parts(wave.samples, SR, wanted, MIN_SECONDS, max_rows)
+        if hearing.on
+        else [slice(0, len(wave.samples))]
+    )
+    found = {}
+    if with_features:
+        found = features(np.concatenate([wave.samples[part] for part in parts]))
+        wave.watch.lap("features")
+
+    def make(wave: Waveform, most: int) -> Prepared:
+        return PROFILES[profile](wave, spectrum, most, jpeg, transform)
+
+    prepared = _by_parts(wave, parts, max_rows, hearing, make) if hearing.on else make(wave, max_rows)
+    return replace(prepared, cleaned=cleaned, features=found)
+
+
+def _by_parts(
+    wave: Waveform, parts: list[slice], max_rows: int, hearing: Hearing, make: Callable[[Waveform, int], Prepared]
+) -> Prepared:
+    """Prepare each part by itself, and join them; a silent one is left out unless all are."""
+    notes = dict.fromkeys(wave.notes)
+    if hearing.segments and len(parts) < hearing.segments:
+        notes[
+            f"{len(parts)} of {hearing.segments} segments of {hearing.segment_seconds:g} s were heard:"
+            " more do not fit without overlapping."
+        ] = None
+    prepared, heard, silence = [], [], None
+    for part in parts:
+        try:
+            one = make(replace(wave, samples=wave.samples[part], notes=()), max_rows // len(parts) or 1)
+        except RecordingError as error:
+            silence = error
+            continue
+        shift = part.start / SR
+        prepared.append(replace(one, slices=tuple((start + shift, end + shift) for start, end in one.slices)))
+        heard.append((shift, part.stop / SR))
+        notes |= dict.fromkeys(
+            note.replace("The recording lasts", "A part that was heard lasts") for note in one.notes
+        )
+    if not prepared:
+        raise silence
+    if len(prepared) < len(parts):
+        notes[f"{len(parts) - len(prepared)} segments are silent and were left out."] = None
+    rows = np.concatenate([one.rows for one in prepared])
+    slices = [times for one in prepared for times in one.slices]
+    if hearing.skip_silence:
+        kept = sounding_slices(wave.samples, SR, slices)
+        if len(kept) < len(slices):
+            notes[f"{len(slices) - len(kept)} of {len(slices)} slices are silent and were left out."] = None
+            rows, slices = rows[kept], [slices[i] for i in kept]
+    return replace(
+        prepared[0],
+        rows=rows,
+        slices=tuple(slices),
+        slices_total=sum(one.slices_total for one in prepared),
+        notes=tuple(notes),
+        heard=tuple(heard),
+    )
 
 
 def _ccmusic(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool, transform: Transform) -> Prepared:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.audio import Limits, Samples, load
+from preprocess.clean import Cleaning, clean
 from preprocess.errors import RecordingError
 from preprocess.resample import SincResampler
 
@@ -93,7 +94,8 @@ class PreparedSpeech:
     duration : seconds of the recording
     silent : nothing is to be heard, and no emotion is to be read from it
     notes : sentences about anything a reader of the answer should know
-    seconds : what each stage took: decode, downmix, resample, normalise
+    seconds : what each stage took: decode, downmix, resample, clean, normalise
+    cleaned : what cleaning did, by step; empty where it was not asked for
     """
 
     wav: npt.NDArray[np.float32]
@@ -104,6 +106,7 @@ class PreparedSpeech:
     silent: bool
     notes: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    cleaned: dict[str, dict] = field(default_factory=dict)
 
 
 def prepare_speech(
@@ -111,6 +114,7 @@ def prepare_speech(
     *,
     limits: Limits | None = None,
     buckets: tuple[int, ...] = BUCKETS,
+    cleaning: Cleaning | None = None,
 ) -> PreparedSpeech:
     """Turn a recording into rows of the speech network's input.
 
@@ -119,6 +123,7 @@ def prepare_speech(
     recording : an encoded file, or (samples float [n] or [n, channels] or int16, rate in Hz)
     limits : what is accepted (None: LIMITS, ten minutes)
     buckets : lengths of rows, samples: BUCKETS or COARSE_BUCKETS
+    cleaning : what is done to the sound before it is normalised (None: nothing)
 
     Raises
     ------
@@ -137,6 +142,11 @@ def prepare_speech(
             f"The recording lasts {wave.duration:.3g} s; what is told of less than"
             f" {RELIABLE_SECONDS:g} s of speech is unreliable.",
         )
+    cleaned = {}
+    if cleaning and cleaning.on:
+        y, cleaned, said = clean(y, SR, cleaning)
+        notes += said
+        wave.watch.lap("clean")
     # Over the whole recording, once: windows of their own mean and variance would make whispers shouts.
     mean, variance = y.mean(dtype=np.float64), y.var(dtype=np.float64)
     silent = math.sqrt(variance) < SILENCE
@@ -148,7 +158,7 @@ def prepare_speech(
     windows = _windows(frames)
     wav, lengths = _rows(y, windows, frames, mean, 1 / math.sqrt(variance + EPS), buckets)
     wave.watch.lap("normalise")
-    return PreparedSpeech(wav, lengths, windows, frames, wave.duration, silent, notes, wave.watch.seconds)
+    return PreparedSpeech(wav, lengths, windows, frames, wave.duration, silent, notes, wave.watch.seconds, cleaned)
 
 
 def _windows(frames: int) -> tuple[Window, ...]:

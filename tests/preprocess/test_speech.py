@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import preprocess
-from preprocess import Limits, RecordingError, prepare_speech
+from preprocess import Cleaning, Limits, RecordingError, prepare_speech
+from preprocess.clean import clean
 from preprocess.speech import BUCKETS, COARSE_BUCKETS, CONTEXT, SR, WHOLE, WINDOW, Window, frames_of, samples_of
 from tests.recordings import bad_recordings, encode, music
 
@@ -229,3 +230,14 @@ def test_rows_are_the_same_bits_on_any_number_of_threads():
         command = [sys.executable, "-c", code]
         digests.add(subprocess.check_output(command, cwd=Path(__file__).parents[2], env=environment))
     assert len(digests) == 1
+
+
+def test_cleaning_comes_before_the_normalisation():
+    y = np.concatenate([np.zeros(SR, np.float32), music(4.0, sr=SR, channels=1)])
+    y = y + 0.02 * np.random.default_rng(0).normal(size=len(y))
+    y, cleaning = y.astype(np.float32), Cleaning(denoise="first", compress=True)
+    prepared = prepare_speech((y, SR), cleaning=cleaning)
+    cleaned, done, _ = clean(y, SR, cleaning)
+    np.testing.assert_array_equal(prepared.wav, prepare_speech((cleaned, SR)).wav)
+    assert prepared.cleaned == done and set(done) == {"denoise", "compress"}
+    np.testing.assert_array_equal(prepare_speech((y, SR), cleaning=Cleaning()).wav, prepare_speech((y, SR)).wav)
