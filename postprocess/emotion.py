@@ -10,13 +10,15 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+from postprocess import calibration
 from postprocess.genre import softmax
+from postprocess.uncertainty import REVIEW_TOP, review, uncertainty
 
 Array = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
@@ -38,6 +40,7 @@ class Found:
     segments : {"start", "end" (s), "emotion", "confidence"} from the beginning to the end; none if silent
     embedding : float32 [width], mean feature
     frame_embeddings : float32 [frames, width], features; where they were not asked for [1, width], the mean
+    extra : RESULT's entries about the options that are on
     """
 
     scores: Array
@@ -45,6 +48,7 @@ class Found:
     segments: list[dict]
     embedding: Array
     frame_embeddings: Array
+    extra: dict = field(default_factory=dict)
 
 
 def analyse(features: Array, frame_logits: Array, info: dict, manifest: dict) -> Found:
@@ -55,26 +59,36 @@ def analyse(features: Array, frame_logits: Array, info: dict, manifest: dict) ->
     features : float32 [windows, frames, width]
     frame_logits : float32 [windows, frames, classes]
     info : what the preprocess step says of the recording: options, windows, duration, silent
-    manifest : labels of the weights
+    manifest : labels and calibration of the weights
     """
     options, names = info["options"], [label["en"] for label in manifest["labels"]]
     usable = np.array([not name.startswith(UNUSED) for name in names])
     own_features = own_frames(features, info["windows"])
     logits = np.concatenate(own_frames(frame_logits, info["windows"]))
-    frames = len(logits)
+    frames, extra = len(logits), {}
     if info["silent"]:
         scores = (usable / usable.sum()).astype(np.float32)
         frame_scores, segments = np.tile(scores, (frames, 1)), []
     else:
-        scores = probabilities(logits.mean(axis=0, dtype=np.float64), usable)
-        frame_scores = probabilities(logits, usable)
-        smoothed = probabilities(moving_average(logits, options["smoothing"]), usable)
+        t = calibration.temperature(options, manifest)
+        logits = calibration.scaled(logits, t)
+        scores, frame_scores, smoothed = (
+            calibration.smoothed(probabilities(values, usable), options["label_smoothing"], usable)
+            for values in (
+                logits.mean(axis=0, dtype=np.float64),
+                logits,
+                moving_average(logits, options["smoothing"]),
+            )
+        )
         segments = timeline(smoothed, options["min_segment"], info["duration"], names)
+        extra = calibration.report(options, t)
+        if options["uncertainty"]:
+            extra |= review(uncertainty(scores, smoothed, int(scores.argmax())), options)
     total = sum(part.sum(axis=0, dtype=np.float64) for part in own_features)
     embedding = (total / frames).astype(np.float32)
     # Not an empty array: Triton's cache refuses an answer that has one.
     every = np.concatenate(own_features) if options["frame_embeddings"] else embedding[None]
-    return Found(scores, frame_scores, segments, embedding, every)
+    return Found(scores, frame_scores, segments, embedding, every, extra)
 
 
 def own_frames(rows: Array, windows: Sequence[Sequence[int]]) -> list[Array]:
@@ -204,6 +218,7 @@ def answer(found: Found, info: dict, manifest: dict) -> dict:
     notes = list(info["notes"])
     if windows > 1:
         notes.append(f"The answer is joined from {windows} windows of the recording and is an approximation.")
+    top = np.argsort(-found.scores, kind="stable")[:REVIEW_TOP].tolist() if found.extra.get("needs_review") else []
     return {
         "model": manifest["system"],
         "emotion": None if best is None else labels[best]["en"],
@@ -217,6 +232,9 @@ def answer(found: Found, info: dict, manifest: dict) -> dict:
         "silence": info["silent"],
         "duration": round(info["duration"], 3),
         "profile": manifest["profile"],
+        **({"cleaned": info["cleaned"]} if info.get("cleaned") else {}),
+        **found.extra,
+        **({"top": [_named(labels[c], found.scores[c]) for c in top]} if top else {}),
         "notes": notes,
         **({"timings": info["milliseconds"]} if info["options"]["timings"] else {}),
         "weights": {
@@ -226,3 +244,8 @@ def answer(found: Found, info: dict, manifest: dict) -> dict:
             "demo": manifest["demo"],
         },
     }
+
+
+def _named(label: dict[str, str], probability: float) -> dict:
+    """A label with its probability, as genre answers list them."""
+    return {"label": label["en"], "label_zh": label["zh"], "probability": float(probability)}

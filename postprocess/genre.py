@@ -1,13 +1,72 @@
-"""Logits of a recording's slices -> the answer: probabilities, ranking, vote, coarser levels."""
+"""Logits of a recording's slices -> the answer: probabilities, ranking, vote, coarser levels.
+
+    logits / temperature -> softmax of each slice -> vote -> label smoothing -> rules -> uncertainty
+
+What options do not ask for is not entered, so that it cannot change a bit.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from postprocess import calibration, rules
+from postprocess.uncertainty import REVIEW_TOP, review, uncertainty
+from postprocess.voting import VOTING, mean
+
 Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the slices of a recording say.
+
+    Attributes
+    ----------
+    probabilities : float32 [classes], of the recording
+    slice_probabilities : float32 [slices, classes]
+    ranking : all classes, best first; equal ones by their mean over the slices, then in label order
+    extra : RESULT's entries about the options that are on
+    """
+
+    probabilities: Array
+    slice_probabilities: Array
+    ranking: list[int]
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def analyse(logits: Array, info: dict, manifest: dict, known_rules: rules.Rules | None = None) -> Found:
+    """Find what the slices of a recording say.
+
+    Parameters
+    ----------
+    logits : float32 [slices, classes]
+    info : what the preprocess step says of the recording: options, features
+    manifest : labels and calibration of the weights
+    known_rules : those of the weights' labels
+    """
+    options, extra = info["options"], {}
+    t = calibration.temperature(options, manifest)
+    slices = softmax(calibration.scaled(logits, t))
+    if options["segments"] or options["voting"] != "mean":
+        extra["voting"] = options["voting"]
+    probabilities = calibration.smoothed(VOTING[options["voting"]](slices), options["label_smoothing"])
+    slices = calibration.smoothed(slices, options["label_smoothing"])
+    extra |= calibration.report(options, t)
+    if options["rules"]:
+        labels = [label["en"] for label in manifest["labels"]]
+        probabilities, applied = rules.apply(known_rules, probabilities, info["features"], labels)
+        extra |= {"features": info["features"], "rules": applied}
+    ranking = np.lexsort((-mean(slices), -probabilities)).tolist()
+    if "voting" in extra:
+        extra["agreement"] = float(np.mean(slices.argmax(axis=1) == ranking[0]))
+    if options["uncertainty"]:
+        extra |= review(uncertainty(probabilities, slices, ranking[0]), options)
+    return Found(probabilities, slices, ranking, extra)
 
 
 def softmax(logits: Array) -> Array:
@@ -15,11 +74,6 @@ def softmax(logits: Array) -> Array:
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     exponentials = np.exp(shifted)
     return (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)
-
-
-def aggregate(slice_probabilities: Array) -> Array:
-    """Probabilities of the recording: the mean over its slices, float32 [slices, classes] -> [classes]."""
-    return slice_probabilities.mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
 def majority_vote(slice_probabilities: Array) -> tuple[int, float]:
@@ -30,14 +84,9 @@ def majority_vote(slice_probabilities: Array) -> tuple[int, float]:
     """
     classes = slice_probabilities.shape[1]
     votes = np.bincount(slice_probabilities.argmax(axis=1), minlength=classes)
-    mean = aggregate(slice_probabilities)
-    best = max(range(classes), key=lambda c: (votes[c], mean[c]))
+    means = mean(slice_probabilities)
+    best = max(range(classes), key=lambda c: (votes[c], means[c]))
     return best, float(votes[best] / len(slice_probabilities))
-
-
-def ranking(probabilities: Array, k: int) -> list[int]:
-    """The k most probable classes, best first; equal ones in label order."""
-    return np.argsort(-probabilities, kind="stable")[:k].tolist()
 
 
 def level_sums(probabilities: Array, members: Sequence[int], n: int) -> Array:
@@ -45,19 +94,21 @@ def level_sums(probabilities: Array, members: Sequence[int], n: int) -> Array:
     return np.bincount(members, weights=probabilities, minlength=n).astype(np.float32)
 
 
-def answer(probabilities: Array, slice_probabilities: Array, info: dict, manifest: dict) -> dict:
+def answer(found: Found, info: dict, manifest: dict) -> dict:
     """Everything about one recording, ready for JSON.
 
     Parameters
     ----------
-    probabilities : float32 [classes], of the recording
-    slice_probabilities : float32 [slices, classes]
+    found : what the slices say
     info : what the preprocess step says of the recording: model, options, slices, durations, notes
     manifest : labels, levels and origin of the weights
     """
-    labels = manifest["labels"]
-    top = ranking(probabilities, info["options"]["top_k"])
-    voted, share = majority_vote(slice_probabilities)
+    labels, probabilities = manifest["labels"], found.probabilities
+    listed = info["options"]["top_k"]
+    if found.extra.get("needs_review"):
+        listed = max(listed, REVIEW_TOP)
+    top = found.ranking[:listed]
+    voted, share = majority_vote(found.slice_probabilities)
     slices = [
         {
             "start": round(start, 3),
@@ -65,7 +116,7 @@ def answer(probabilities: Array, slice_probabilities: Array, info: dict, manifes
             "label": labels[best]["en"],
             "probability": float(row[best]),
         }
-        for (start, end), row in zip(info["slices"], slice_probabilities, strict=True)
+        for (start, end), row in zip(info["slices"], found.slice_probabilities, strict=True)
         for best in [int(row.argmax())]
     ]
     levels = {
@@ -97,6 +148,8 @@ def answer(probabilities: Array, slice_probabilities: Array, info: dict, manifes
         "seconds_used": round(info["seconds_used"], 3),
         "profile": info["options"]["profile"],
         "profile_default": info["options"]["profile"] == manifest["profile"],
+        **{key: info[key] for key in ("heard", "cleaned") if info.get(key)},
+        **found.extra,
         "notes": info["notes"],
         **({"timings": info["milliseconds"]} if info["options"]["timings"] else {}),
         "weights": {

@@ -16,9 +16,9 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from postprocess import emotion
-from preprocess import Limits, prepare_speech
+from preprocess import Cleaning, Limits, prepare_speech
 from preprocess.speech import BUCKETS, COARSE_BUCKETS
-from steps.options import EmotionOptions, parse_options
+from steps.options import EmotionOptions, check_fitted, parse_options
 from steps.step import Step, bytes_of, json_tensor, recording_of
 
 DEMO_NOTE = "Demo weights: the emotion names one of 9 families of generated sound and means nothing about speech."
@@ -42,7 +42,10 @@ class EmotionPreprocess(Step):
     def answer(self, request) -> list:
         """WAV float32 [windows, samples], LENGTH int64 [windows, 1] and INFO."""
         options = parse_options(bytes_of(request, "OPTIONS"), EmotionOptions)
-        prepared = prepare_speech(recording_of(request), limits=self.limits, buckets=self.buckets)
+        check_fitted(options, self.manifest)
+        prepared = prepare_speech(
+            recording_of(request), limits=self.limits, buckets=self.buckets, cleaning=options.part(Cleaning)
+        )
         info = {
             "options": asdict(options),
             "windows": [[window.first, window.start, window.stop] for window in prepared.windows],
@@ -50,6 +53,7 @@ class EmotionPreprocess(Step):
             "silent": prepared.silent,
             "notes": [*([DEMO_NOTE] if self.manifest["demo"] else []), *prepared.notes],
             "milliseconds": {stage: round(1000 * s, 3) for stage, s in prepared.seconds.items()},
+            "cleaned": prepared.cleaned,
         }
         return [
             pb_utils.Tensor("WAV", prepared.wav),

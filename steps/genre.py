@@ -1,7 +1,8 @@
 """The two Python steps of a genre system, as Triton's Python backend wants them.
 
-    AUDIO | PCM + SAMPLE_RATE, OPTIONS -> GenrePreprocess -> ROWS, INFO
-    LOGITS, INFO -> GenrePostprocess -> PROBABILITIES, LABELS, SLICE_PROBABILITIES, RESULT
+    AUDIO | PCM + SAMPLE_RATE, OPTIONS -> GenrePreprocess -> ROWS, KEPT_ROWS, INFO
+    LOGITS, KEPT_ROWS, INFO -> GenrePostprocess
+        -> PROBABILITIES, LABELS, SLICE_PROBABILITIES, EXPLANATION, PICTURES, RESULT
 
 INFO (JSON) carries what the answer needs to explain itself from the first step to the last.
 """
@@ -15,12 +16,19 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from postprocess import genre
-from preprocess import Limits, prepare
+from postprocess.rules import load_rules
+from preprocess import Cleaning, Hearing, Limits, RecordingError, prepare
 from preprocess.gpu import choose_transform
 from preprocess.spectrum import NUMPY
-from steps.options import GenreOptions, parse_options
+from steps.explain import explain
+from steps.options import GenreOptions, check_fitted, parse_options
 from steps.step import Step, bytes_of, json_tensor, recording_of
 
+EXPLAINED_BY = {"vgg19_bn": "Grad-CAM", "vit_b_16": "attention roll-out"}
+"""Architecture -> what its maps are."""
+# Where no explanation was asked for. Not empty: Triton's cache refuses an answer that has an empty array.
+NO_ROWS = np.zeros((1, 1, 1, 1), np.float32)
+NO_MAPS, NO_PICTURES = NO_ROWS[0], NO_ROWS.astype(np.uint8)
 DEMO_NOTE = "Demo weights: the label names one of 16 families of generated sound and means nothing for real music."
 
 
@@ -40,10 +48,16 @@ class GenrePreprocess(Step):
         elif wish is not None:
             raise ValueError(f'{args["model_name"]}: gpu_spectrum must be "auto", not {json.dumps(wish)}')
         self.limits = Limits(**self.parameters)
+        self.rules = load_rules(label_names(self.manifest))
 
     def answer(self, request) -> list:
-        """ROWS float32 [n, 3, 224, 224] and INFO."""
+        """ROWS float32 [n, 3, 224, 224], KEPT_ROWS, the same where an explanation needs them, and INFO."""
         options = parse_options(bytes_of(request, "OPTIONS"), GenreOptions, profile=self.manifest["profile"])
+        check_fitted(options, self.manifest)
+        if options.rules and self.rules is None:
+            raise RecordingError(
+                "OPTIONS: rules must be false: no file in postprocess/rule_files/ is for these weights' labels."
+            )
         prepared = prepare(
             recording_of(request),
             options.profile,
@@ -52,6 +66,9 @@ class GenrePreprocess(Step):
             jpeg=options.jpeg,
             limits=self.limits,
             transform=self.transform,
+            cleaning=options.part(Cleaning),
+            hearing=options.part(Hearing),
+            with_features=options.rules,
         )
         notes = [DEMO_NOTE] if self.manifest["demo"] else []
         if options.profile != self.manifest["profile"]:
@@ -66,8 +83,16 @@ class GenrePreprocess(Step):
             "seconds_used": prepared.seconds_used,
             "notes": [*notes, *prepared.notes],
             "milliseconds": {stage: round(1000 * s, 3) for stage, s in prepared.seconds.items()},
+            "heard": prepared.heard and [[round(t, 3) for t in times] for times in prepared.heard],
+            "cleaned": prepared.cleaned,
+            "features": prepared.features,
         }
-        return [pb_utils.Tensor("ROWS", prepared.rows), json_tensor("INFO", info)]
+        kept = prepared.rows if options.explain else NO_ROWS
+        return [
+            pb_utils.Tensor("ROWS", prepared.rows),
+            pb_utils.Tensor("KEPT_ROWS", kept),
+            json_tensor("INFO", info),
+        ]
 
 
 class GenrePostprocess(Step):
@@ -78,20 +103,44 @@ class GenrePostprocess(Step):
     def initialize(self, args: dict[str, str]) -> None:
         """Prepare what is the same for every request."""
         super().initialize(args)
-        self.labels = np.array([label["en"].encode() for label in self.manifest["labels"]], object)
+        self.system = args["model_name"].removesuffix(self.suffix)
+        self.labels = np.array([name.encode() for name in label_names(self.manifest)], object)
+        self.rules = load_rules(label_names(self.manifest))
 
     def answer(self, request) -> list:
         """The outputs that were asked for."""
-        logits = pb_utils.get_input_tensor_by_name(request, "LOGITS").as_numpy()
-        slice_probabilities = genre.softmax(logits)
-        probabilities = genre.aggregate(slice_probabilities)
+        logits, kept = (
+            pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in ("LOGITS", "KEPT_ROWS")
+        )
         info = json.loads(bytes_of(request, "INFO"))
+        found = genre.analyse(logits, info, self.manifest, self.rules)
+        result = genre.answer(found, info, self.manifest)
+        maps, pictures = NO_MAPS, NO_PICTURES
+        if count := info["options"]["explain"]:
+            best = found.ranking[0]
+            slices = np.argsort(-found.slice_probabilities[:, best], kind="stable")[:count]
+            maps = explain(self.system, kept[slices], best)
+            pictures = shown(kept[slices], info["options"]["profile"])
+            method = EXPLAINED_BY[self.manifest["architecture"]]
+            result["explanation"] = {"method": method, "slices": slices.tolist()}
         outputs = {
-            "PROBABILITIES": lambda: pb_utils.Tensor("PROBABILITIES", probabilities),
+            "PROBABILITIES": lambda: pb_utils.Tensor("PROBABILITIES", found.probabilities),
             "LABELS": lambda: pb_utils.Tensor("LABELS", self.labels),
-            "SLICE_PROBABILITIES": lambda: pb_utils.Tensor("SLICE_PROBABILITIES", slice_probabilities),
-            "RESULT": lambda: json_tensor(
-                "RESULT", genre.answer(probabilities, slice_probabilities, info, self.manifest)
-            ),
+            "SLICE_PROBABILITIES": lambda: pb_utils.Tensor("SLICE_PROBABILITIES", found.slice_probabilities),
+            "EXPLANATION": lambda: pb_utils.Tensor("EXPLANATION", maps),
+            "PICTURES": lambda: pb_utils.Tensor("PICTURES", pictures),
+            "RESULT": lambda: json_tensor("RESULT", result),
         }
         return [outputs[name]() for name in request.requested_output_names()]
+
+
+def shown(rows: np.ndarray, profile: str) -> np.ndarray:
+    """Rows as pictures: float32 [k, 3, 224, 224] in the profile's range -> uint8 [k, 224, 224, 3]."""
+    low = -1 if profile == "ccmusic" else 0
+    levels = np.clip((rows - low) * (255 / (1 - low)) + 0.5, 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(levels.transpose(0, 2, 3, 1))
+
+
+def label_names(manifest: dict) -> list[str]:
+    """The labels in English."""
+    return [label["en"] for label in manifest["labels"]]

@@ -6,19 +6,65 @@ Options travel as a tensor and not as request parameters because Triton's respon
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import ClassVar, TypeVar
 
-from preprocess import PROFILES, RecordingError
+from postprocess.uncertainty import MEASURES
+from postprocess.voting import VOTING
+from preprocess import PROFILES, Cleaning, Hearing, RecordingError
 
 MAX_BYTES = 4096
+MOST_SEGMENTS = 32
+MOST_EXPLAINED = 4
+"""Slices that an explanation is made of: each costs as much as an answer, and others wait for it."""
 MOST_SECONDS = 10.0
 """That a timeline may be smoothed over, or its shortest segment last."""
 
 
-@dataclass(frozen=True)
-class GenreOptions:
-    """What a client may ask of a genre system; each is one key of the JSON object."""
+Part = TypeVar("Part", Cleaning, Hearing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOptions(Cleaning):
+    """What a client may ask of any system; each is one key of the JSON object, and so are those of `Cleaning`."""
+
+    temperature: float | str | None = None
+    """Divides the logits; "fitted": by what `tritone calibrate` has found for these weights."""
+    label_smoothing: float = 0.0
+    """Share of the probability that is spread evenly over all classes."""
+    uncertainty: str | None = None
+    """The measure that decides whether a person should look at the answer; None: no measure is told."""
+    review_threshold: float = 0.7
+    """Above which it should."""
+    timings: bool = False
+    """Whether the answer tells what each stage of its preparation took."""
+
+    def part(self, kind: type[Part]) -> Part:
+        """Those of them that are `Cleaning` or `Hearing`."""
+        return kind(**{field.name: getattr(self, field.name) for field in fields(kind)})
+
+    def __post_init__(self) -> None:
+        _check_choice(self, "denoise", (None, "quietest", "first"))
+        _check_number(self, "denoise_factor", 0.1, 10)
+        _check_number(self, "denoise_floor", 0.0001, 1)
+        if self.loudness is not None:
+            _check_number(self, "loudness", -70, 0, "null or a number of LUFS")
+        _check_number(self, "compress_threshold", -80, 0, "a number of dB")
+        _check_number(self, "compress_ratio", 1, 100)
+        _check_number(self, "compress_attack", 0.1, 1000, "a number of ms")
+        _check_number(self, "compress_release", 1, 5000, "a number of ms")
+        if self.temperature is not None and self.temperature != "fitted":
+            _check_number(self, "temperature", 0.05, 20, 'null, "fitted" or a number')
+        _check_number(self, "label_smoothing", 0, 0.5)
+        _check_choice(self, "uncertainty", (None, *MEASURES))
+        _check_number(self, "review_threshold", 0, 1)
+        _check_flags(self, "compress", "timings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenreOptions(CommonOptions, Hearing):
+    """What a client may ask of a genre system; the keys of `Hearing`, too."""
 
     example: ClassVar[str] = '{"top_k": 3}'
 
@@ -28,22 +74,30 @@ class GenreOptions:
     """How many classes the answer ranks."""
     jpeg: bool = True
     """Profile `ccmusic`: the JPEG round trip that the training pictures went through."""
-    timings: bool = False
-    """Whether the answer tells what each stage of its preparation took."""
+    voting: str = "mean"
+    """How the slices are brought to one answer."""
+    rules: bool = False
+    """Whether the rules for these labels (postprocess/rule_files/) may change the probabilities."""
+    explain: int = 0
+    """For so many slices, those most sure of the answer, a map shows what in the picture spoke for it."""
 
     def __post_init__(self) -> None:
-        if self.profile not in list(PROFILES):  # a list: JSON values need not be hashable
-            raise RecordingError(
-                f"OPTIONS: profile {self.profile!r} is unknown; choose one of {', '.join(PROFILES)}."
-            )
-        if type(self.top_k) is not int or self.top_k < 1:
-            raise RecordingError(f"OPTIONS: top_k must be a whole number from 1 up, not {self.top_k!r}.")
-        _check_flags(self, "jpeg", "timings")
+        super().__post_init__()
+        _check_choice(self, "profile", PROFILES)
+        _check_whole(self, "top_k", 1)
+        _check_choice(self, "crop", (None, "first", "middle", "whole"))
+        _check_number(self, "crop_seconds", 1, 600, "a number of seconds")
+        if self.segments is not None:
+            _check_whole(self, "segments", 1, MOST_SEGMENTS, "null or a whole number")
+        _check_number(self, "segment_seconds", 1, 120, "a number of seconds")
+        _check_choice(self, "voting", VOTING)
+        _check_whole(self, "explain", 0, MOST_EXPLAINED)
+        _check_flags(self, "jpeg", "skip_silence", "rules")
 
 
-@dataclass(frozen=True)
-class EmotionOptions:
-    """What a client may ask of a speech emotion system; each is one key of the JSON object."""
+@dataclass(frozen=True, kw_only=True)
+class EmotionOptions(CommonOptions):
+    """What a client may ask of a speech emotion system."""
 
     example: ClassVar[str] = '{"smoothing": 1.0}'
 
@@ -53,17 +107,12 @@ class EmotionOptions:
     """Seconds that a segment of the timeline lasts at least."""
     frame_embeddings: bool = False
     """Whether FRAME_EMBEDDINGS has a row for every 20 ms (4 KiB each), and not the mean alone."""
-    timings: bool = False
-    """Whether the answer tells what each stage of its preparation took."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("smoothing", "min_segment"):
-            value = getattr(self, name)
-            if type(value) not in (int, float) or not 0 <= value <= MOST_SECONDS:  # NaN is not, either
-                raise RecordingError(
-                    f"OPTIONS: {name} must be a number of seconds from 0 to {MOST_SECONDS:g}, not {value!r}."
-                )
-        _check_flags(self, "frame_embeddings", "timings")
+            _check_number(self, name, 0, MOST_SECONDS, "a number of seconds")
+        _check_flags(self, "frame_embeddings")
 
 
 Options = TypeVar("Options", GenreOptions, EmotionOptions)
@@ -97,7 +146,38 @@ def parse_options(text: bytes | None, kind: type[Options], **defaults: object) -
     return kind(**{**defaults, **values})
 
 
-def _check_flags(options: GenreOptions | EmotionOptions, *names: str) -> None:
+def check_fitted(options: CommonOptions, manifest: dict) -> None:
+    """RecordingError for a fitted temperature that these weights do not have."""
+    if options.temperature == "fitted" and "calibration" not in manifest:
+        raise RecordingError(
+            'OPTIONS: temperature "fitted" is not known for these weights; send a number, or let'
+            " tritone calibrate --store find it."
+        )
+
+
+def _check_flags(options: CommonOptions, *names: str) -> None:
     for name in names:
         if type(getattr(options, name)) is not bool:
             raise RecordingError(f"OPTIONS: {name} must be true or false, not {getattr(options, name)!r}.")
+
+
+def _check_choice(options: CommonOptions, name: str, allowed: Iterable[str | None]) -> None:
+    value, allowed = getattr(options, name), list(allowed)  # a list: JSON values need not be hashable
+    if value not in allowed:
+        choice = ", ".join("null" if word is None else word for word in allowed)
+        raise RecordingError(f"OPTIONS: {name} {value!r} is unknown; choose one of {choice}.")
+
+
+def _check_number(options: CommonOptions, name: str, low: float, high: float, what: str = "a number") -> None:
+    value = getattr(options, name)
+    if type(value) not in (int, float) or not low <= value <= high:  # NaN is not, either
+        raise RecordingError(f"OPTIONS: {name} must be {what} from {low:g} to {high:g}, not {value!r}.")
+
+
+def _check_whole(
+    options: CommonOptions, name: str, low: int, high: int | None = None, what: str = "a whole number"
+) -> None:
+    value = getattr(options, name)
+    if type(value) is not int or value < low or (high is not None and value > high):
+        span = f"{low} up" if high is None else f"{low} to {high}"
+        raise RecordingError(f"OPTIONS: {name} must be {what} from {span}, not {value!r}.")

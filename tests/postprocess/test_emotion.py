@@ -1,6 +1,7 @@
 """Emotions, timeline and embedding against PyTorch, NumPy's convolution and worked examples."""
 
 import time
+from dataclasses import asdict
 from itertools import groupby, pairwise
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from postprocess import emotion
+from steps.options import EmotionOptions
 
 EN = ("angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown")
 MANIFEST = {
@@ -17,7 +19,7 @@ MANIFEST = {
     "source": {"origin": "demo", "location": "demo", "sha256": "00"},
     "demo": True,
 }
-OPTIONS = {"smoothing": 0.5, "min_segment": 0.5, "frame_embeddings": False, "timings": False}
+OPTIONS = asdict(EmotionOptions())
 # What a checkpoint of nine emotions and one of five said of the same recording (reported in FunASR issue 2728).
 NINE = [1.0034e-4, 1.80216e-3, 1.2170e-4, 1.0617e-5, 0.9911528, 1.2138e-5, 6.745314e-3, 5.4167e-5, 6.6017e-7]
 FIVE = {0: 1.0054e-4, 3: 1.0638e-5, 4: 0.9931293, 6: 6.75876e-3, 8: 6.6149e-7}
@@ -242,3 +244,39 @@ def test_the_answer_of_several_windows_calls_itself_an_approximation():
     answer = emotion.answer(emotion.analyse(features, logits, about, MANIFEST), about, MANIFEST)
     assert answer["windows"] == 2 and answer["timings"] == {"decode": 12.5}
     assert answer["notes"][0] == "a note" and "joined from 2 windows" in answer["notes"][1]
+
+
+def test_a_temperature_divides_the_mean_logits_and_those_of_each_frame():
+    features, logits = rows(60)
+    found = emotion.analyse(features, logits, info(60, temperature=3, label_smoothing=0.1), MANIFEST)
+    expected = torch.from_numpy(logits[0].astype(np.float64)) / 3
+    np.testing.assert_allclose(found.scores, 0.9 * expected.mean(0).softmax(-1) + 0.1 / 9, atol=1e-6)
+    np.testing.assert_allclose(found.frame_scores, 0.9 * expected.softmax(-1) + 0.1 / 9, atol=1e-6)
+    assert emotion.answer(found, info(60), MANIFEST)["calibration"] == {"temperature": 3, "label_smoothing": 0.1}
+
+
+def test_smoothing_gives_nothing_to_labels_that_are_not_used():
+    manifest = MANIFEST | {"labels": [{"en": "unuse_0", "zh": ""}, *MANIFEST["labels"][1:]]}
+    found = emotion.analyse(*rows(60), info(60, label_smoothing=0.5), manifest)
+    assert found.scores[0] == 0 and found.scores.sum() == pytest.approx(1, abs=1e-6)
+    assert found.scores[1:].min() > 0.5 / 8 - 1e-6
+
+
+def test_an_unsure_answer_asks_for_a_person_and_names_three():
+    features, logits = rows(60)
+    options = {"uncertainty": "entropy", "review_threshold": 0.0}
+    found = emotion.analyse(features, logits, info(60, **options), MANIFEST)
+    said = emotion.answer(found, info(60), MANIFEST)
+    assert said["needs_review"] is True and said["review"] == {"by": "entropy", "threshold": 0.0}
+    assert [entry["label"] for entry in said["top"]] == sorted(EN, key=lambda name: -said["scores"][name])[:3]
+    sure = emotion.analyse(features, logits, info(60, uncertainty="margin", review_threshold=1.0), MANIFEST)
+    said = emotion.answer(sure, info(60), MANIFEST)
+    assert said["needs_review"] is False and "top" not in said
+    # Smoothed over everything, each frame says what the recording does.
+    whole = emotion.analyse(features, logits, info(60, uncertainty="disagreement", smoothing=10), MANIFEST)
+    assert whole.extra["uncertainty"]["disagreement"] == 0
+
+
+def test_nothing_is_said_of_options_that_are_off():
+    said = emotion.answer(emotion.analyse(*rows(60), info(60), MANIFEST), info(60), MANIFEST)
+    assert not {"top", "calibration", "uncertainty", "needs_review", "cleaned"} & set(said)

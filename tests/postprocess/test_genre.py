@@ -1,10 +1,14 @@
 """Probabilities, vote, ranking and levels against PyTorch and worked examples."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
 
 from postprocess import genre
+from postprocess.voting import mean
+from steps.options import GenreOptions
 
 MANIFEST = {
     "system": "vgg19_bn_cqt",
@@ -15,7 +19,7 @@ MANIFEST = {
     "demo": True,
 }
 INFO = {
-    "options": {"profile": "ccmusic", "top_k": 2, "timings": False},
+    "options": asdict(GenreOptions(profile="ccmusic", top_k=2)),
     "milliseconds": {"decode": 12.5, "spectrogram": 6.25},
     "slices": [[0.0, 11.4], [11.4, 22.8], [22.8, 34.2]],
     "slices_total": 3,
@@ -33,16 +37,30 @@ def test_softmax_equals_pytorch():
     np.testing.assert_array_equal(genre.softmax(huge), [[1, 0, 0]])
 
 
-def test_aggregate_is_the_mean_and_sums_to_one():
-    rows = genre.softmax(np.random.default_rng(1).normal(size=(21, 16)).astype(np.float32))
-    np.testing.assert_allclose(genre.aggregate(rows), rows.mean(0), rtol=1e-6)
-    assert genre.aggregate(rows).sum() == pytest.approx(1, abs=1e-6)
+def analyse(rows: np.ndarray, **options: object) -> genre.Found:
+    """What slices of these probabilities say."""
+    info = INFO | {"options": INFO["options"] | options}
+    return genre.analyse(np.log(np.maximum(rows, 1e-30)), info, MANIFEST)
+
+
+def answer(rows: np.ndarray, manifest: dict = MANIFEST, **options: object) -> dict:
+    info = INFO | {"options": INFO["options"] | options, "slices": INFO["slices"][: len(rows)]}
+    return genre.answer(genre.analyse(np.log(rows), info, manifest), info, manifest)
+
+
+def test_the_answer_is_the_mean_over_the_slices():
+    logits = np.random.default_rng(1).normal(size=(21, 4)).astype(np.float32)
+    found = genre.analyse(logits, INFO, MANIFEST)
+    expected = torch.softmax(torch.from_numpy(logits).double(), -1).numpy()
+    np.testing.assert_allclose(found.slice_probabilities, expected, rtol=1e-5)
+    np.testing.assert_allclose(found.probabilities, expected.mean(0), rtol=1e-6)
+    assert found.extra == {}
 
 
 def test_majority_counts_slices_and_not_their_confidence():
     rows = np.array([[0.9, 0.1, 0], [0.45, 0.55, 0], [0.4, 0.6, 0]], np.float32)
     assert genre.majority_vote(rows) == (1, pytest.approx(2 / 3))
-    assert genre.aggregate(rows).argmax() == 0
+    assert mean(rows).argmax() == 0
 
 
 def test_a_tied_vote_goes_to_the_more_probable_class():
@@ -52,7 +70,7 @@ def test_a_tied_vote_goes_to_the_more_probable_class():
 
 
 def test_ranking_is_stable():
-    assert genre.ranking(np.array([0.2, 0.4, 0.2, 0.2], np.float32), 3) == [1, 0, 2]
+    assert analyse(np.array([[0.2, 0.4, 0.2, 0.2]], np.float32)).ranking == [1, 0, 2, 3]
 
 
 def test_level_sums_add_up_their_members():
@@ -62,26 +80,62 @@ def test_level_sums_add_up_their_members():
 
 def test_answer_says_everything_once():
     rows = np.array([[0.7, 0.1, 0.1, 0.1], [0.1, 0.6, 0.2, 0.1], [0.7, 0.1, 0.1, 0.1]], np.float32)
-    answer = genre.answer(genre.aggregate(rows), rows, INFO, MANIFEST)
-    assert (answer["label"], answer["probability"]) == ("A", pytest.approx(0.5))
-    assert [entry["label"] for entry in answer["top"]] == ["A", "B"]
-    assert answer["top"][0]["label_zh"] == "AA"
-    assert answer["vote"] == {"label": "A", "share": pytest.approx(2 / 3)}
-    assert [s["label"] for s in answer["slices"]] == ["A", "B", "A"]
-    assert answer["slices"][1]["start"] == 11.4 and answer["slices"][1]["probability"] == pytest.approx(0.6)
-    assert [level["probability"] for level in answer["levels"]["2"]] == pytest.approx([0.6, 0.4])
-    assert answer["weights"]["demo"] is True and answer["notes"] == ["a note"]
-    assert answer["profile_default"] is True
+    said = answer(rows)
+    assert (said["label"], said["probability"]) == ("A", pytest.approx(0.5))
+    assert [entry["label"] for entry in said["top"]] == ["A", "B"]
+    assert said["top"][0]["label_zh"] == "AA"
+    assert said["vote"] == {"label": "A", "share": pytest.approx(2 / 3)}
+    assert [s["label"] for s in said["slices"]] == ["A", "B", "A"]
+    assert said["slices"][1]["start"] == 11.4 and said["slices"][1]["probability"] == pytest.approx(0.6)
+    assert [level["probability"] for level in said["levels"]["2"]] == pytest.approx([0.6, 0.4])
+    assert said["weights"]["demo"] is True and said["notes"] == ["a note"]
+    assert said["profile_default"] is True
 
 
 def test_answer_without_levels_has_none():
-    rows = np.full((3, 4), 0.25, np.float32)
     manifest = {key: value for key, value in MANIFEST.items() if key != "levels"}
-    assert "levels" not in genre.answer(rows[0], rows, INFO, manifest)
+    assert "levels" not in answer(np.full((3, 4), 0.25, np.float32), manifest)
 
 
 def test_answer_tells_timings_on_request_only():
     rows = np.full((3, 4), 0.25, np.float32)
-    assert "timings" not in genre.answer(rows[0], rows, INFO, MANIFEST)
-    asked = INFO | {"options": INFO["options"] | {"timings": True}}
-    assert genre.answer(rows[0], rows, asked, MANIFEST)["timings"] == {"decode": 12.5, "spectrogram": 6.25}
+    assert "timings" not in answer(rows)
+    assert answer(rows, timings=True)["timings"] == {"decode": 12.5, "spectrogram": 6.25}
+
+
+def test_a_majority_outvotes_one_sure_slice_and_says_how_many_agree():
+    rows = np.array([[0.9, 0.08, 0.01, 0.01], [0.45, 0.53, 0.01, 0.01], [0.4, 0.58, 0.01, 0.01]], np.float32)
+    assert answer(rows)["label"] == "A" and "agreement" not in answer(rows)
+    said = answer(rows, voting="majority")
+    assert (said["label"], said["probability"]) == ("B", pytest.approx(2 / 3))
+    assert (said["voting"], said["agreement"]) == ("majority", pytest.approx(2 / 3))
+    assert answer(rows, segments=3)["agreement"] == pytest.approx(1 / 3)
+
+
+def test_a_tied_majority_goes_to_the_more_probable_class():
+    rows = np.array([[0.6, 0.3, 0.05, 0.05], [0.1, 0.8, 0.05, 0.05]], np.float32)
+    assert answer(rows, voting="majority")["label"] == "B"
+    assert answer(rows[::-1], voting="majority")["label"] == "B"
+
+
+def test_a_temperature_divides_the_logits_of_each_slice():
+    logits = np.random.default_rng(2).normal(0, 4, (3, 4)).astype(np.float32)
+    expected = torch.softmax(torch.from_numpy(logits).double() / 2.5, -1).numpy()
+    for wish, manifest in ((2.5, MANIFEST), ("fitted", MANIFEST | {"calibration": {"temperature": 2.5}})):
+        info = INFO | {"options": INFO["options"] | {"temperature": wish, "label_smoothing": 0.2}}
+        found = genre.analyse(logits, info, manifest)
+        np.testing.assert_allclose(found.probabilities, 0.8 * expected.mean(0) + 0.05, rtol=1e-5)
+        np.testing.assert_allclose(found.slice_probabilities, 0.8 * expected + 0.05, rtol=1e-5)
+        assert found.extra == {"calibration": {"temperature": 2.5, "label_smoothing": 0.2}}
+
+
+def test_an_unsure_answer_asks_for_a_person_and_lists_three():
+    rows = np.array([[0.4, 0.35, 0.2, 0.05]] * 3, np.float32)
+    said = answer(rows, uncertainty="entropy", top_k=1)
+    assert said["needs_review"] is True and [e["label"] for e in said["top"]] == ["A", "B", "C"]
+    assert said["review"] == {"by": "entropy", "threshold": 0.7}
+    assert len(answer(rows, uncertainty="entropy", top_k=4)["top"]) == 4
+    sure = answer(rows, uncertainty="disagreement", top_k=1)
+    assert sure["needs_review"] is False and len(sure["top"]) == 1
+    exactly = answer(np.array([[0.5, 0.5, 1e-9, 1e-9]], np.float32), uncertainty="entropy", review_threshold=0.5)
+    assert exactly["uncertainty"]["entropy"] == 0.5 and exactly["needs_review"] is False

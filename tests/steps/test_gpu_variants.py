@@ -51,7 +51,7 @@ def make(monkeypatch):
     def make(system: str, config: ModelConfig):
         module, kind = ("emotion", "EmotionPreprocess") if system == SPEECH else ("genre", "GenrePreprocess")
         step_module = importlib.import_module(f"steps.{module}")
-        manifest = {"spectrum": "cqt", "profile": "article-a", "demo": False}
+        manifest = {"spectrum": "cqt", "profile": "article-a", "demo": False, "labels": []}
         monkeypatch.setattr(importlib.import_module("steps.step"), "read_manifest", lambda path, name: manifest)
         parameters = {key: {"string_value": value.string_value} for key, value in config.parameters.items()}
         step = getattr(step_module, kind)()

@@ -6,7 +6,7 @@ import pytest
 
 from preprocess import RecordingError
 from steps.manifest import read_manifest
-from steps.options import EmotionOptions, GenreOptions, parse_options
+from steps.options import EmotionOptions, GenreOptions, check_fitted, parse_options
 
 
 def genre(text: bytes | None) -> GenreOptions:
@@ -16,14 +16,18 @@ def genre(text: bytes | None) -> GenreOptions:
 @pytest.mark.parametrize("text", [None, b"", b"  ", b"{}"])
 def test_no_options_are_the_defaults(text):
     assert genre(text) == GenreOptions(profile="ccmusic", top_k=5)
-    assert parse_options(text, EmotionOptions) == EmotionOptions(0.5, 0.5, False, False)
+    assert parse_options(text, EmotionOptions) == EmotionOptions(
+        smoothing=0.5, min_segment=0.5, frame_embeddings=False, timings=False
+    )
 
 
 def test_options_are_read():
     text = b'{"profile": "article-a", "top_k": 3, "jpeg": false}'
-    assert genre(text) == GenreOptions("article-a", 3, False)
+    assert genre(text) == GenreOptions(profile="article-a", top_k=3, jpeg=False)
     text = b'{"smoothing": 10, "min_segment": 0.0, "frame_embeddings": true, "timings": true}'
-    assert parse_options(text, EmotionOptions) == EmotionOptions(10, 0.0, True, True)
+    assert parse_options(text, EmotionOptions) == EmotionOptions(
+        smoothing=10, min_segment=0.0, frame_embeddings=True, timings=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -34,7 +38,7 @@ def test_options_are_read():
         (b"[" * 3000, "is not JSON"),
         (b" " * 5000, "has 5000 bytes, at most 4096"),
         (b"[1]", "must be a JSON object, not list"),
-        (b'{"topk": 3}', "'topk' is unknown; known are profile, top_k, jpeg, timings"),
+        (b'{"topk": 3}', "'topk' is unknown; known are .*, profile, top_k, jpeg"),
         (b'{"top_k": 0}', "top_k must be a whole number from 1 up, not 0"),
         (b'{"top_k": "3"}', "not '3'"),
         (b'{"top_k": true}', "not True"),
@@ -43,6 +47,35 @@ def test_options_are_read():
         (b'{"timings": "yes"}', "timings must be true or false, not 'yes'"),
         (b'{"profile": "official"}', "profile 'official' is unknown; choose one of ccmusic"),
         (b'{"profile": ["a"]}', "profile \\['a'\\] is unknown"),
+        (b'{"denoise": true}', "denoise True is unknown; choose one of null, quietest, first"),
+        (b'{"denoise_factor": 0}', "denoise_factor must be a number from 0.1 to 10, not 0"),
+        (b'{"denoise_floor": 1.5}', "denoise_floor must be a number from 0.0001 to 1, not 1.5"),
+        (b'{"loudness": 3}', "loudness must be null or a number of LUFS from -70 to 0, not 3"),
+        (b'{"loudness": false}', "not False"),
+        (b'{"compress": 1}', "compress must be true or false, not 1"),
+        (b'{"compress_threshold": 1}', "compress_threshold must be a number of dB from -80 to 0, not 1"),
+        (b'{"compress_ratio": 0.5}', "compress_ratio must be a number from 1 to 100, not 0.5"),
+        (b'{"compress_attack": 0}', "compress_attack must be a number of ms from 0.1 to 1000, not 0"),
+        (b'{"compress_release": 1e9}', "compress_release must be a number of ms from 1 to 5000, not 1000000000.0"),
+        (b'{"temperature": "hot"}', "temperature must be null, \"fitted\" or a number from 0.05 to 20, not 'hot'"),
+        (b'{"temperature": 0}', "not 0"),
+        (b'{"temperature": Infinity}', "not inf"),
+        (b'{"label_smoothing": 0.6}', "label_smoothing must be a number from 0 to 0.5, not 0.6"),
+        (
+            b'{"uncertainty": "doubt"}',
+            "'doubt' is unknown; choose one of null, entropy, margin, variation_ratio, disagreement",
+        ),
+        (b'{"review_threshold": -1}', "review_threshold must be a number from 0 to 1, not -1"),
+        (b'{"crop": "last"}', "crop 'last' is unknown; choose one of null, first, middle, whole"),
+        (b'{"crop_seconds": 0.2}', "crop_seconds must be a number of seconds from 1 to 600, not 0.2"),
+        (b'{"segments": 33}', "segments must be null or a whole number from 1 to 32, not 33"),
+        (b'{"segments": 2.0}', "not 2.0"),
+        (b'{"segment_seconds": 121}', "segment_seconds must be a number of seconds from 1 to 120, not 121"),
+        (b'{"skip_silence": "no"}', "skip_silence must be true or false, not 'no'"),
+        (b'{"voting": "loudest"}', "voting 'loudest' is unknown; choose one of mean, majority, confidence"),
+        (b'{"rules": 1}', "rules must be true or false, not 1"),
+        (b'{"explain": 5}', "explain must be a whole number from 0 to 4, not 5"),
+        (b'{"explain": true}', "not True"),
     ],
 )
 def test_bad_options_get_a_sentence(text, words):
@@ -55,13 +88,16 @@ def test_bad_options_get_a_sentence(text, words):
     ("text", "words"),
     [
         (b"smoothing=1", 'is not JSON .* such as {"smoothing": 1.0}'),
-        (b'{"top_k": 3}', "'top_k' is unknown; known are smoothing, min_segment, frame_embeddings, timings"),
+        (b'{"top_k": 3}', "'top_k' is unknown; known are denoise, .*, smoothing"),
         (b'{"smoothing": -0.1}', "smoothing must be a number of seconds from 0 to 10, not -0.1"),
         (b'{"smoothing": NaN}', "not nan"),
         (b'{"smoothing": true}', "not True"),
         (b'{"min_segment": 10.5}', "min_segment must be a number of seconds from 0 to 10, not 10.5"),
         (b'{"min_segment": "1"}', "not '1'"),
         (b'{"min_segment": null}', "not None"),
+        (b'{"segments": 3}', "'segments' is unknown"),
+        (b'{"label_smoothing": 2}', "label_smoothing must be a number from 0 to 0.5, not 2"),
+        (b'{"uncertainty": ["entropy"]}', "uncertainty \\['entropy'\\] is unknown"),
         (b'{"frame_embeddings": 1}', "frame_embeddings must be true or false, not 1"),
         (b'{"timings": "yes"}', "timings must be true or false, not 'yes'"),
     ],
@@ -70,6 +106,13 @@ def test_bad_options_of_an_emotion_system_get_a_sentence(text, words):
     with pytest.raises(RecordingError, match=words) as error:
         parse_options(text, EmotionOptions)
     assert str(error.value).startswith("OPTIONS") and "\n" not in str(error.value)
+
+
+def test_a_fitted_temperature_is_refused_where_there_is_none():
+    options = genre(b'{"temperature": "fitted"}')
+    check_fitted(options, GOOD | {"calibration": {"temperature": 1.4}})
+    with pytest.raises(RecordingError, match=r"^OPTIONS: temperature .* tritone calibrate --store"):
+        check_fitted(options, GOOD)
 
 
 GOOD = {

@@ -1,0 +1,93 @@
+"""Options through the real Triton: each does what it does in-process, and is cached as an answer of its own."""
+
+import json
+
+import numpy as np
+import pytest
+from tritone_client import Client, InvalidRecording
+from tritone_client.prediction import OUTPUTS, parse_prediction
+from tritone_client.request import Request, bytes_tensor
+
+from bench.recordings import recording
+from preprocess import Cleaning, Hearing, prepare
+from tests.test_end_to_end import TOLERANCE, network
+
+SYSTEM = "vgg19_bn_cqt"
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with Client(server.grpc, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def song() -> bytes:
+    return recording(3, seed=21, seconds=37.0)
+
+
+def probabilities(song: bytes, **how: object) -> np.ndarray:
+    """preprocess -> PyTorch fp32 -> softmax: float64 [slices, 16]."""
+    import torch
+
+    rows = torch.from_numpy(prepare(song, spectrum="cqt", **how).rows)
+    with torch.inference_mode():
+        return torch.softmax(network(SYSTEM)(rows).double(), -1).numpy()
+
+
+@pytest.mark.parametrize(
+    ("options", "how"),
+    [
+        ({"crop": "middle", "crop_seconds": 12}, {"hearing": Hearing(crop="middle", crop_seconds=12)}),
+        ({"segments": 2}, {"hearing": Hearing(segments=2)}),
+        (
+            {"denoise": "quietest", "loudness": -20, "compress": True},
+            {"cleaning": Cleaning(denoise="quietest", loudness=-20, compress=True)},
+        ),
+    ],
+)
+def test_options_do_what_they_do_in_process(server, client, song, options, how):
+    expected = probabilities(song, **how)
+    found = client.classify(song, model=SYSTEM, **options)
+    np.testing.assert_allclose(found.slice_probabilities, expected, atol=TOLERANCE[server.variant])
+    np.testing.assert_allclose(found.probabilities, expected.mean(0), atol=TOLERANCE[server.variant])
+    assert ("heard" in found.raw) == ("hearing" in how) and ("cleaned" in found.raw) == ("cleaning" in how)
+
+
+def test_each_set_of_options_is_cached_by_itself(client, song):
+    sets = [
+        *({}, {"voting": "majority"}, {"temperature": 3}, {"label_smoothing": 0.2}, {"uncertainty": "margin"}),
+        *({"denoise": "first"}, {"segments": 2}, {"segments": 1}, {"rules": True}, {"top_k": 2}),
+    ]
+    first, second = ([client.classify(song, model=SYSTEM, **options).raw for options in sets] for _ in range(2))
+    assert first == second
+    texts = {json.dumps(answer, sort_keys=True) for answer in first}
+    assert len(texts) == len(sets)
+
+
+def test_options_that_are_off_change_nothing(client, song):
+    """Also not a bit, and the answer says nothing of them."""
+    off = dict.fromkeys(("denoise", "loudness", "temperature", "uncertainty", "crop", "segments"))
+    off |= {"compress": False, "skip_silence": False, "rules": False, "voting": "mean"}
+    off |= {"label_smoothing": 0, "explain": 0, "timings": True}  # the last: no cache has that
+    plain = client.classify(song, model=SYSTEM)
+    added = {"heard", "cleaned", "voting", "calibration", "uncertainty", "needs_review", "rules", "explanation"}
+    assert not added & set(plain.raw)
+    inputs = {"AUDIO": bytes_tensor(song), "OPTIONS": bytes_tensor(json.dumps(off).encode())}
+    found = parse_prediction(client._infer(Request(SYSTEM, inputs, OUTPUTS), None), 0.0)
+    assert {key: value for key, value in found.raw.items() if key != "timings"} == plain.raw
+    np.testing.assert_array_equal(found.slice_probabilities, plain.slice_probabilities)
+
+
+def test_an_unsure_answer_is_marked(client, song):
+    found = client.classify(song, model=SYSTEM, top_k=1, temperature=20, uncertainty="entropy")
+    assert found.needs_review and len(found.top) == 3
+    assert set(found.uncertainty) == {"entropy", "margin", "variation_ratio", "disagreement"}
+    assert client.classify(song, model=SYSTEM, top_k=1).needs_review is None
+
+
+def test_bad_options_are_refused_with_the_good_ones(client, song):
+    with pytest.raises(InvalidRecording, match="choose one of null, quietest, first"):
+        client.classify(song, model=SYSTEM, denoise="all")
+    with pytest.raises(InvalidRecording, match="tritone calibrate --store"):
+        client.classify(song, model=SYSTEM, temperature="fitted")
