@@ -95,29 +95,35 @@ def main() -> int:
             gpu = check_gpu()
             with tempfile.TemporaryDirectory(prefix="tritone-bench-") as folder:
                 suite = GpuSuite(scale, arguments.variant, Path(folder), quick=quick)
-                finish(suite.run, arguments, f"; {gpu.name}, driver {gpu.driver}")
+                finish(suite.run, arguments, made_by(arguments), f"; {gpu.name}, driver {gpu.driver}")
             return 0
         if arguments.only != "speech":
             with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="tritone-bench-") as folder:
                 suite = Suite(scale, arguments.variant, Path(folder), stack, quick=quick)
-                finish(suite.run, arguments)
+                finish(suite.run, arguments, made_by(arguments))
         if arguments.only == "speech" or not (quick or arguments.only):
             with tempfile.TemporaryDirectory(prefix="tritone-bench-") as folder:
-                finish(SpeechSuite(scale, arguments.variant, Path(folder)).run, arguments)
+                finish(SpeechSuite(scale, arguments.variant, Path(folder)).run, arguments, made_by(arguments))
     except (BenchError, BaselineError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def finish(measure: Callable[[], dict], arguments: argparse.Namespace, gpu: str = "") -> None:
+def made_by(arguments: argparse.Namespace) -> str:
+    """What to type for the same figures."""
+    if arguments.only:
+        return f"python -m bench --only {arguments.only}{' --quick' if arguments.quick else ''}"
+    cuda = " DEVICE=cuda" if arguments.device == "cuda" else ""
+    return f"make bench{cuda}{' QUICK=1' if arguments.quick else ''}"
+
+
+def finish(measure: Callable[[], dict], arguments: argparse.Namespace, command: str, gpu: str = "") -> None:
     """Measure one part, and write its figures and its report with what they were measured by and on."""
     start = time.monotonic()
     figures = measure()
-    made = "make bench" + (" DEVICE=cuda" if gpu else "") + (" QUICK=1" if arguments.quick else "")
-    only = f"python -m bench --only {arguments.only}{' --quick' if arguments.quick else ''}"
     results = {
-        "command": only if arguments.only else made,
+        "command": command,
         "date": datetime.now(timezone.utc).date().isoformat(),
         "quick": arguments.quick,
         "seconds": time.monotonic() - start,

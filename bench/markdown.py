@@ -14,7 +14,10 @@ def table(rows: list[dict[str, str]]) -> str:
     """Markdown of rows, numbers to the right; a column is left out when all its cells are empty."""
     columns = {name: [row.get(name, "") for row in rows] for row in rows for name in row}
     columns = {name: cells for name, cells in columns.items() if any(cells)}
-    sides = ["---:" if all(cell[:1].isdigit() for cell in cells if cell) else "---" for cells in columns.values()]
+    sides = [
+        "---:" if all(cell[:1] in "0123456789+-·" for cell in cells if cell) else "---"
+        for cells in columns.values()
+    ]
     lines = [list(columns), sides, *zip(*columns.values(), strict=True)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -1,8 +1,9 @@
-"""What `make bench` found, for people: Markdown and plots, made from bench.json, speech.json and gpu.json alone.
+"""What was measured, for people: Markdown and plots, made from the files of figures alone.
 
 `python -m bench.report FILE` writes them again beside bench/results/bench.json, or another file. With `--publish`
 that file and its plots go to bench/published/, and README.md has between the lines `<!-- bench -->` and
-`<!-- /bench -->` a section for each file that lies there, with its own date, machine and versions.
+`<!-- /bench -->`, or `<!-- options -->` and `<!-- /options -->`, a section for each file that lies there, with its
+own date, machine and versions.
 """
 
 from __future__ import annotations
@@ -17,15 +18,18 @@ from pathlib import Path
 
 from bench.embedded import ROOT
 from bench.errors import BenchError
+from bench.evaluation_report import evaluation_section
 from bench.gpu_report import gpu_section
 from bench.markdown import caption, fill, floor, floors, named, pipelines, ratio, share, short, table, times
+from bench.options_report import options_section
 from bench.plots import Figures, draw
 from bench.speech_report import speech_section
 
 RESULTS, PUBLISHED, README = ROOT / "bench" / "results", ROOT / "bench" / "published", ROOT / "README.md"
-SECTION = re.compile(r"^<!-- bench -->\n.*?^<!-- /bench -->$", re.DOTALL | re.MULTILINE)
-PARTS = {"bench": "summary.md", "speech": "speech.md", "gpu": "gpu.md"}
-"""Files of figures in the order of their sections in README.md, and the summary that is written beside each."""
+PLACES = {"bench": ("bench", "speech", "gpu"), "options": ("evaluation", "costs")}
+"""Places of README.md, and what stands there in this order: files of figures by their part."""
+PARTS = {part: "summary.md" if part == "bench" else f"{part}.md" for parts in PLACES.values() for part in parts}
+"""The summary that is written beside each."""
 
 
 def main() -> int:
@@ -56,7 +60,7 @@ def read_results(file: Path) -> Figures:
 
 def part(results: Figures) -> str:
     """Which of PARTS some figures are."""
-    return next((name for name in ("speech", "gpu") if name in results), "bench")
+    return next((name for name in PARTS if name in results), "bench")
 
 
 def write_report(results: Figures, folder: Path) -> str:
@@ -77,12 +81,14 @@ def publish(file: Path, folder: Path, readme: Path) -> None:
     """
     results, old = read_results(file), readme.read_text(encoding="utf-8")
     figures = read_published(folder) | {part(results): results}
-    text = sections(figures, folder.relative_to(readme.parent).as_posix())
-    new, places = SECTION.subn(lambda _: f"<!-- bench -->\n{text}<!-- /bench -->", old)
+    place = next(name for name, parts in PLACES.items() if part(results) in parts)
+    text = sections(figures, folder.relative_to(readme.parent).as_posix(), place)
+    pattern = re.compile(rf"^<!-- {place} -->\n.*?^<!-- /{place} -->$", re.DOTALL | re.MULTILINE)
+    new, places = pattern.subn(lambda _: f"<!-- {place} -->\n{text}<!-- /{place} -->", old)
     if places != 1:
         raise BenchError(
-            f"{readme.name} has {places} sections for the figures: have one line <!-- bench --> and below it"
-            " one line <!-- /bench -->"
+            f"{readme.name} has {places} sections for the figures: have one line <!-- {place} --> and below it"
+            f" one line <!-- /{place} -->"
         )
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{part(results)}.json"
@@ -98,9 +104,9 @@ def read_published(folder: Path) -> dict[str, Figures]:
     return {name: read_results(file) for name, file in files.items() if file.is_file()}
 
 
-def sections(figures: dict[str, Figures], folder: str) -> str:
-    """Markdown of the parts that were measured, one after the other."""
-    return "\n".join(section(figures[name], folder) for name in PARTS if name in figures)
+def sections(figures: dict[str, Figures], folder: str, place: str) -> str:
+    """Markdown of the parts of a place that were measured, one after the other."""
+    return "\n".join(section(figures[name], folder) for name in PLACES[place] if name in figures)
 
 
 def section(results: Figures, folder: str) -> str:
@@ -109,6 +115,10 @@ def section(results: Figures, folder: str) -> str:
         return speech_section(results)
     if part(results) == "gpu":
         return gpu_section(results)
+    if part(results) == "evaluation":
+        return evaluation_section(results)
+    if part(results) == "costs":
+        return options_section(results)
     parts = []
     if comparison := results.get("comparison"):
         parts += [fill(_about(comparison)), table(pipelines(comparison)), fill(floors(comparison))]

@@ -12,7 +12,7 @@ from bench import __main__ as command
 from bench import plots, report
 from bench.errors import BenchError
 from bench.markdown import WIDTH, fill, ratio, short, table
-from bench.report import publish, read_published, read_results, section, sections, write_report
+from bench.report import PLACES, publish, read_published, read_results, section, sections, write_report
 from bench.stages import NOT_SERVING, PREPARATION
 from tests.conftest import ROOT
 
@@ -288,7 +288,8 @@ def test_command(source, tmp_path, monkeypatch, capsys):
 def test_readme_is_what_the_published_figures_say():
     figures = read_published(ROOT / "bench" / "published")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"<!-- bench -->\n{sections(figures, 'bench/published')}<!-- /bench -->\n" in text
+    for place in PLACES:
+        assert f"<!-- {place} -->\n{sections(figures, 'bench/published', place)}<!-- /{place} -->\n" in text
 
 
 def test_the_speech_section_says_what_was_measured():

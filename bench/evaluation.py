@@ -1,0 +1,129 @@
+"""What each option is worth: `make evaluate`, or `python -m bench.evaluation`.
+
+Writes the generated sets of `bench.evaluation_sets`, starts the embedded server and asks it about every recording
+with every set of options below, by turns. Then it fits a temperature on half of the recordings and measures it on
+the other half. evaluation.json, evaluation.md and the confusion matrices go to bench/results/; `python -m
+bench.report --publish bench/results/evaluation.json` brings them to README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.progress import track
+from tritone_client import Client, calibrate, evaluate, read_labelled
+from tritone_client.evaluation import Evaluation
+
+from bench import evaluation_sets
+from bench.__main__ import finish
+from bench.embedded import ROOT, embedded
+from bench.errors import BenchError
+
+SYSTEMS = ("vgg19_bn_cqt", "vit_b_16_mel")
+SOFT = {"denoise_factor": 2.0, "denoise_floor": 0.01}
+HARD = {"denoise_factor": 6.0, "denoise_floor": 0.0001}
+FIVE = {"segments": 5}
+OPTIONS: dict[str, dict[str, object]] = {
+    "none": {},
+    "crop=first": {"crop": "first"},
+    "crop=middle": {"crop": "middle"},
+    "segments=5": FIVE,
+    "segments=5 voting=majority": FIVE | {"voting": "majority"},
+    "segments=5 voting=confidence": FIVE | {"voting": "confidence"},
+    "voting=majority": {"voting": "majority"},
+    "voting=confidence": {"voting": "confidence"},
+    "skip_silence": {"skip_silence": True},
+    "denoise=first": {"denoise": "first"},
+    "denoise=first, factor 2, floor 0.01": {"denoise": "first", **SOFT},
+    "denoise=first, factor 6, floor 0.0001": {"denoise": "first", **HARD},
+    "denoise=quietest": {"denoise": "quietest"},
+    "denoise=quietest, factor 6, floor 0.0001": {"denoise": "quietest", **HARD},
+    "loudness=-23": {"loudness": -23},
+    "compress": {"compress": True},
+    "loudness=-23 compress": {"loudness": -23, "compress": True},
+    "label_smoothing=0.05": {"label_smoothing": 0.05},
+    "rules": {"rules": True},
+    "denoise=first segments=5": {"denoise": "first"} | FIVE,
+}
+"""Name -> options; the first is what the others are compared with."""
+QUICK = ("none", "crop=first", "segments=5", "denoise=first")
+REVIEW = {"uncertainty": "entropy"}
+"""Asked for with all of them: it changes no label and tells who would have to look."""
+
+
+def measure(system: str, variant: str, seeds: int, quick: bool) -> dict[str, Any]:
+    """Evaluate one system; the entry `evaluation` of the figures."""
+    names = QUICK if quick else tuple(OPTIONS)
+    sets = {name: OPTIONS[name] | REVIEW for name in names}
+    with tempfile.TemporaryDirectory(prefix="tritone-evaluation-") as folder:
+        print(f"{system}: writing the recordings", flush=True)
+        labelled = read_labelled(evaluation_sets.write(Path(folder), seeds))
+        flags = (f"--systems={system}", f"--variant={variant}", "--cache-size=0", "--log-level=warning")
+        with embedded(*flags) as server, Client(server.grpc, timeout=300) as client:
+            found = evaluate(client, labelled, sets, system, progress=lambda jobs: track(jobs, system))
+            temperature = calibrate(client, labelled, system)
+            served = server.variant
+    first = found["none"]
+    if first.overall.failed:
+        raise BenchError(
+            f"{system} did not answer {first.overall.failed} of {first.overall.recordings} recordings"
+        )
+    return {
+        "model": system,
+        "variant": served,
+        "seeds": seeds,
+        "recordings": first.overall.recordings,
+        "sets": {name: _scores(one) for name, one in found.items()},
+        "labels": first.labels,
+        "confusion": first.confusion,
+        "calibration": {key: temperature.to_dict()[key] for key in ("fitted", "held_out")},
+    }
+
+
+def _scores(found: Evaluation) -> dict[str, Any]:
+    """What is kept of an evaluation; the outcomes of single recordings are not."""
+    whole = found.to_dict()
+    return {key: whole[key] for key in ("options", "overall", "groups")}
+
+
+def main() -> int:
+    """Run the evaluation. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench.evaluation", description=__doc__.splitlines()[0])
+    parser.add_argument("systems", nargs="*", default=SYSTEMS, help=f"default: {' '.join(SYSTEMS)}")
+    parser.add_argument("--variant", default=os.environ.get("VARIANT", "auto"), help="as in python -m server")
+    parser.add_argument("--seeds", type=int, default=2, help="recordings of each group and family (%(default)s)")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        default=bool(os.environ.get("QUICK")),
+        help="one seed, four sets of options",
+    )
+    parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="default: %(default)s")
+    arguments = parser.parse_args()
+    if unknown := [name for name in arguments.systems if name not in SYSTEMS]:
+        parser.error(f"{unknown[0]!r} is not one of {', '.join(SYSTEMS)}")
+    seeds = 1 if arguments.quick else arguments.seeds
+    command = " ".join(["make evaluate", *(["QUICK=1"] if arguments.quick else [])])
+    try:
+        finish(
+            lambda: {
+                "evaluation": [
+                    measure(name, arguments.variant, seeds, arguments.quick) for name in arguments.systems
+                ]
+            },
+            arguments,
+            command=command,
+        )
+    except (BenchError, RuntimeError) as error:
+        print(f"bench.evaluation: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

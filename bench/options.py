@@ -1,0 +1,216 @@
+"""What each option costs: `python -m bench.options`, in ms per 30 s of sound.
+
+Each is timed in this process on one core, by turns with the same calls without it, on generated MP3 recordings
+(speech: mostly WAV): what both share, such as decoding, cancels out. Options that choose parts are asked of
+recordings of three minutes, and how they change the rows, which the network is paid for by, is told as well. A map
+is the run of its own network, on all cores. Needs the exported weights of a genre system; writes costs.json and
+costs.md to bench/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from threadpoolctl import threadpool_limits
+
+from bench.__main__ import finish
+from bench.embedded import ROOT
+from bench.recordings import collection, utterances
+from export.sounds import FAMILIES
+from postprocess import genre
+from postprocess.rules import Rules, load_rules
+from preprocess import Cleaning, Hearing, Prepared, prepare, prepare_speech
+from steps.manifest import read_manifest
+from steps.options import GenreOptions
+
+REPOSITORY = ROOT / "model_repository"
+SYSTEMS = ("vit_b_16_mel", "vgg19_bn_cqt")
+SECONDS, LONG_SECONDS = 30.0, 180.0  # of the recordings
+REPEATS = 400  # of what takes less than a millisecond
+
+CLEANING = ({"denoise": "quietest"}, {"denoise": "first"}, {"loudness": -23.0}, {"compress": True})
+HEARING = ({"crop": "first"}, {"crop": "middle"}, {"segments": 3}, {"segments": 8}, {"skip_silence": True})
+RULES = {"rules": True}
+ANSWERING = (
+    {"temperature": 1.5},
+    {"label_smoothing": 0.05},
+    {"voting": "majority"},
+    {"voting": "confidence"},
+    {"uncertainty": "entropy"},
+    RULES,
+)
+
+Call = Callable[[], object]
+
+
+class System(NamedTuple):
+    """What the steps of a genre system know of its weights."""
+
+    name: str
+    manifest: dict
+    rules: Rules | None
+
+    @classmethod
+    def read(cls, name: str) -> System:
+        """FileNotFoundError where it has no weights."""
+        manifest = read_manifest(REPOSITORY / f"{name}_preprocess", name)
+        return cls(name, manifest, load_rules([label["en"] for label in manifest["labels"]]))
+
+    def prepare(self, recording: bytes, sent: dict) -> Prepared:
+        """What the first step does with these options."""
+        options = self._options(sent)
+        return prepare(
+            recording,
+            options.profile,
+            spectrum=self.manifest["spectrum"],
+            cleaning=options.part(Cleaning),
+            hearing=options.part(Hearing),
+            with_features=options.rules,
+        )
+
+    def info(self, prepared: Prepared, sent: dict) -> dict:
+        """What the first step tells the last one."""
+        told = ("slices", "slices_total", "duration", "seconds_used", "notes", "features")
+        return {name: getattr(prepared, name) for name in told} | {"options": asdict(self._options(sent))}
+
+    def answer(self, logits: npt.NDArray[np.float32], info: dict) -> dict:
+        """What the last step does."""
+        return genre.answer(genre.analyse(logits, info, self.manifest, self.rules), info, self.manifest)
+
+    def _options(self, sent: dict) -> GenreOptions:
+        return GenreOptions(**{"profile": self.manifest["profile"], **sent})
+
+
+def main() -> int:
+    """Measure all options. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench.options", description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a quarter of the recordings")
+    parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="default: %(default)s")
+    arguments = parser.parse_args()
+    if not (name := next(filter(is_exported, SYSTEMS), None)):
+        print(f"bench.options: {' and '.join(SYSTEMS)} have no weights: run make export", file=sys.stderr)
+        return 2
+    command = "python -m bench.options" + (" --quick" if arguments.quick else "")
+    finish(lambda: {"costs": measure(System.read(name), arguments.quick)}, arguments, command)
+    return 0
+
+
+def is_exported(name: str) -> bool:
+    """Whether a system has weights."""
+    return (REPOSITORY / f"{name}_network" / "1" / "model.onnx").is_file()
+
+
+def measure(system: System, quick: bool) -> dict[str, Any]:
+    """The entry `costs` of the figures.
+
+    Returns
+    -------
+    system, seconds, long_seconds : what was measured on
+    without : genre_ms and speech_ms of preparing a recording without options
+    options : for each, options, genre_ms, speech_ms (cleaning) and rows (of a long recording, [without, with])
+    maps : for each network that explains, system and ms
+    """
+    recordings = collection(4 if quick else len(FAMILIES))
+    long = collection(1 if quick else 4, seconds=LONG_SECONDS)
+    speech = utterances([SECONDS] * len(recordings))
+    with threadpool_limits(1):
+        without = {
+            "genre_ms": statistics.median(timed(partial(system.prepare, each, {})) for each in recordings),
+            "speech_ms": statistics.median(timed(partial(prepare_speech, each)) for each in speech),
+        }
+        options = [*cleaning(system, recordings, speech), *hearing(system, long), *answering(system, recordings)]
+    return {
+        "system": system.name,
+        "seconds": SECONDS,
+        "long_seconds": LONG_SECONDS,
+        "without": without,
+        "options": options,
+        "maps": explaining(system.prepare(recordings[0], {}).rows[:1]),
+    }
+
+
+def cleaning(system: System, recordings: Sequence[bytes], speech: Sequence[bytes]) -> list[dict]:
+    """The options that change the sound."""
+    costs = []
+    for sent in CLEANING:
+        of_speech = [
+            (partial(prepare_speech, each), partial(prepare_speech, each, cleaning=Cleaning(**sent)))
+            for each in speech
+        ]
+        ms = by_turns(preparations(system, recordings, sent))
+        costs.append({"options": sent, "genre_ms": ms, "speech_ms": by_turns(of_speech)})
+    return costs
+
+
+def hearing(system: System, recordings: Sequence[bytes]) -> list[dict]:
+    """The options that choose parts of a recording, with what is left for the network."""
+    costs = []
+    for sent in HEARING:
+        ms = by_turns(preparations(system, recordings, sent)) * SECONDS / LONG_SECONDS
+        rows = [len(system.prepare(recordings[0], options).rows) for options in ({}, sent)]
+        costs.append({"options": sent, "genre_ms": ms, "rows": rows})
+    return costs
+
+
+def answering(system: System, recordings: Sequence[bytes]) -> list[dict]:
+    """The options of the last step; rules cost features in the first one, too."""
+    prepared = system.prepare(recordings[0], RULES)
+    size = len(prepared.rows), len(system.manifest["labels"])
+    logits = np.random.default_rng(0).standard_normal(size, np.float32)
+    costs = []
+    for sent in ANSWERING:
+        calls = [partial(system.answer, logits, system.info(prepared, options)) for options in ({}, sent)]
+        ms = by_turns([calls] * REPEATS)
+        if sent is RULES:
+            ms += by_turns(preparations(system, recordings, sent))
+        costs.append({"options": sent, "genre_ms": ms})
+    return costs
+
+
+def explaining(row: npt.NDArray[np.float32]) -> list[dict]:
+    """The networks that explain, where they have been made."""
+    costs = []
+    for name in SYSTEMS:
+        model = REPOSITORY / f"{name}_explain" / "1" / "model.onnx"
+        if not model.is_file():
+            print(f"{name}_explain is missing: run make explain", file=sys.stderr)
+            continue
+        session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+        run = partial(session.run, None, {"ROWS": row, "CLASS": np.zeros((1, 1), np.int64)})
+        run()
+        costs.append({"system": name, "ms": statistics.median(timed(run) for _ in range(9))})
+    return costs
+
+
+def preparations(system: System, recordings: Sequence[bytes], sent: dict) -> list[tuple[Call, Call]]:
+    """Preparing each recording without and with some options."""
+    return [(partial(system.prepare, each, {}), partial(system.prepare, each, sent)) for each in recordings]
+
+
+def by_turns(pairs: Sequence[Sequence[Call]]) -> float:
+    """How many ms the second call of a pair takes longer than the first: the median, after a first pair unseen."""
+    for call in pairs[0]:
+        call()
+    return statistics.median(timed(second) - timed(first) for first, second in pairs)
+
+
+def timed(call: Call) -> float:
+    """Milliseconds of a call."""
+    start = time.perf_counter()
+    call()
+    return (time.perf_counter() - start) * 1e3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""What the options cost, as Markdown, made from costs.json alone."""
+
+from __future__ import annotations
+
+import json
+
+from bench.markdown import caption, fill, short, table
+from bench.plots import Figures
+
+
+def options_section(results: Figures) -> str:
+    """The section about costs: a table, and where and when."""
+    costs = results["costs"]
+    without, seconds, long = costs["without"], costs["seconds"], costs["long_seconds"]
+    ms, speech_ms = short(without["genre_ms"]), short(without["speech_ms"])
+    about = (
+        f"What options cost on one core, in ms per {seconds:g} s of sound, beside the {ms} ms that preparing"
+        f" {seconds:g} s takes without them (`{costs['system']}`, MP3; speech: {speech_ms} ms). What is heard is"
+        f" measured on {long:g} s; fewer rows save the network's time, which is most of an answer's."
+    )
+    rows = [
+        {
+            "option": " ".join(f"`{key}={value}`" for key, value in _typed(each["options"]).items()),
+            "ms": f"{each['genre_ms']:+.2f}",
+            "ms, speech": f"{each['speech_ms']:+.2f}" if "speech_ms" in each else "",
+            f"rows of {long:g} s": " to ".join(map(str, each["rows"])) if "rows" in each else "",
+        }
+        for each in costs["options"]
+    ]
+    rows += [
+        {"option": f"`explain=1`, `{each['system']}`, on all cores", "ms": f"{each['ms']:+.0f}"}
+        for each in costs["maps"]
+    ]
+    return "\n\n".join([fill(about), table(rows), caption(results, "music")]) + "\n"
+
+
+def _typed(options: dict[str, object]) -> dict[str, str]:
+    """As they are typed behind -o."""
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in options.items()}
