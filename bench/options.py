@@ -10,6 +10,7 @@ costs.md to bench/results/.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import time
@@ -95,7 +96,8 @@ class System(NamedTuple):
 def main() -> int:
     """Measure all options. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.options", description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a quarter of the recordings")
+    quick = bool(os.environ.get("QUICK"))
+    parser.add_argument("--quick", action="store_true", default=quick, help="a quarter of the recordings")
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="default: %(default)s")
     arguments = parser.parse_args()
     if not (name := next(filter(is_exported, SYSTEMS), None)):

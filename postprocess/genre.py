@@ -65,7 +65,9 @@ def analyse(logits: Array, info: dict, manifest: dict, known_rules: rules.Rules 
     if "voting" in extra:
         extra["agreement"] = float(np.mean(slices.argmax(axis=1) == ranking[0]))
     if options["uncertainty"]:
-        extra |= review(uncertainty(probabilities, slices, ranking[0]), options)
+        # Votes say nothing of how sure they were cast: a single one is always unanimous.
+        measured = mean(slices) if options["voting"] == "majority" else probabilities
+        extra |= review(uncertainty(measured, slices, ranking[0]), options)
     return Found(probabilities, slices, ranking, extra)
 
 

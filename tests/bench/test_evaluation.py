@@ -5,7 +5,6 @@ import sys
 from dataclasses import fields
 
 import pytest
-from tritone_client.evaluation import evaluate
 
 from bench import evaluation, options
 from bench.evaluation_report import GROUPS
@@ -143,7 +142,6 @@ def test_the_whole_evaluation(repository, monkeypatch, tmp_path):
         return embedded(f"--model-repository={repository}", *flags)
 
     monkeypatch.setattr(evaluation, "embedded", on_demo_weights)
-    assert evaluation.evaluate is evaluate
     found = evaluation.measure("vgg19_bn_cqt", "auto", seeds=1, quick=True)
     none, first, segments, denoised = (found["sets"][name]["groups"] for name in evaluation.QUICK)
     assert denoised["noise-10"]["top1"] >= none["noise-10"]["top1"] + 0.1
