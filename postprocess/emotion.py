@@ -69,6 +69,7 @@ def analyse(features: Array, frame_logits: Array, info: dict, manifest: dict) ->
     if info["silent"]:
         scores = (usable / usable.sum()).astype(np.float32)
         frame_scores, segments = np.tile(scores, (frames, 1)), []
+        smoothed = frame_scores
     else:
         t = calibration.temperature(options, manifest)
         logits = calibration.scaled(logits, t)
@@ -82,8 +83,9 @@ def analyse(features: Array, frame_logits: Array, info: dict, manifest: dict) ->
         )
         segments = timeline(smoothed, options["min_segment"], info["duration"], names)
         extra = calibration.report(options, t)
-        if options["uncertainty"]:
-            extra |= review(uncertainty(scores, smoothed, int(scores.argmax())), options)
+    if options["uncertainty"]:  # among what could have been said
+        best = int(scores[usable].argmax())
+        extra |= review(uncertainty(scores[usable], smoothed[:, usable], best), options)
     total = sum(part.sum(axis=0, dtype=np.float64) for part in own_features)
     embedding = (total / frames).astype(np.float32)
     # Not an empty array: Triton's cache refuses an answer that has one.
@@ -218,7 +220,8 @@ def answer(found: Found, info: dict, manifest: dict) -> dict:
     notes = list(info["notes"])
     if windows > 1:
         notes.append(f"The answer is joined from {windows} windows of the recording and is an approximation.")
-    top = np.argsort(-found.scores, kind="stable")[:REVIEW_TOP].tolist() if found.extra.get("needs_review") else []
+    listed = REVIEW_TOP if best is not None and found.extra.get("needs_review") else 0
+    top = np.argsort(-found.scores, kind="stable")[:listed].tolist()
     return {
         "model": manifest["system"],
         "emotion": None if best is None else labels[best]["en"],

@@ -16,7 +16,7 @@ def mean(slices: Array) -> Array:
 
 
 def majority(slices: Array) -> Array:
-    """Share of the slices that put each class first: one slice, one vote."""
+    """Share of the slices that put each class first: one slice, one vote, however unsure."""
     votes = np.bincount(slices.argmax(axis=1), minlength=slices.shape[1])
     return (votes / len(slices)).astype(np.float32)
 

@@ -49,7 +49,8 @@ def features(y: Array) -> dict[str, float]:
     Returns
     -------
     tempo : beats per minute, 30 to 320, as librosa.feature.tempo understands it: of several that fit, the one
-        nearest to 120, so that 180 may be heard as 90; 0 where nothing is repeated, or for less than 2 s
+        nearest to 120, so that drums at 180 may be heard as 90, and at 75 as 150; 0 where nothing is repeated, or
+        for less than 2 s
     beat_strength : 0 to 1, how alike the onsets are one beat later
     low_frequency_share : 0 to 1, the share of the energy that lies below 200 Hz
     voice_presence : 0 to 1, how much of what changes comes and goes as syllables do: often and not in step. Speech

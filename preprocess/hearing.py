@@ -80,7 +80,7 @@ def sounding(y: Array) -> Flags:
 
 
 def sounding_slices(y: Array, sr: int, slices: list[tuple[float, float]]) -> list[int]:
-    """Numbers of the slices, (start, end) in seconds, that are not silent; the loudest one if all are."""
+    """Numbers of the slices, (start, end) in seconds, that are not silent; if all are, the one with most sound."""
     heard = np.concatenate([[0], np.cumsum(sounding(y))])
     shares = []
     for start, end in slices:

@@ -49,7 +49,7 @@ class Prepared:
     profile, spectrum : how it was prepared
     notes : sentences about anything a reader of the answer should know
     seconds : what each stage took: decode, downmix, resample, clean, features, spectrogram, picture
-    heard : (start, end) of the parts in seconds, where options chose them; None: the profile did
+    heard : (start, end) in seconds of the parts that options chose and that sound; None: the profile chose
     cleaned : what cleaning did, by step; empty where it was not asked for
     features : what rules look at (preprocess.features), empty where it was not asked for
     """
@@ -96,7 +96,8 @@ def prepare(
     jpeg : `ccmusic` only: the JPEG round trip of the training pictures
     limits : what is accepted (None: the defaults)
     transform : what computes the spectrum
-    cleaning : what is done to the sound before anything is chosen of it (None: nothing)
+    cleaning : what is done to the sound before anything is chosen of it (None: nothing); to its beginning alone
+        where no more is heard, and decoded
     hearing : which parts of the recording the profile gets, each as a recording of its own (None: its own choice)
     with_features : whether the features of what is heard are wanted
 
@@ -147,8 +148,8 @@ def _by_parts(
     notes = dict.fromkeys(wave.notes)
     if hearing.segments and len(parts) < hearing.segments:
         notes[
-            f"{len(parts)} of {hearing.segments} segments of {hearing.segment_seconds:g} s were heard:"
-            " more do not fit without overlapping."
+            f"{len(parts)} of {hearing.segments} segments were heard: the recording, or a batch of the network,"
+            f" holds no more of {hearing.segment_seconds:g} s."
         ] = None
     prepared, heard, silence = [], [], None
     for part in parts:
@@ -166,7 +167,7 @@ def _by_parts(
     if not prepared:
         raise silence
     if len(prepared) < len(parts):
-        notes[f"{len(parts) - len(prepared)} segments are silent and were left out."] = None
+        notes[f"{len(parts) - len(prepared)} of {len(parts)} segments are silent and were left out."] = None
     rows = np.concatenate([one.rows for one in prepared])
     slices = [times for one in prepared for times in one.slices]
     if hearing.skip_silence:
@@ -174,6 +175,7 @@ def _by_parts(
         if len(kept) < len(slices):
             notes[f"{len(slices) - len(kept)} of {len(slices)} slices are silent and were left out."] = None
             rows, slices = rows[kept], [slices[i] for i in kept]
+            heard = [(begin, end) for begin, end in heard if any(begin <= start < end for start, _ in slices)]
     return replace(
         prepared[0],
         rows=rows,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 from preprocess import PROFILES
@@ -61,6 +62,8 @@ def _problem(manifest: dict, system: str) -> str | None:
         members = level["members"]
         if len(members) != classes or not all(0 <= m < len(level["labels"]) for m in members):
             return f"level {level['name']} does not map {classes} classes to its {len(level['labels'])} labels"
+    if "calibration" in manifest and not 0 < float(manifest["calibration"]["temperature"]) < math.inf:
+        return f"its temperature {manifest['calibration']['temperature']} is not above 0"
     _ = manifest["demo"], [manifest["source"][key] for key in ("origin", "location", "sha256")]
     _ = [label[language] for label in manifest["labels"] for language in ("en", "zh")]
     return None

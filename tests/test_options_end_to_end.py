@@ -59,14 +59,19 @@ def test_each_set_of_options_is_cached_by_itself(client, song):
         *({}, {"voting": "majority"}, {"temperature": 3}, {"label_smoothing": 0.2}, {"uncertainty": "margin"}),
         *({"denoise": "first"}, {"segments": 2}, {"segments": 1}, {"rules": True}, {"top_k": 2}),
     ]
-    first, second = ([client.classify(song, model=SYSTEM, **options).raw for options in sets] for _ in range(2))
+    # With the times that preparing took: two answers that agree in them are one.
+    first, second = (
+        [client.classify(song, model=SYSTEM, timings=True, **options).raw for options in sets] for _ in range(2)
+    )
     assert first == second
+    for answer in first:
+        del answer["timings"]
     texts = {json.dumps(answer, sort_keys=True) for answer in first}
     assert len(texts) == len(sets)
 
 
-def test_options_that_are_off_change_nothing(client, song):
-    """Also not a bit, and the answer says nothing of them."""
+def test_options_that_are_off_are_not_entered(client, song):
+    """Not a bit changes whether that is said or not, and the answer says nothing of them."""
     off = dict.fromkeys(("denoise", "loudness", "temperature", "uncertainty", "crop", "segments"))
     off |= {"compress": False, "skip_silence": False, "rules": False, "voting": "mean"}
     off |= {"label_smoothing": 0, "explain": 0, "timings": True}  # the last: no cache has that

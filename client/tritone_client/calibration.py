@@ -110,6 +110,7 @@ def calibrate(
         raise InvalidLabels(
             f"{len(rows)} of {len(labelled)} recordings were answered: a temperature needs at least {LEAST}."
         )
+    rows, classes = without_unused(rows, classes)
     # Every other one of each label, shuffled: lists have an order that must not decide.
     order = np.random.default_rng(0).permutation(len(rows))
     order = order[np.argsort(np.array(classes)[order], kind="stable")]
@@ -122,6 +123,16 @@ def calibrate(
         weights=first.weights,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
+
+
+def without_unused(rows: list[np.ndarray], classes: list[int]) -> tuple[list[np.ndarray], list[int]]:
+    """Probabilities and true classes without the labels that no answer gives anything.
+
+    The weights were not trained for them: they have no logit that a temperature would divide.
+    """
+    used = {*np.flatnonzero(np.max([row.max(axis=0) for row in rows], axis=0)).tolist(), *classes}
+    columns = sorted(used)
+    return [row[:, columns] for row in rows], [columns.index(c) for c in classes]
 
 
 def reliability(

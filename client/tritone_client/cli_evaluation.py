@@ -63,7 +63,13 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Ask what labelled recordings are, and print how often that is right. Exit code 1 if any of them failed."""
-    option_sets = {DEFAULT: {}} | dict(map(option_set, options or []))
+    option_sets: dict[str, dict[str, Any]] = {DEFAULT: {}}
+    for name, values in map(option_set, options or []):
+        if name in option_sets:
+            raise typer.BadParameter(
+                f"There is a set '{name}' already: name this one otherwise.", param_hint="--options"
+            )
+        option_sets[name] = values
     folder = outputs.folder_for_results(output_dir) if output_dir else None
     labelled = read_labelled(recordings)
     with open_client(url, timeout) as client:

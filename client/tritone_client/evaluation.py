@@ -203,14 +203,19 @@ def labels_of(answer: Answer) -> dict[str, str]:
 def true_labels(labelled: Sequence[Labelled], answer: Answer) -> list[str]:
     """The recordings' labels as the system calls them. Raises `InvalidLabels` for one that it does not have."""
     known = labels_of(answer)
-    by_name = {name.casefold(): label for label, zh in known.items() for name in (zh, label) if name}
+    by_name = {letters(name): label for label, zh in known.items() for name in (zh, label) if name}
     for item in labelled:
-        if item.label.casefold() not in by_name:
+        if letters(item.label) not in by_name:
             names = ", ".join(f"{label} {zh}".strip() for label, zh in known.items())
             raise InvalidLabels(
                 f"'{item.label}', the label of '{item.file}', is none of {answer.model}'s: it knows {names}."
             )
-    return [by_name[item.label.casefold()] for item in labelled]
+    return [by_name[letters(item.label)] for item in labelled]
+
+
+def letters(name: str) -> str:
+    """Letters and digits alone: a folder cannot be named "Soul / R&B"."""
+    return "".join(filter(str.isalnum, name.casefold()))
 
 
 def judged(item: Labelled, truth: str, answer: Answer) -> Outcome:

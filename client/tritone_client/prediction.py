@@ -79,7 +79,7 @@ class Prediction:
         label: the most probable label, with its `probability`.
         top: the most probable labels, best first.
         labels: all labels, in the order of `probabilities`.
-        probabilities: float32 [classes], mean over the slices.
+        probabilities: float32 [classes], mean over the slices unless `voting` or `rules` make it another.
         slice_probabilities: float32 [slices, classes].
         slices: label and probability of each slice, in time.
         slices_total: slices in the recording; more than `len(slices)` where the server took only some of them.

@@ -23,8 +23,10 @@ from tritone_client import (
     evaluate,
     read_labelled,
 )
-from tritone_client.calibration import manifest_path, store_calibration
+from tritone_client.calibration import manifest_path, store_calibration, without_unused
 from tritone_client.errors import OutputFailed
+from tritone_client.evaluation import letters
+from tritone_client.metrics import fit_temperature
 
 from tests.client.triton import Triton, free_ports
 
@@ -199,6 +201,19 @@ def test_emotions_are_calibrated_too(client: Client, tmp_path: Path):
     assert found.fitted.nll[1] < found.fitted.nll[0]
 
 
+def test_labels_without_a_logit_do_not_move_the_temperature():
+    rng = np.random.default_rng(3)
+    logits = rng.normal(0, 2, (400, 4))
+    truth = [int(rng.choice(4, p=np.exp(row) / np.exp(row).sum())) for row in logits]
+    sharp = np.exp(3 * logits) / np.exp(3 * logits).sum(axis=1, keepdims=True)
+    plain = [row[None].astype(np.float32) for row in sharp]
+    padded = [np.insert(row, [0, 2, 4], 0, axis=1) for row in plain]
+    rows, classes = without_unused(padded, [[1, 2, 4, 5][c] for c in truth])
+    assert fit_temperature(rows, classes) == pytest.approx(fit_temperature(plain, truth), rel=1e-6)
+    assert fit_temperature(plain, truth) == pytest.approx(3, rel=0.15)
+    assert without_unused([np.float32([[0, 1, 0]])], [2])[1] == [1]  # a true label stays, whatever it was given
+
+
 def test_what_a_temperature_cannot_be_fitted_on(client: Client, table: Path, overconfident: Path):
     with pytest.raises(InvalidLabels, match=r"without 'voting': leave it out\.$"):
         calibrate(client, read_labelled(overconfident), options={"voting": "majority"})
@@ -313,6 +328,16 @@ def test_the_command_evaluate_in_json_and_without_matplotlib(triton: Triton, wri
 def test_a_set_that_cannot_be_read(value: str, table: Path):
     done = run("127.0.0.1:1", "evaluate", table, "--options", value)
     assert done.returncode == 2 and "is not of the form NAME=JSON" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["default", "clean"])
+def test_two_sets_of_one_name(name: str, table: Path):
+    done = run("127.0.0.1:1", "evaluate", table, "--options", "clean={}", "--options", f"{name}={{}}")
+    assert done.returncode == 2 and f"There is a set '{name}' already" in done.stderr
+
+
+def test_a_folder_may_leave_out_what_a_folder_cannot_have():
+    assert letters("Soul / R&B") == letters("soul - rb") == "soulrb" and letters("灵魂乐") == "灵魂乐"
 
 
 def test_no_server_is_one_line_at_once(table: Path):

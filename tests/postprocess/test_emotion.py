@@ -280,3 +280,23 @@ def test_an_unsure_answer_asks_for_a_person_and_names_three():
 def test_nothing_is_said_of_options_that_are_off():
     said = emotion.answer(emotion.analyse(*rows(60), info(60), MANIFEST), info(60), MANIFEST)
     assert not {"top", "calibration", "uncertainty", "needs_review", "cleaned"} & set(said)
+
+
+def test_uncertainty_is_among_the_labels_that_can_be_said():
+    labels = [{"en": name if i < 3 else "unuse_" + name, "zh": ""} for i, name in enumerate(EN)]
+    manifest = MANIFEST | {"labels": labels}
+    even = emotion.analyse(
+        np.ones((1, 9, 4), np.float32), np.zeros((1, 9, 9), np.float32), info(9, uncertainty="margin"), manifest
+    )
+    assert even.extra["uncertainty"] == {
+        "entropy": 1.0,
+        "margin": 1.0,
+        "variation_ratio": 0.6667,
+        "disagreement": 0.0,
+    }
+
+
+def test_silence_is_unsure_and_names_nothing():
+    found = emotion.analyse(*rows(60), info(60, silent=True, uncertainty="entropy"), MANIFEST)
+    said = emotion.answer(found, info(60, silent=True), MANIFEST)
+    assert said["needs_review"] is True and said["uncertainty"]["entropy"] == 1 and "top" not in said

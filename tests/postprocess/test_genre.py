@@ -139,3 +139,10 @@ def test_an_unsure_answer_asks_for_a_person_and_lists_three():
     assert sure["needs_review"] is False and len(sure["top"]) == 1
     exactly = answer(np.array([[0.5, 0.5, 1e-9, 1e-9]], np.float32), uncertainty="entropy", review_threshold=0.5)
     assert exactly["uncertainty"]["entropy"] == 0.5 and exactly["needs_review"] is False
+
+
+def test_a_vote_of_unsure_slices_is_not_sure():
+    rows = np.array([[0.26, 0.25, 0.25, 0.24]] * 2, np.float32)
+    said = answer(rows, voting="majority", uncertainty="entropy")
+    assert said["probability"] == 1 and said["needs_review"] is True
+    assert said["uncertainty"] == answer(rows, uncertainty="entropy")["uncertainty"]

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from scipy.special import softmax
 
 from bench.embedded import embedded
+from preprocess import Cleaning
 from preprocess.speech import FIELD, HOP, prepare_speech
 from tests.conftest import ROOT
 from tests.recordings import encode, music
@@ -114,9 +115,9 @@ def ask(client, recording: bytes, outputs=OUTPUTS, model=SYSTEM, **options) -> d
     return {name: answer.as_numpy(name) for name in outputs}
 
 
-def expected(recording: bytes) -> np.ndarray:
+def expected(recording: bytes, cleaning: Cleaning | None = None) -> np.ndarray:
     """Features of the recording's own frames, float64 [frames, 1024]."""
-    prepared = prepare_speech(recording)
+    prepared = prepare_speech(recording, cleaning=cleaning)
     parts = []
     for wav, length, window in zip(prepared.wav, prepared.lengths[:, 0], prepared.windows, strict=True):
         frames = sliding_window_view(wav[:length].astype(np.float64), FIELD)[::HOP]
@@ -185,6 +186,22 @@ def test_options_move_the_timeline_and_bad_ones_are_refused(client):
     assert "timings" not in json.loads(ask(client, recording)["RESULT"][0])
     timings = json.loads(ask(client, recording, timings=True)["RESULT"][0])["timings"]
     assert {"decode", "resample", "normalise"} <= timings.keys()
+
+
+def test_options_clean_calibrate_and_tell_how_sure(client):
+    recording = speech(4.0, seed=6)
+    logits = expected(recording, Cleaning(denoise="quietest", compress=True)) @ PROJECTION.astype(np.float64)
+    options = {"denoise": "quietest", "compress": True, "temperature": 2.5, "label_smoothing": 0.1}
+    answer = ask(client, recording, uncertainty="entropy", **options)
+    np.testing.assert_allclose(answer["SCORES"], 0.9 * softmax(logits.mean(0) / 2.5) + 0.1 / 9, atol=1e-5)
+    np.testing.assert_allclose(answer["FRAME_SCORES"], 0.9 * softmax(logits / 2.5, axis=1) + 0.1 / 9, atol=1e-4)
+    result = json.loads(answer["RESULT"][0])
+    assert set(result["cleaned"]) == {"denoise", "compress"} and "needs_review" in result
+    p = answer["SCORES"].astype(np.float64)
+    assert result["uncertainty"]["entropy"] == pytest.approx(-(p * np.log(p)).sum() / np.log(9), abs=1e-4)
+    with pytest.raises(triton.InferenceServerException, match='temperature "fitted" is not known') as error:
+        ask(client, recording, temperature="fitted")
+    assert error.value.status() == "StatusCode.INVALID_ARGUMENT"
 
 
 def test_silence_is_flagged_and_what_is_too_short_or_long_refused(client):

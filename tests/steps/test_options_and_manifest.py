@@ -1,6 +1,9 @@
 """OPTIONS and the manifest are checked before anything is served."""
 
 import json
+import re
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -108,6 +111,22 @@ def test_bad_options_of_an_emotion_system_get_a_sentence(text, words):
     assert str(error.value).startswith("OPTIONS") and "\n" not in str(error.value)
 
 
+def test_the_readme_has_every_option_and_its_default():
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    rows = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    named = {word for line in rows.splitlines() for word in re.findall(r"`([a-z_]+)`", line)}
+    for kind in (GenreOptions, EmotionOptions):
+        for field in fields(kind):
+            assert field.name in named, f"{field.name} is not in README's table"
+            if (
+                field.name.partition("_")[0] in ("denoise", "compress", "crop", "segment", "review")
+                and "_" in field.name
+            ):
+                assert re.search(rf"`{field.name}` \({field.default:g}\b", rows), (
+                    f"{field.name} has another default"
+                )
+
+
 def test_a_fitted_temperature_is_refused_where_there_is_none():
     options = genre(b'{"temperature": "fitted"}')
     check_fitted(options, GOOD | {"calibration": {"temperature": 1.4}})
@@ -167,6 +186,9 @@ def test_missing_weights_say_what_to_do(tmp_path):
         ({"profile": "emotion2vec"}, "spectrum 'cqt' is not one of None"),
         ({"profile": "emotion2vec", "spectrum": None}, "takes .*ROWS.*, profile emotion2vec makes .*WAV"),
         ({"profile": []}, "profile \\[\\] is not one of"),
+        ({"calibration": {"temperature": -1}}, "its temperature -1 is not above 0"),
+        ({"calibration": {"temperature": "warm"}}, "it is damaged \\(ValueError"),
+        ({"calibration": {}}, "it is damaged \\(KeyError: 'temperature'"),
         ({"labels": None}, "it is damaged \\(TypeError"),
         ({"labels": [{"en": "A"}] * 3}, "it is damaged \\(KeyError: 'zh'"),
         ({"source": {}}, "it is damaged \\(KeyError"),

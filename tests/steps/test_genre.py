@@ -1,0 +1,78 @@
+"""The genre steps without Triton: what the options change between the tensors."""
+
+import importlib
+import json
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from export.labels import CCMUSIC, EMOTIONS
+from export.sounds import sound
+from preprocess import RecordingError, prepare
+
+SOUND = sound(9, 1, seconds=24)
+
+
+@pytest.fixture
+def preprocess(monkeypatch):
+    """Makes the first step for some labels."""
+    utilities = SimpleNamespace(
+        Tensor=lambda name, value: (name, value),
+        get_input_tensor_by_name=lambda request, name: request.get(name),
+    )
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utilities)
+    for name in ("steps.step", "steps.genre", "steps.explain"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+    def make(labels):
+        manifest = {"spectrum": "mel", "profile": "ccmusic", "demo": False} | labels.manifest()
+        genre = importlib.import_module("steps.genre")
+        monkeypatch.setattr(importlib.import_module("steps.step"), "read_manifest", lambda path, name: manifest)
+        step = genre.GenrePreprocess()
+        config = {"parameters": {"max_rows": {"string_value": "8"}}}
+        step.initialize(
+            {
+                "model_name": "s_preprocess",
+                "model_repository": "",
+                "model_config": json.dumps(config),
+            }
+        )
+        return step
+
+    return make
+
+
+def ask(step, **options) -> dict:
+    tensors = {"PCM": SOUND, "SAMPLE_RATE": np.array([22050]), "OPTIONS": np.array([json.dumps(options).encode()])}
+    request = {name: SimpleNamespace(as_numpy=lambda value=value: value) for name, value in tensors.items()}
+    answer = dict(step.answer(request))
+    return answer | {"INFO": json.loads(answer["INFO"][0])}
+
+
+def test_rules_are_refused_where_there_are_none_for_the_labels(preprocess):
+    with pytest.raises(RecordingError, match=r"^OPTIONS: rules must be false: no file in postprocess/rule_files/"):
+        ask(preprocess(EMOTIONS), rules=True)
+    assert ask(preprocess(EMOTIONS))["INFO"]["features"] == {}
+    assert ask(preprocess(CCMUSIC), rules=True)["INFO"]["features"].keys() == {
+        *("tempo", "beat_strength", "low_frequency_share", "voice_presence")
+    }
+
+
+def test_rows_are_kept_for_an_explanation_only(preprocess):
+    step, rows = preprocess(CCMUSIC), prepare((SOUND, 22050), spectrum="mel").rows
+    assert ask(step)["KEPT_ROWS"].shape == (1, 1, 1, 1)
+    explained = ask(step, explain=1)
+    np.testing.assert_array_equal(explained["KEPT_ROWS"], rows)
+    np.testing.assert_array_equal(explained["ROWS"], rows)
+
+
+@pytest.mark.parametrize(("profile", "low"), [("ccmusic", -1), ("article-a", 0), ("article-b", 0)])
+def test_pictures_are_the_rows_in_grey_levels(preprocess, profile, low):
+    preprocess(CCMUSIC)
+    rows = prepare((SOUND, 22050), profile, spectrum="mel").rows
+    pictures = sys.modules["steps.genre"].shown(rows, profile)
+    assert pictures.dtype == np.uint8 and pictures.shape == (len(rows), 224, 224, 3)
+    seen = pictures.transpose(0, 3, 1, 2) / 255 * (1 - low) + low
+    np.testing.assert_allclose(seen, rows, atol=0.5 / 255 * (1 - low) + 1e-6)
