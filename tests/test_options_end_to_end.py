@@ -12,6 +12,7 @@ from bench.recordings import recording
 from preprocess import Cleaning, Hearing, prepare
 from tests.test_end_to_end import TOLERANCE, network
 
+pytestmark = pytest.mark.parametrize("server", ["onnxruntime"], indirect=True)
 SYSTEM = "vgg19_bn_cqt"
 
 

@@ -279,15 +279,15 @@ def test_what_cannot_be_done_is_refused(arguments, message, tmp_path, capsys):
     assert not list(tmp_path.rglob("*.onnx"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kept"),
     [
         ("vit_b_16_mel", {"LayerNormalization": 25, "Softmax": 12, "Gemm": 4}),
-        pytest.param("vgg19_bn_cqt", {}, marks=pytest.mark.slow),
-        pytest.param(
+        ("vgg19_bn_cqt", {}),
+        (
             "emotion2vec_plus_large",
             {"LayerNormalization": 38, "Softmax": 12, "Gemm": 1, "MatMul": 1, "ReduceSum": 2},
-            marks=pytest.mark.slow,
         ),
     ],
 )
