@@ -34,9 +34,10 @@ def evaluation_section(results: Figures) -> str:
 def _about(system: Figures) -> str:
     per_group = system["recordings"] // sum(map(len, GROUPS.values()))
     return (
-        f"`{system['model']}` ({system['variant']}), {system['recordings']} recordings, {per_group} of each group,"
-        " share of right labels in %, with an option the points that it gains or"
-        " loses; calibration error and the share that `uncertainty=entropy` would have a person look at, over all."
+        f"`{system['model']}` ({system['variant']}), {system['recordings']} recordings, {per_group} of each group:"
+        " share of right labels in %, with an option the points it gains or loses (·: none). Short, mixture and"
+        " medley are ambiguous. Over all: calibration error (ECE), and the share that `uncertainty=entropy` would"
+        " have a person look at."
     )
 
 
