@@ -31,7 +31,8 @@ def options_section(results: Figures) -> str:
         {"option": f"`explain=1`, `{each['system']}`, on all cores", "ms": f"{each['ms']:+.0f}"}
         for each in costs["maps"]
     ]
-    return "\n\n".join([fill(about), table(rows), caption(results, "music")]) + "\n"
+    measured = caption(results, "music", "what it costs")
+    return "\n\n".join([fill(about), table(rows), measured]) + "\n"
 
 
 def _typed(options: dict[str, object]) -> dict[str, str]:
