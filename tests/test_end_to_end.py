@@ -26,6 +26,8 @@ from preprocess import prepare
 from tests.conftest import ROOT, SYSTEMS
 from tests.recordings import bad_recordings, encode, music
 
+once = pytest.mark.parametrize("server", ["onnxruntime"], indirect=True)
+"""For what is the same whatever the networks run on."""
 TOLERANCE = {"onnxruntime": 1e-4, "openvino": 3e-2}
 SPECTRUM = {"vgg19_bn_cqt": "cqt", "vit_b_16_mel": "mel"}
 ARCHITECTURE = {"vgg19_bn_cqt": "vgg19_bn", "vit_b_16_mel": "vit_b_16"}
@@ -206,6 +208,7 @@ def test_bad_tensors_are_refused_as_bad_requests(server, inputs, words):
         raise AssertionError(json.load(error.value)["error"])
 
 
+@once
 def test_half_an_hour_is_bounded_and_says_so(clients):
     minutes = np.tile(sound(9, 1, seconds=60.0, sr=22050), 30)
     prediction = clients["grpc"].classify(encode(minutes, 22050, "mp3"), timeout=120)
@@ -241,6 +244,7 @@ def _below(pid: int, ancestor: int) -> bool:
     return False
 
 
+@once
 def test_a_killed_preprocess_stub_costs_no_answer(server, repository):
     """SIGKILL under load: every call succeeds in the end, and the server is whole within 10 s."""
     model = "vgg19_bn_cqt_preprocess"

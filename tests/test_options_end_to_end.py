@@ -10,9 +10,9 @@ from tritone_client.request import Request, bytes_tensor
 
 from bench.recordings import recording
 from preprocess import Cleaning, Hearing, prepare
-from tests.test_end_to_end import TOLERANCE, network
+from tests.test_end_to_end import TOLERANCE, network, once
 
-pytestmark = pytest.mark.parametrize("server", ["onnxruntime"], indirect=True)
+pytestmark = once
 SYSTEM = "vgg19_bn_cqt"
 
 

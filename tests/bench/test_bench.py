@@ -126,6 +126,7 @@ def uncached(repository):
         yield server
 
 
+@pytest.mark.slow
 def test_perf_analyzer_measures_the_server(uncached, tmp_path):
     data = write_input(tmp_path / "data.json", collection(4, seconds=2.0), {"profile": "article-a"})
     alone, busy = (measure(uncached, MODEL, data, concurrency=c, seconds=1) for c in (1, 8))
