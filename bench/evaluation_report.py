@@ -27,7 +27,7 @@ def evaluation_section(results: Figures) -> str:
     parts = []
     for system in results["evaluation"]:
         parts += [fill(_about(system)), table(_rows(system)), fill(_voting(system)), fill(_calibration(system))]
-    parts.append(caption(results, "music", "what an option gains or loses"))
+    parts.append(caption(results, "what an option gains or loses says nothing about real music"))
     return "\n\n".join(filter(None, parts)) + "\n"
 
 

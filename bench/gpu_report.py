@@ -14,7 +14,7 @@ def gpu_section(results: Figures) -> str:
         parts += [fill(_about(comparison)), table(_pipelines(comparison))]
     else:
         parts.append(fill(f"Article A's pipeline and Tritone as a whole were not compared: {gpu['left_out']}."))
-    parts.append(caption(results, "music"))
+    parts.append(caption(results, "that pipelines agree says nothing about real music"))
     return "\n\n".join(parts) + "\n"
 
 

@@ -92,13 +92,13 @@ def floors(comparison: Figures) -> str:
     return f"{about}: {'; '.join(each)}." if each else ""
 
 
-def caption(results: Figures, what: str, found: str = "that pipelines agree") -> str:
-    """Where, when and with what versions it was measured, and that what was found says nothing of real `what`."""
+def caption(results: Figures, silent: str = "") -> str:
+    """Where, when and with what versions it was measured; `silent`: what says nothing about what."""
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     weights = " and the weights are demo weights" if results.get("demo_weights", True) else ""
     return fill(
         f"`{results['command']}`, {results['date']}: {results['machine']}; {versions}. The sound is"
-        f" generated{weights}: {found} says nothing about real {what}."
+        f" generated{weights}{f': {silent}' if silent else ''}."
     )
 
 

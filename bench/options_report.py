@@ -31,7 +31,7 @@ def options_section(results: Figures) -> str:
         {"option": f"`explain=1`, `{each['system']}`, on all cores", "ms": f"{each['ms']:+.0f}"}
         for each in costs["maps"]
     ]
-    measured = caption(results, "music", "what it costs")
+    measured = caption(results)
     return "\n\n".join([fill(about), table(rows), measured]) + "\n"
 
 

@@ -130,7 +130,7 @@ def section(results: Figures, folder: str) -> str:
     if also := list(_also(results)):
         parts.append(table(also))
     parts.append("\n".join(fill(fact, "- ") for fact in _facts(results)))
-    parts.append(caption(results, "music"))
+    parts.append(caption(results, "that pipelines agree says nothing about real music"))
     return "\n\n".join(filter(None, parts)) + "\n"
 
 

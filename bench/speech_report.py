@@ -13,7 +13,7 @@ def speech_section(results: Figures) -> str:
     speech = results["speech"]
     parts = [fill(_about(speech)), table(pipelines(speech)), fill(floors(speech))]
     parts.append("\n".join(fill(fact, "- ") for fact in _facts(speech)))
-    parts.append(caption(results, "speech"))
+    parts.append(caption(results, "that pipelines agree says nothing about real speech"))
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
