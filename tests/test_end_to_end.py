@@ -135,6 +135,7 @@ def test_samples_and_files_in_every_format_agree(clients):
         np.testing.assert_allclose(prediction.probabilities, expected.probabilities, atol=tolerance)
 
 
+@once
 def test_concurrent_requests_share_batches_and_get_their_own_answers(server):
     """Eight clients, eight lengths and formats; all the answers are PyTorch's for that recording."""
     kinds = ["mp3", "wav", "flac", "ogg", "m4a", "wma", "mp3", "wav"]

@@ -22,6 +22,7 @@ from bench.suite import Scale
 from export.emotion2vec import Config, Emotion2Vec
 from preprocess import prepare_speech
 from preprocess.resample import SincResampler
+from tests.bench.clock import Clock
 
 LENGTHS = np.linspace(1.0, 2.0, 8)
 
@@ -86,11 +87,13 @@ def test_baseline_is_refused_for_pictures(repository):
 
 def test_floor_takes_every_recording_at_its_own_length(monkeypatch):
     seconds_of_row = {}
+    clock = Clock()
+    monkeypatch.setattr(time, "perf_counter", clock)
 
     def fake(wav, lengths):
         assert lengths.shape == (len(wav), 1)
         seconds_of_row[wav.shape[1]] = wav.shape[1] / 16000
-        time.sleep(wav.shape[1] / 16000 * 0.01 * (len(wav) + 1))  # two rows cost three halves of twice one
+        clock.tell(wav.shape[1] / 16000 * 10 * (len(wav) + 1))  # two rows cost three halves of twice one
         return np.zeros((len(wav), 9), np.float32)
 
     monkeypatch.setattr("bench.floor.load_network", lambda folder, variant: fake)
@@ -100,15 +103,16 @@ def test_floor_takes_every_recording_at_its_own_length(monkeypatch):
     turn = floor.turn()
     short, long = sorted(seconds_of_row.values())
     assert floor.parts["batch"] == 2 and floor.parts["rows"] == 1
-    assert floor.parts["network_ms"] == pytest.approx((short + 2 * long) / 3 * 15, rel=0.2)
+    assert floor.parts["network_ms"] == pytest.approx((short + 2 * long) / 3 * 15_000, rel=0.01)
     assert 1e3 / turn.rate == pytest.approx(floor.parts["prepare_ms"] / 4 + floor.parts["network_ms"])
     np.testing.assert_allclose(floor.probabilities(), 1 / 9, atol=1e-6)
 
 
 class Answering:
-    """A client whose first answer for a recording takes 40 ms and later ones 10 ms; all that is asked is kept."""
+    """A client whose first answer for a recording takes 40 s and later ones 10 s; all that is asked is kept."""
 
     asked: list
+    clock: Clock
 
     def __init__(self, grpc):
         self.lock = threading.Lock()
@@ -126,13 +130,15 @@ class Answering:
         with self.lock:
             known = recording in [other for other, _ in self.asked]
             self.asked.append((recording, options))
-        time.sleep(0.01 if known else 0.04)
+        self.clock.tell(10 if known else 40)
 
 
 @pytest.fixture
 def answering(monkeypatch):
     monkeypatch.setattr(speech, "Client", Answering)
     monkeypatch.setattr(Answering, "asked", [], raising=False)
+    monkeypatch.setattr(Answering, "clock", Clock(), raising=False)
+    monkeypatch.setattr(time, "perf_counter", Answering.clock)
     return Answering
 
 
@@ -141,7 +147,11 @@ def test_first_requests_are_compared_with_later_ones_of_their_length(answering):
     assert [row["seconds"] for row in found] == [3.7, 6.2, 9.4, 1.3]  # the second start begins with the second
     assert [row["very_first"] for row in found] == [True, False, False, False]
     for row in found:
-        assert row["first"] > 39 and row["ratio"] == pytest.approx(4, rel=0.3) and row["start"] == 1
+        assert (
+            row["first"] == pytest.approx(40_000, rel=0.01)
+            and row["ratio"] == pytest.approx(4, rel=0.01)
+            and row["start"] == 1
+        )
 
 
 def test_memory_is_looked_at_after_so_many_mixed_requests(answering, monkeypatch, tmp_path):

@@ -312,6 +312,7 @@ print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, parameters)
 """
 
 
+@pytest.mark.slow
 def test_full_size_official_checkpoint_loads_in_little_memory(tmp_path):
     """1.95 GB, of which a third are weights: neither their copies nor the rest may be brought to memory."""
     state = {name: torch.zeros(1).expand(shape).contiguous() for name, shape in shapes(LARGE).items()}

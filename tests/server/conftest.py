@@ -82,10 +82,11 @@ class Launcher:
         """What the names of its shared memory begin with."""
         return command(self.triton()).partition("shm-region-prefix-name=")[2].partition(" ")[0].rstrip("-")
 
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        """End it; its exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(number)
+    def stop(self, *numbers: int) -> int:
+        """End it in order, or with two signals at once; its exit code."""
+        for number in numbers or [signal.SIGTERM]:
+            if self.process.poll() is None:
+                self.process.send_signal(number)
         try:
             return self.process.wait(20)
         except subprocess.TimeoutExpired:
@@ -150,7 +151,7 @@ def launch(tmp_path, tiny_repository) -> Iterator[Callable[..., Launcher]]:
 
     yield start
     for launcher in started:
-        launcher.stop()
+        launcher.stop(signal.SIGINT, signal.SIGTERM)
 
 
 @pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
@@ -159,4 +160,4 @@ def running(request, tmp_path_factory) -> Iterator[Launcher]:
     folder = tmp_path_factory.mktemp(request.param)
     launcher = Launcher(folder, tiny.write_repository(folder / "models"), f"--variant={request.param}")
     yield launcher.until_ready()
-    launcher.stop()
+    launcher.stop(signal.SIGINT, signal.SIGTERM)

@@ -156,6 +156,7 @@ def test_the_server_does_not_outlive_its_launcher(launch):
     assert again.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_again_and_again_is_given_up(launch, tiny_repository):
     launcher = launch().until_ready()
     (tiny_repository / "tiny_postprocess/1/model.py").write_text("raise RuntimeError('spoiled meanwhile')\n")
