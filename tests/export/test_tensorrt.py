@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
@@ -440,6 +441,15 @@ def test_killed_before_the_report_nothing_vouches_for_the_plan(place, monkeypatc
     assert not (folder_of(place) / "plan.json").exists()
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT interrupts, also where these tests run in the background of a shell, which has them ignore it."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, usual)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_stops_the_builder(place, trt, capsys):
     run(place)
     before = state(place)
