@@ -129,7 +129,8 @@ def test_networks_are_compared_batch_by_batch(watched):
     assert [cell["times"] for cell in first["batches"]] == [1, 1]
     for cell, slower in zip(other["batches"], first["batches"], strict=True):
         assert slower["ms"] == pytest.approx(10_000 * cell["batch"], rel=0.01)
-        assert cell["times"] == pytest.approx(slower["ms"] / cell["ms"], rel=0.8) and cell["times"] > 3
+        assert cell["ms"] == pytest.approx(1_000 * cell["batch"], rel=0.01)
+        assert cell["times"] == pytest.approx(10, rel=0.01)
 
 
 def test_a_network_that_fails_is_named():
