@@ -17,7 +17,7 @@ from tritone_client.emotion import (
     parse_emotion,
 )
 from tritone_client.errors import Failure, TritoneError, UnknownModel, explain
-from tritone_client.prediction import EXPLANATION_OUTPUTS, OUTPUTS, Prediction, parse_prediction
+from tritone_client.prediction import OUTPUTS, Prediction, parse_prediction, prediction_outputs
 from tritone_client.request import INPUTS, Recording, Request, build_request
 from tritone_client.transport import Tensors, Tls, open_transport
 
@@ -117,14 +117,13 @@ class Client:
             top_k: how many labels to rank.
             timeout: seconds for this call instead of the client's.
             options: further options of the server, such as `profile="article-a"` or `denoise="quietest"`; None
-                leaves one to the server. `explain=1` to `explain=4` also brings `explanation` and `pictures`.
+                leaves one to the server. `pictures=1` to 4 brings `pictures`, `explain=1` to 4 also `explanation`.
 
         Raises:
             InvalidRecording, UnknownModel, ServerUnavailable, ServerBusy, DeadlineExceeded, InferenceFailed.
         """
         start = time.monotonic()
-        outputs = OUTPUTS + EXPLANATION_OUTPUTS if options.get("explain") else OUTPUTS
-        request = build_request(recording, model, {"top_k": top_k, **options}, outputs)
+        request = build_request(recording, model, {"top_k": top_k, **options}, prediction_outputs(options))
         return parse_prediction(self._infer(request, timeout), time.monotonic() - start)
 
     def emotion(

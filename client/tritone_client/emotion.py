@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tritone_client.errors import InvalidRecording, reading_answer
-from tritone_client.prediction import Weights, parse_weights
+from tritone_client.prediction import Computed, Weights, parse_computed, parse_weights
 
 Granularity = Literal["utterance", "frame"]
 
@@ -46,6 +46,7 @@ class EmotionPrediction:
         duration: seconds of the recording.
         needs_review: whether a person should look at this answer; None unless asked for with `uncertainty`.
         uncertainty: its measures by name, from 0 (sure) to 1; empty unless asked for.
+        computed: where the network ran and how; None where the server does not tell.
         weights: where the network's weights come from.
         notes: sentences that a person should read.
         seconds: wall time of the call, retries included.
@@ -72,6 +73,7 @@ class EmotionPrediction:
     raw: dict[str, Any] = field(repr=False)
     needs_review: bool | None = None
     uncertainty: dict[str, float] = field(default_factory=dict)
+    computed: Computed | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The server's RESULT and the wall time, ready for JSON; with frame scores also these and their labels.
@@ -124,4 +126,5 @@ def parse_emotion(tensors: dict[str, npt.NDArray[Any]], seconds: float) -> Emoti
             raw=raw,
             needs_review=raw.get("needs_review"),
             uncertainty=raw.get("uncertainty", {}),
+            computed=parse_computed(raw),
         )

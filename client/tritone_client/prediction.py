@@ -1,6 +1,7 @@
 """The answer to one recording."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,6 @@ from tritone_client.drawing import overlay
 from tritone_client.errors import reading_answer
 
 OUTPUTS = ("RESULT", "PROBABILITIES", "LABELS", "SLICE_PROBABILITIES")
-EXPLANATION_OUTPUTS = ("EXPLANATION", "PICTURES")
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,15 @@ class Weights:
     demo: bool
 
 
+@dataclass(frozen=True)
+class Computed:
+    """Where the network ran and how: "CPU" or the GPU's name; "float32", "bfloat16", "float16" or "int8"."""
+
+    device: str
+    precision: str
+    backend: str
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """What a system says about a recording.
@@ -94,7 +103,10 @@ class Prediction:
         explained: which of `slices` were explained; empty unless asked for with `explain`.
         explanation: float32 [explained, 14, 14] in [0, 1], how much the network looked where, row 0 at the top of
             the picture; None unless asked for.
-        pictures: uint8 [explained, 224, 224, 3], what the network saw of these slices; None unless asked for.
+        pictured: which of `slices` have a picture, the surest of the answer first, and first those that were
+            explained; empty unless asked for with `pictures` or `explain`.
+        pictures: uint8 [pictured, 224, 224, 3], what the network saw of these slices; None unless asked for.
+        computed: where the network ran and how; None where the server does not tell.
         weights: where the network's weights come from.
         notes: sentences that a person should read.
         seconds: wall time of the call, retries included.
@@ -124,7 +136,9 @@ class Prediction:
     rules: tuple[AppliedRule, ...] = ()
     explained: tuple[int, ...] = ()
     explanation: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+    pictured: tuple[int, ...] = ()
     pictures: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
+    computed: Computed | None = None
 
     def overlay(self, index: int) -> npt.NDArray[np.uint8]:
         """uint8 [224, 224, 3]: picture `index` in grey, in orange where the network looked.
@@ -139,6 +153,12 @@ class Prediction:
         """The server's RESULT, all probabilities by label and the wall time, ready for JSON."""
         probabilities = dict(zip(self.labels, self.probabilities.tolist(), strict=True))
         return self.raw | {"probabilities": probabilities, "seconds": round(self.seconds, 4)}
+
+
+def prediction_outputs(options: Mapping[str, object]) -> tuple[str, ...]:
+    """The output tensors to ask for, by the options."""
+    wanted = {"EXPLANATION": options.get("explain"), "PICTURES": options.get("explain") or options.get("pictures")}
+    return OUTPUTS + tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
 
 def parse_prediction(tensors: dict[str, npt.NDArray[Any]], seconds: float) -> Prediction:
@@ -169,7 +189,9 @@ def parse_prediction(tensors: dict[str, npt.NDArray[Any]], seconds: float) -> Pr
             rules=tuple(applied_rule(rule) for rule in raw.get("rules", [])),
             explained=tuple(raw.get("explanation", {}).get("slices", [])),
             explanation=tensors.get("EXPLANATION"),
+            pictured=tuple(raw.get("pictures", raw.get("explanation", {})).get("slices", [])),
             pictures=tensors.get("PICTURES"),
+            computed=parse_computed(raw),
         )
 
 
@@ -177,6 +199,12 @@ def applied_rule(entry: dict[str, Any]) -> AppliedRule:
     """A rule that was applied, by RESULT."""
     changes = (Change(c["label"], c["factor"], c["before"], c["after"]) for c in entry["changes"])
     return AppliedRule(entry["rule"], entry["because"], tuple(changes))
+
+
+def parse_computed(raw: dict[str, Any]) -> Computed | None:
+    """Where the network ran and how, by RESULT; None where it does not tell."""
+    told = raw.get("computed")
+    return Computed(told["device"], told["precision"], told["backend"]) if told else None
 
 
 def parse_weights(raw: dict[str, Any]) -> Weights:
