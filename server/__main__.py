@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from server import plans, preflight, tuned, variants
+from server.computed import VARIABLE, computed
 from server.control import Control
 from server.errors import ServerError
 from server.installation import Installation, find_installation
@@ -39,7 +40,8 @@ def serve(settings: argparse.Namespace) -> None:
     """
     systems = preflight.choose_systems(settings.model_repository, settings.systems)
     installation = find_installation()
-    variant, why = variants.choose(settings.variant, variants.Machine.here(), settings.model_repository, systems)
+    machine = variants.Machine.here()
+    variant, why = variants.choose(settings.variant, machine, settings.model_repository, systems)
     preflight.check_shared_memory(systems, variant in variants.ON_GPU)
     http, grpc, metrics = preflight.settle_ports(
         settings.host, settings.http_port, settings.grpc_port, settings.metrics_port
@@ -57,6 +59,9 @@ def serve(settings: argparse.Namespace) -> None:
         *(f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"),
         *restrictions(key),
     ]
+    environment = installation.environment() | {
+        VARIABLE: computed(variant, machine, settings.model_repository, systems)
+    }
     shared_memory = SharedMemory()
 
     def whole() -> None:
@@ -73,7 +78,7 @@ def serve(settings: argparse.Namespace) -> None:
             settings.ready_file.unlink(missing_ok=True)
 
     supervisor = Supervisor(
-        start=lambda: Triton(command, installation.environment(), shared_memory),
+        start=lambda: Triton(command, environment, shared_memory),
         control=Control(f"http://{reachable(settings.host)}:{http}", {"tritone-key": key}),
         systems=systems,
         period=settings.probe_seconds,

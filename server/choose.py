@@ -1,7 +1,8 @@
 """`python -m server.choose`: what to serve in the container, and how, as flags for tritonserver.
 
-The flags go to stdout, the reason to stderr. Reads the environment variables of `python -m server`. Where the
-wanted variant cannot run, one sentence and exit code 2: Triton is not started to find that out.
+The flags go to stdout, behind them the value of `TRITONE_COMPUTED` (server/computed.py); the reason to stderr.
+Reads the environment variables of `python -m server`. Where the wanted variant cannot run, one sentence and exit
+code 2: Triton is not started to find that out.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import sys
 
 from server import plans, preflight, variants
+from server.computed import computed
 from server.errors import ServerError
 from server.installation import ROOT
 from server.settings import parse_settings
@@ -32,6 +34,7 @@ def main() -> int:
     print(*(f"--load-model={model}" for model in plans.models(settings.model_repository, systems)), sep="\n")
     if variant != variants.PORTABLE:
         print(f"--model-config-name={variant}")
+    print(computed(variant, machine, settings.model_repository, systems))
     return 0
 
 

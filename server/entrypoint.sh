@@ -3,8 +3,11 @@
 # TRITONE_VARIANT names how the networks run, or auto; further arguments are passed on to tritonserver.
 set -eu
 
-# Which systems and which configuration of their networks; says why, or why it cannot be.
-flags=$(python3 -m server.choose)
+# Which systems and which configuration of their networks, and what the answers say of that; says why, or why not.
+chosen=$(python3 -m server.choose)
+flags=$(echo "$chosen" | grep '^--')
+TRITONE_COMPUTED=$(echo "$chosen" | grep -v '^--')
+export TRITONE_COMPUTED
 
 # Loading models is running code: nobody may, on loopback either, since any web page can post to it.
 closed="model-repository,shared-memory,logging,trace:tritone-key=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')"

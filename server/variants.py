@@ -131,7 +131,7 @@ def why_not(variant: str, machine: Machine, repository: Path, systems: list[str]
         return f"Variant {variant} needs the package tensorrt; install it: make gpu"
     for system in systems:
         folder = repository / f"{system}_network" / "1"
-        if variant not in FILES or not _serves(folder.parent, variant):
+        if variant not in FILES or not serves(folder.parent, variant):
             continue
         if variant == TENSORRT:
             fault = why_unfit(folder, system, machine.tensorrt, machine.gpu)
@@ -153,7 +153,7 @@ def _choose_for_cpu(machine: Machine) -> tuple[str, str]:
     return OPENVINO, f"this CPU has {fast[0]}, with which OpenVINO computes in bfloat16"
 
 
-def _serves(network: Path, variant: str) -> bool:
+def serves(network: Path, variant: str) -> bool:
     """Whether a variant serves a network from a file of its own, and not from model.onnx."""
     config = network / "configs" / f"{variant}.pbtxt"
     return not config.is_file() or FILES[variant] in config.read_text(encoding="utf-8")

@@ -86,6 +86,6 @@ class EmotionPostprocess(Step):
             "SEGMENTS": lambda: json_tensor("SEGMENTS", found.segments),
             "EMBEDDING": lambda: pb_utils.Tensor("EMBEDDING", found.embedding),
             "FRAME_EMBEDDINGS": lambda: pb_utils.Tensor("FRAME_EMBEDDINGS", found.frame_embeddings),
-            "RESULT": lambda: json_tensor("RESULT", emotion.answer(found, info, self.manifest)),
+            "RESULT": lambda: json_tensor("RESULT", emotion.answer(found, info, self.manifest) | self.computed),
         }
         return [outputs[name]() for name in request.requested_output_names()]

@@ -26,7 +26,7 @@ from steps.step import Step, bytes_of, json_tensor, recording_of
 
 EXPLAINED_BY = {"vgg19_bn": "Grad-CAM", "vit_b_16": "attention roll-out"}
 """Architecture -> what its maps are."""
-# Where no explanation was asked for. Not empty: Triton's cache refuses an answer that has an empty array.
+# Where no picture was asked for. Not empty: Triton's cache refuses an answer that has an empty array.
 NO_ROWS = np.zeros((1, 1, 1, 1), np.float32)
 NO_MAPS, NO_PICTURES = NO_ROWS[0], NO_ROWS.astype(np.uint8)
 DEMO_NOTE = "Demo weights: the label names one of 16 families of generated sound and means nothing for real music."
@@ -51,7 +51,7 @@ class GenrePreprocess(Step):
         self.rules = load_rules(label_names(self.manifest))
 
     def answer(self, request) -> list:
-        """ROWS float32 [n, 3, 224, 224], KEPT_ROWS, the same where an explanation needs them, and INFO."""
+        """ROWS float32 [n, 3, 224, 224], KEPT_ROWS, the same where pictures are wanted, and INFO."""
         options = parse_options(bytes_of(request, "OPTIONS"), GenreOptions, profile=self.manifest["profile"])
         check_fitted(options, self.manifest)
         if options.rules and self.rules is None:
@@ -87,7 +87,7 @@ class GenrePreprocess(Step):
             "cleaned": prepared.cleaned,
             "features": prepared.features,
         }
-        kept = prepared.rows if options.explain else NO_ROWS
+        kept = prepared.rows if options.explain or options.pictures else NO_ROWS
         return [
             pb_utils.Tensor("ROWS", prepared.rows),
             pb_utils.Tensor("KEPT_ROWS", kept),
@@ -114,15 +114,18 @@ class GenrePostprocess(Step):
         )
         info = json.loads(bytes_of(request, "INFO"))
         found = genre.analyse(logits, info, self.manifest, self.rules)
-        result = genre.answer(found, info, self.manifest)
+        result = genre.answer(found, info, self.manifest) | self.computed
         maps, pictures = NO_MAPS, NO_PICTURES
-        if count := info["options"]["explain"]:
+        explained = info["options"]["explain"]
+        if count := max(explained, info["options"]["pictures"]):
             best = found.ranking[0]
             slices = np.argsort(-found.slice_probabilities[:, best], kind="stable")[:count]
-            maps = explain(self.system, kept[slices], best)
             pictures = shown(kept[slices], info["options"]["profile"])
-            method = EXPLAINED_BY[self.manifest["architecture"]]
-            result["explanation"] = {"method": method, "slices": slices.tolist()}
+            result["pictures"] = {"slices": slices.tolist()}
+            if explained:
+                maps = explain(self.system, kept[slices[:explained]], best)
+                method = EXPLAINED_BY[self.manifest["architecture"]]
+                result["explanation"] = {"method": method, "slices": slices[:explained].tolist()}
         outputs = {
             "PROBABILITIES": lambda: pb_utils.Tensor("PROBABILITIES", found.probabilities),
             "LABELS": lambda: pb_utils.Tensor("LABELS", self.labels),

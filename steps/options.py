@@ -16,8 +16,8 @@ from preprocess import PROFILES, Cleaning, Hearing, RecordingError
 
 MAX_BYTES = 4096
 MOST_SEGMENTS = 32
-MOST_EXPLAINED = 4
-"""Slices that an explanation is made of: each costs as much as an answer, and others wait for it."""
+MOST_SHOWN = 4
+"""Slices that are explained, which costs as much as an answer each while others wait, or shown as pictures."""
 MOST_SECONDS = 10.0
 """That a timeline may be smoothed over, or its shortest segment last."""
 
@@ -80,6 +80,8 @@ class GenreOptions(CommonOptions, Hearing):
     """Whether the rules for these labels (postprocess/rule_files/) may change the probabilities."""
     explain: int = 0
     """For so many slices, those most sure of the answer, a map shows what in the picture spoke for it."""
+    pictures: int = 0
+    """For so many slices, the surest of the answer, the picture that the network saw; `explain` has its own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -91,7 +93,8 @@ class GenreOptions(CommonOptions, Hearing):
             _check_whole(self, "segments", 1, MOST_SEGMENTS, "null or a whole number")
         _check_number(self, "segment_seconds", 1, 120, "a number of seconds")
         _check_choice(self, "voting", VOTING)
-        _check_whole(self, "explain", 0, MOST_EXPLAINED)
+        _check_whole(self, "explain", 0, MOST_SHOWN)
+        _check_whole(self, "pictures", 0, MOST_SHOWN)
         _check_flags(self, "jpeg", "skip_silence", "rules")
 
 

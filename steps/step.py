@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -20,9 +21,11 @@ class Step(ABC):
     """Of the model's name, behind the name of the system."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Read the manifest and the `parameters` of config.pbtxt."""
+        """Read the manifest, the `parameters` of config.pbtxt, and where and how the network computes."""
         system = args["model_name"].removesuffix(self.suffix)
         self.manifest = read_manifest(Path(args["model_repository"]), system)
+        told = json.loads(os.environ.get("TRITONE_COMPUTED", "{}"))  # by server/computed.py
+        self.computed = {"computed": told[system]} if system in told else {}
         config = json.loads(args["model_config"])
         parameters = config.get("parameters", {})
         self.parameters = {key: json.loads(value["string_value"]) for key, value in parameters.items()}

@@ -66,6 +66,7 @@ def test_answers_equal_pytorch_over_grpc_and_http(server, clients, system, profi
         assert [s.probability for s in grpc.slices] == pytest.approx(expected_slices.max(1), abs=tolerance)
         assert [entry.probability for entry in grpc.top] == sorted(grpc.probabilities.tolist(), reverse=True)
         assert grpc.profile == profile and grpc.weights.demo
+        assert (grpc.computed.device, grpc.computed.backend) == ("CPU", server.variant)
         assert any("Demo weights" in note for note in grpc.notes)
 
 

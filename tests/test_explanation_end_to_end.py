@@ -45,8 +45,8 @@ def client(explained, tmp_path_factory):
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_maps_equal_pytorch(client, system):
     plain = client.classify(DATA, model=system)
-    found = client.classify(DATA, model=system, explain=2)
-    again = client.classify(DATA, model=system, explain=2)  # from the response cache
+    found = client.classify(DATA, model=system, explain=2, pictures=1)
+    again = client.classify(DATA, model=system, explain=2, pictures=1)  # from the response cache
     np.testing.assert_array_equal(found.probabilities, plain.probabilities)
     np.testing.assert_array_equal(found.explanation, again.explanation)
     assert plain.explanation is None and "explanation" not in plain.raw
@@ -54,7 +54,7 @@ def test_maps_equal_pytorch(client, system):
     label = found.labels.index(found.label)
     assert list(found.explained) == np.argsort(-found.slice_probabilities[:, label], kind="stable")[:2].tolist()
     rows = prepare(DATA, "ccmusic", spectrum=SPECTRUM[system]).rows[list(found.explained)]
-    assert found.pictures.dtype == np.uint8
+    assert found.pictures.dtype == np.uint8 and found.pictured == found.explained
     seen = found.pictures.transpose(0, 3, 1, 2) / np.float32(127.5) - 1
     np.testing.assert_allclose(seen, rows, atol=1e-6)
     vgg = system.startswith("vgg")
@@ -68,6 +68,12 @@ def test_more_than_there_is_explains_what_there_is(client):
     found = client.classify(DATA, model=SYSTEMS[1], profile="article-b", explain=4)
     assert found.explanation.shape == (1, 14, 14) and found.pictures.shape == (1, 224, 224, 3)
     assert (found.pictures[..., 0] == found.pictures[..., 1]).all()  # grey
+
+
+def test_more_pictures_than_are_explained(client):
+    found = client.classify(DATA, model=SYSTEMS[1], explain=1, pictures=3)
+    assert (len(found.explanation), len(found.pictures)) == (1, 3) and found.explained == found.pictured[:1]
+    np.testing.assert_array_equal(found.pictures, client.classify(DATA, model=SYSTEMS[1], pictures=3).pictures)
 
 
 def test_a_server_without_what_explains_says_so(repository, tmp_path):

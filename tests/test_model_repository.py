@@ -12,7 +12,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 from export.repository import FP16_FILE, INT8_FILE, explain_file
 from preprocess.speech import BUCKETS, COARSE_BUCKETS, LIMITS, SR, prepare_speech
 from server.plans import PLAN_FILE
-from steps.options import MOST_EXPLAINED
+from steps.options import MOST_SHOWN
 from tests.conftest import ROOT, SPEECH, SYSTEMS
 
 REPOSITORY = ROOT / "model_repository"
@@ -150,7 +150,7 @@ def test_the_speech_network_is_warmed_with_all_that_can_be_run_together():
 def test_what_explains_takes_what_the_network_takes(system):
     network, explains = config(f"{system}_network"), config(f"{system}_explain")
     assert explains.input[0] == network.input[0]
-    assert explains.max_batch_size == MOST_EXPLAINED
+    assert explains.max_batch_size == MOST_SHOWN
     assert explains.instance_group[0].kind == ModelInstanceGroup.KIND_CPU
     made = REPOSITORY / f"{system}_network" / "1" / explain_file(system)
     assert made.resolve() == REPOSITORY / f"{system}_explain" / "1" / explains.default_model_filename

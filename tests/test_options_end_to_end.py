@@ -75,9 +75,10 @@ def test_options_that_are_off_are_not_entered(client, song):
     """Not a bit changes whether that is said or not, and the answer says nothing of them."""
     off = dict.fromkeys(("denoise", "loudness", "temperature", "uncertainty", "crop", "segments"))
     off |= {"compress": False, "skip_silence": False, "rules": False, "voting": "mean"}
-    off |= {"label_smoothing": 0, "explain": 0, "timings": True}  # the last: no cache has that
+    off |= {"label_smoothing": 0, "explain": 0, "pictures": 0, "timings": True}  # the last: no cache has that
     plain = client.classify(song, model=SYSTEM)
     added = {"heard", "cleaned", "voting", "calibration", "uncertainty", "needs_review", "rules", "explanation"}
+    added.add("pictures")
     assert not added & set(plain.raw)
     inputs = {"AUDIO": bytes_tensor(song), "OPTIONS": bytes_tensor(json.dumps(off).encode())}
     found = parse_prediction(client._infer(Request(SYSTEM, inputs, OUTPUTS), None), 0.0)
@@ -97,3 +98,18 @@ def test_bad_options_are_refused_with_the_good_ones(client, song):
         client.classify(song, model=SYSTEM, denoise="all")
     with pytest.raises(InvalidRecording, match="tritone calibrate --store"):
         client.classify(song, model=SYSTEM, temperature="fitted")
+
+
+def test_pictures_without_a_network_that_explains(client, song):
+    """What the network saw, of the slices that are surest of the answer."""
+    plain = client.classify(song, model=SYSTEM)
+    found = client.classify(song, model=SYSTEM, pictures=2)
+    again = client.classify(song, model=SYSTEM, pictures=2)  # from the response cache
+    assert plain.pictures is None and plain.pictured == ()
+    np.testing.assert_array_equal(found.probabilities, plain.probabilities)
+    np.testing.assert_array_equal(found.pictures, again.pictures)
+    label = found.labels.index(found.label)
+    assert list(found.pictured) == np.argsort(-found.slice_probabilities[:, label], kind="stable")[:2].tolist()
+    rows = prepare(song, spectrum="cqt").rows[list(found.pictured)]
+    np.testing.assert_allclose(found.pictures.transpose(0, 3, 1, 2) / 127.5 - 1, rows, atol=1e-6)
+    assert found.explanation is None and found.explained == () and "explanation" not in found.raw

@@ -108,7 +108,8 @@ def test_the_container_serves_and_its_health_check_finds_it_well(server, models,
     # A step finds ours as it does in the image, from any folder.
     step = models / "tiny_postprocess/1/model.py"
     step.write_text(
-        f"import steps.genre\nassert steps.__file__.startswith({str(server.root)!r})\n{step.read_text()}"
+        f"import os, steps.genre\nassert steps.__file__.startswith({str(server.root)!r})\n"
+        f'assert "onnxruntime" in os.environ["TRITONE_COMPUTED"]\n{step.read_text()}'
     )
     log = tmp_path / "log.txt"
     container = subprocess.Popen(
@@ -152,7 +153,10 @@ def choose(image: Image, **given: str) -> tuple[int, list[str], str]:
     """Exit code, flags and what is said."""
     done = run(image, "triton-gpu", ["python3", "-m", "server.choose"], **given)
     assert done.stderr.count("\n") == 1, done.stderr
-    return done.returncode, done.stdout.splitlines(), done.stderr
+    lines = done.stdout.splitlines()
+    if done.returncode == 0:  # for the answers, see server/computed.py
+        assert json.loads(lines.pop()).keys() == {"tiny"}
+    return done.returncode, lines, done.stderr
 
 
 def test_what_is_chosen_in_the_container_and_why(server, models, tmp_path):
@@ -186,7 +190,9 @@ def test_what_is_chosen_in_the_container_and_why(server, models, tmp_path):
     )
     (folder / "model.plan").write_bytes(b"plan")
     gpu = {"name": "NVIDIA H200", "compute_capability": "9.0"}
-    (folder / "plan.json").write_text(json.dumps(made | {"tensorrt": "11.0.0.114", "gpu": gpu}))
+    (folder / "plan.json").write_text(
+        json.dumps(made | {"tensorrt": "11.0.0.114", "gpu": gpu, "precision": "fp16"})
+    )
     assert choose(server, **driver)[1][-1] == "--model-config-name=tensorrt"
 
     (folder / "plan.json").write_text(json.dumps(made | {"tensorrt": "10.14.1.48", "gpu": gpu}))

@@ -60,12 +60,13 @@ def test_rules_are_refused_where_there_are_none_for_the_labels(preprocess):
     }
 
 
-def test_rows_are_kept_for_an_explanation_only(preprocess):
+@pytest.mark.parametrize("option", ["explain", "pictures"])
+def test_rows_are_kept_for_pictures_only(preprocess, option):
     step, rows = preprocess(CCMUSIC), prepare((SOUND, 22050), spectrum="mel").rows
     assert ask(step)["KEPT_ROWS"].shape == (1, 1, 1, 1)
-    explained = ask(step, explain=1)
-    np.testing.assert_array_equal(explained["KEPT_ROWS"], rows)
-    np.testing.assert_array_equal(explained["ROWS"], rows)
+    shown = ask(step, **{option: 1})
+    np.testing.assert_array_equal(shown["KEPT_ROWS"], rows)
+    np.testing.assert_array_equal(shown["ROWS"], rows)
 
 
 @pytest.mark.parametrize(("profile", "low"), [("ccmusic", -1), ("article-a", 0), ("article-b", 0)])

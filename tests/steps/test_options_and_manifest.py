@@ -79,6 +79,7 @@ def test_options_are_read():
         (b'{"rules": 1}', "rules must be true or false, not 1"),
         (b'{"explain": 5}', "explain must be a whole number from 0 to 4, not 5"),
         (b'{"explain": true}', "not True"),
+        (b'{"pictures": 5}', "pictures must be a whole number from 0 to 4, not 5"),
     ],
 )
 def test_bad_options_get_a_sentence(text, words):

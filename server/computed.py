@@ -1,0 +1,37 @@
+"""Where and how each network computes, for the answers: the steps are told in their environment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from server.plans import REPORT_FILE
+from server.variants import BFLOAT16_FEATURES, CUDA, INT8, ON_GPU, OPENVINO, PORTABLE, TENSORRT, Machine, serves
+
+VARIABLE = "TRITONE_COMPUTED"
+"""JSON, system -> {"device", "precision", "backend"}; steps/step.py reads it."""
+BACKEND = {INT8: OPENVINO, CUDA: PORTABLE}
+"""Variant -> Triton's name of the backend, where it is another."""
+PLAN_PRECISIONS = {"fp16": "float16", "fp32": "float32", "int8": "int8"}
+
+
+def computed(variant: str, machine: Machine, repository: Path, systems: list[str]) -> str:
+    """The value of `VARIABLE` for systems that are served as a variant."""
+    return json.dumps({system: _computed(variant, machine, repository, system) for system in systems})
+
+
+def _computed(variant: str, machine: Machine, repository: Path, system: str) -> dict[str, str]:
+    network = repository / f"{system}_network"
+    if not (network / "configs" / f"{variant}.pbtxt").is_file():
+        variant = PORTABLE  # as Triton falls back to config.pbtxt
+    elif variant == INT8 and not serves(network, variant):
+        variant = OPENVINO
+    if variant == TENSORRT:
+        report = json.loads((network / "1" / REPORT_FILE).read_text(encoding="utf-8"))
+        precision = PLAN_PRECISIONS[report["precision"]]
+    elif variant == OPENVINO:
+        precision = "bfloat16" if machine.features & BFLOAT16_FEATURES.keys() else "float32"
+    else:
+        precision = {INT8: "int8", CUDA: "float16"}.get(variant, "float32")
+    device = machine.gpu.name if variant in ON_GPU and machine.gpu else "CPU"
+    return {"device": device, "precision": precision, "backend": BACKEND.get(variant, variant)}
