@@ -12,11 +12,12 @@ SYSTEMS ?= $(GENRES) emotion2vec_plus_large
 export CHECKPOINTS
 SERVE := $(addprefix requirements/,serve.txt container.txt steps.txt triton.txt client.txt)
 EXPORT := requirements/export.txt
+WEB := requirements/web.txt
 TEST := requirements/test.txt requirements/bench.txt
 GPU := $(wildcard $(VENV)/.gpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-gpu export int8 explain fp16 tensorrt gpu serve bench evaluate tune lint clean
+.PHONY: help demo test test-slow test-gpu export int8 explain fp16 tensorrt gpu serve web bench evaluate tune lint clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +50,9 @@ gpu: $(VENV)/.gpu ## Install what an NVIDIA GPU needs: TensorRT, ONNX Runtime wi
 
 serve: $(VENV)/.serve $(GPU) ## Start the embedded Triton on 127.0.0.1:8000 (HTTP), 8001 (gRPC), 8002 (metrics) (VARIANT=...)
 	@$(BIN)/python -m server $(if $(VARIANT),--variant=$(VARIANT))
+
+web: $(VENV)/.web ## A page for recordings on http://127.0.0.1:7860, while make serve runs (URL=host:port of the server)
+	@$(BIN)/tritone web $(if $(URL),--url=$(URL))
 
 bench: $(VENV)/.test $(GPU) ## Tritone beside the articles' pipelines and a plain Triton (VARIANT=..., QUICK=1, DEVICE=cuda)
 	@$(BIN)/python -m export vgg19_bn_cqt $(if $(QUICK),,vit_b_16_mel emotion2vec_plus_large)
@@ -95,12 +99,17 @@ $(VENV)/.serve: $(SERVE) client/pyproject.toml
 	@$(PIP) install -q --no-deps -e client
 	@touch $@
 
+$(VENV)/.web: $(VENV)/.serve $(WEB)
+	@echo "Installing what the web page needs into $(VENV) ..."
+	@$(PIP) install -q -c requirements/constraints.txt -r requirements/serve.txt -r $(WEB)
+	@touch $@
+
 $(VENV)/.export: $(VENV)/.serve $(EXPORT)
 	@echo "Installing what the export needs (PyTorch) into $(VENV) ..."
 	@$(PIP) install -q -c requirements/constraints.txt -r requirements/export.txt
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.export $(TEST)
+$(VENV)/.test: $(VENV)/.export $(TEST) $(WEB)
 	@echo "Installing what the tests and benchmarks need into $(VENV) ..."
 	@$(PIP) install -q -c requirements/constraints.txt -r requirements/test.txt
 	@touch $@

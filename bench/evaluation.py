@@ -3,7 +3,7 @@
 Writes the generated sets of `bench.evaluation_sets`, starts the embedded server and asks it about every recording
 with every set of options below, by turns. Then it fits a temperature on half of the recordings and measures it on
 the other half. evaluation.json and evaluation.md go to bench/results/; `python -m bench.report --publish
-bench/results/evaluation.json` brings them to README.md.
+bench/results/evaluation.json` brings them to docs/options.md.
 """
 
 from __future__ import annotations

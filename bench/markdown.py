@@ -103,7 +103,7 @@ def caption(results: Figures, silent: str = "") -> str:
 
 
 def fill(text: str, bullet: str = "") -> str:
-    """Lines as long as README's; a hyphen is no place to break, it may stand in a name."""
+    """Lines as long as the pages'; a hyphen is no place to break, it may stand in a name."""
     indent = " " * len(bullet)
     return textwrap.fill(
         bullet + text, WIDTH, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False

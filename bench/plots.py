@@ -1,6 +1,6 @@
 """The plots of `make bench`: throughput and latency over requests in flight, and where the time goes.
 
-They are small and have a white background, for README on light and on dark pages.
+They are small and have a white background, for pages that are light or dark.
 """
 
 from __future__ import annotations

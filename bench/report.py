@@ -1,15 +1,16 @@
 """What was measured, for people: Markdown and plots, made from the files of figures alone.
 
 `python -m bench.report FILE` writes them again beside bench/results/bench.json, or another file. With `--publish`
-that file and its plots go to bench/published/, and README.md has between the lines `<!-- bench -->` and
-`<!-- /bench -->`, or `<!-- options -->` and `<!-- /options -->`, a section for each file that lies there, with its
-own date, machine and versions.
+that file and its plots go to bench/published/, and the pages of PLACES have between the lines `<!-- bench -->` and
+`<!-- /bench -->`, or another place's, a section for each file that lies there, with its own date, machine and
+versions.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shutil
 import sys
@@ -25,10 +26,14 @@ from bench.options_report import options_section
 from bench.plots import Figures, draw
 from bench.speech_report import speech_section
 
-RESULTS, PUBLISHED, README = ROOT / "bench" / "results", ROOT / "bench" / "published", ROOT / "README.md"
-PLACES = {"bench": ("bench", "speech", "gpu"), "options": ("evaluation", "costs")}
-"""Places of README.md, and what stands there in this order: files of figures by their part."""
-PARTS = {part: "summary.md" if part == "bench" else f"{part}.md" for parts in PLACES.values() for part in parts}
+RESULTS, PUBLISHED = ROOT / "bench" / "results", ROOT / "bench" / "published"
+PLACES = {
+    "summary": ("README.md", ("bench",)),
+    "bench": ("docs/benchmarks.md", ("bench", "speech", "gpu")),
+    "options": ("docs/options.md", ("evaluation", "costs")),
+}
+"""Places of the pages, and what stands there in this order: files of figures by their part."""
+PARTS = {part: "summary.md" if part == "bench" else f"{part}.md" for _, parts in PLACES.values() for part in parts}
 """The summary that is written beside each."""
 
 
@@ -38,11 +43,11 @@ def main() -> int:
     parser.add_argument(
         "json", nargs="?", type=Path, default=RESULTS / "bench.json", help="figures (default: %(default)s)"
     )
-    parser.add_argument("--publish", action="store_true", help="to bench/published/ and README.md")
+    parser.add_argument("--publish", action="store_true", help="to bench/published/ and the pages")
     arguments = parser.parse_args()
     try:
         if arguments.publish:
-            publish(arguments.json, PUBLISHED, README)
+            publish(arguments.json, PUBLISHED, ROOT)
         else:
             print(write_report(read_results(arguments.json), arguments.json.parent))
     except BenchError as error:
@@ -71,31 +76,41 @@ def write_report(results: Figures, folder: Path) -> str:
     return text
 
 
-def publish(file: Path, folder: Path, readme: Path) -> None:
-    """Copy the figures to a folder, draw their plots there, and put the sections into README.md, which lies above.
+def publish(file: Path, folder: Path, root: Path) -> None:
+    """Copy the figures to a folder, draw their plots there, and put the sections into the pages below `root`.
 
     Raises
     ------
     BenchError
         and nothing is written, without figures or without the two lines
     """
-    results, old = read_results(file), readme.read_text(encoding="utf-8")
+    results = read_results(file)
     figures = read_published(folder) | {part(results): results}
-    place = next(name for name, parts in PLACES.items() if part(results) in parts)
-    text = sections(figures, folder.relative_to(readme.parent).as_posix(), place)
-    pattern = re.compile(rf"^<!-- {place} -->\n.*?^<!-- /{place} -->$", re.DOTALL | re.MULTILINE)
-    new, places = pattern.subn(lambda _: f"<!-- {place} -->\n{text}<!-- /{place} -->", old)
-    if places != 1:
-        raise BenchError(
-            f"{readme.name} has {places} sections for the figures: have one line <!-- {place} --> and below it"
-            f" one line <!-- /{place} -->"
-        )
+    pages: dict[Path, str] = {}
+    for place, (name, parts) in PLACES.items():
+        if part(results) in parts:
+            page = root / name
+            text = sections(figures, os.path.relpath(folder, page.parent), place)
+            pages[page] = filled(page.read_text(encoding="utf-8"), page.name, place, text)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{part(results)}.json"
     if file.resolve() != target.resolve():
         shutil.copyfile(file, target)
     draw(results, folder)
-    readme.write_text(new, encoding="utf-8")
+    for page, text in pages.items():
+        page.write_text(text, encoding="utf-8")
+
+
+def filled(page: str, name: str, place: str, text: str) -> str:
+    """A page with `text` in a place; BenchError where it does not have that place once."""
+    pattern = re.compile(rf"^<!-- {place} -->\n.*?^<!-- /{place} -->$", re.DOTALL | re.MULTILINE)
+    new, places = pattern.subn(lambda _: f"<!-- {place} -->\n{text}<!-- /{place} -->", page)
+    if places != 1:
+        raise BenchError(
+            f"{name} has {places} sections for the figures: have one line <!-- {place} --> and below it"
+            f" one line <!-- /{place} -->"
+        )
+    return new
 
 
 def read_published(folder: Path) -> dict[str, Figures]:
@@ -106,7 +121,16 @@ def read_published(folder: Path) -> dict[str, Figures]:
 
 def sections(figures: dict[str, Figures], folder: str, place: str) -> str:
     """Markdown of the parts of a place that were measured, one after the other."""
-    return "\n".join(section(figures[name], folder) for name in PLACES[place] if name in figures)
+    if place == "summary":
+        return summary(figures["bench"])
+    return "\n".join(section(figures[name], folder) for name in PLACES[place][1] if name in figures)
+
+
+def summary(results: Figures) -> str:
+    """Markdown of the comparison alone."""
+    if not (comparison := results.get("comparison")):
+        return ""
+    return "\n\n".join([fill(_about(comparison)), table(pipelines(comparison)), caption(results)]) + "\n"
 
 
 def section(results: Figures, folder: str) -> str:

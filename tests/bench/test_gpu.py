@@ -377,10 +377,11 @@ def test_the_command_writes_and_publishes_its_figures(monkeypatch, tmp_path):
     assert results["machine"].endswith("; NVIDIA H200, driver 580.65.06")
     assert {"numpy", "torch", "triton"} <= results["versions"].keys()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["gpu.json", "gpu.md"]
-    readme, folder = tmp_path / "README.md", tmp_path / "published"
-    readme.write_text("<!-- bench -->\n<!-- /bench -->\n")
-    publish(tmp_path / "gpu.json", folder, readme)
-    assert (tmp_path / "gpu.md").read_text() in readme.read_text()
+    page, folder = tmp_path / "docs/benchmarks.md", tmp_path / "published"
+    page.parent.mkdir()
+    page.write_text("<!-- bench -->\n<!-- /bench -->\n")
+    publish(tmp_path / "gpu.json", folder, tmp_path)
+    assert (tmp_path / "gpu.md").read_text() in page.read_text()
     assert json.loads((folder / "gpu.json").read_text()) == results
 
 

@@ -1,4 +1,4 @@
-"""The report says what bench.json says, whatever part of it was measured; README's section is made by it."""
+"""The report says what bench.json says, whatever part of it was measured; it makes the sections of the pages."""
 
 import json
 import re
@@ -12,7 +12,16 @@ from bench import __main__ as command
 from bench import plots, report
 from bench.errors import BenchError
 from bench.markdown import WIDTH, fill, ratio, short, table
-from bench.report import PLACES, publish, read_published, read_results, section, sections, write_report
+from bench.report import (
+    PLACES,
+    publish,
+    read_published,
+    read_results,
+    section,
+    sections,
+    summary,
+    write_report,
+)
 from bench.stages import NOT_SERVING, PREPARATION
 from tests.conftest import ROOT
 
@@ -248,34 +257,51 @@ def source(tmp_path):
     return file
 
 
-def test_publishing_replaces_the_section_and_nothing_else(source, tmp_path):
-    readme, folder = tmp_path / "README.md", tmp_path / "bench" / "published"
-    before, after = "# Name\n\n<!-- bench -->\n", "<!-- /bench -->\n\nThe end \\1\n"
-    readme.write_text(before + after)
+@pytest.fixture
+def root(tmp_path):
+    """A folder with the pages that have places, each with some text around them."""
+    pages = {page: "" for page, _ in PLACES.values()}
+    for place, (page, _) in PLACES.items():
+        pages[page] += f"# Name\n\n<!-- {place} -->\n<!-- /{place} -->\n\nThe end \\1\n"
+    for page, text in pages.items():
+        (tmp_path / page).parent.mkdir(exist_ok=True)
+        (tmp_path / page).write_text(text)
+    return tmp_path
+
+
+def test_publishing_replaces_the_sections_and_nothing_else(source, root):
+    folder = root / "bench" / "published"
+    before = {page: (root / page).read_text() for page, _ in PLACES.values()}
     for _ in range(2):
-        publish(source, folder, readme)
-        assert readme.read_text() == before + section(FULL, "bench/published") + after
+        publish(source, folder, root)
+        for page, text in {
+            "docs/benchmarks.md": section(FULL, "../bench/published"),
+            "README.md": summary(FULL),
+        }.items():
+            head, gap, rest = before[page].partition("<!-- /")
+            assert (root / page).read_text() == head + text + gap + rest
+        assert (root / "docs/options.md").read_text() == before["docs/options.md"]
     assert {file.name for file in folder.iterdir()} == {"bench.json", "throughput.png", "stages.png"}
     assert json.loads((folder / "bench.json").read_text()) == FULL
-    publish(folder / "bench.json", folder, readme)  # again, from what is published
+    publish(folder / "bench.json", folder, root)  # again, from what is published
 
 
 @pytest.mark.parametrize(
     "text", ["", "<!-- bench -->\n", "<!-- /bench -->\n<!-- bench -->\n", "a <!-- bench --> b"]
 )
-def test_readme_without_a_place_is_left_alone(text, source, tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(text)
-    with pytest.raises(BenchError, match=r"README\.md has 0 sections .* one line <!-- bench -->"):
-        publish(source, tmp_path / "published", readme)
-    assert readme.read_text() == text and not (tmp_path / "published").exists()
+def test_a_page_without_a_place_is_left_alone_and_so_are_the_others(text, source, root):
+    readme = (root / "README.md").read_text()
+    (root / "docs/benchmarks.md").write_text(text)
+    with pytest.raises(BenchError, match=r"benchmarks\.md has 0 sections .* one line <!-- bench -->"):
+        publish(source, root / "published", root)
+    assert (root / "docs/benchmarks.md").read_text() == text and not (root / "published").exists()
+    assert (root / "README.md").read_text() == readme
 
 
-def test_two_sections_are_one_too_many(source, tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text("<!-- bench -->\n<!-- /bench -->\n" * 2)
+def test_two_sections_are_one_too_many(source, root):
+    (root / "docs/benchmarks.md").write_text("<!-- bench -->\n<!-- /bench -->\n" * 2)
     with pytest.raises(BenchError, match="has 2 sections"):
-        publish(source, tmp_path / "published", readme)
+        publish(source, root / "published", root)
 
 
 def test_command(source, tmp_path, monkeypatch, capsys):
@@ -285,11 +311,11 @@ def test_command(source, tmp_path, monkeypatch, capsys):
     assert report.main() == 2 and "none.json is missing: run make bench" in capsys.readouterr().err
 
 
-def test_readme_is_what_the_published_figures_say():
+def test_the_pages_say_what_the_published_figures_say():
     figures = read_published(ROOT / "bench" / "published")
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for place in PLACES:
-        assert f"<!-- {place} -->\n{sections(figures, 'bench/published', place)}<!-- /{place} -->\n" in text
+    for place, (page, _) in PLACES.items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert f"<!-- {place} -->\n{sections(figures, '../bench/published', place)}<!-- /{place} -->\n" in text
 
 
 def test_the_speech_section_says_what_was_measured():
@@ -316,16 +342,15 @@ def test_any_part_of_the_speech_section_may_be_missing(key):
     assert "None" not in section(SPEECH | {"speech": figures}, ".")
 
 
-def test_readme_has_both_parts_whichever_is_published_last(tmp_path):
-    readme, folder = tmp_path / "README.md", tmp_path / "bench" / "published"
-    readme.write_text("<!-- bench -->\n<!-- /bench -->\n")
+def test_a_page_has_both_parts_whichever_is_published_last(root):
+    folder = root / "bench" / "published"
     for name, results in (("bench", FULL), ("speech", SPEECH), ("bench", FULL)):
-        file = tmp_path / f"{name}.json"
+        file = root / f"{name}.json"
         file.write_text(json.dumps(results))
-        publish(file, folder, readme)
+        publish(file, folder, root)
         assert read_results(folder / f"{name}.json") == results
-    both = f"{section(FULL, 'bench/published')}\n{section(SPEECH, '')}"
-    assert readme.read_text() == f"<!-- bench -->\n{both}<!-- /bench -->\n"
+    both = f"{section(FULL, '../bench/published')}\n{section(SPEECH, '')}"
+    assert f"<!-- bench -->\n{both}<!-- /bench -->\n" in (root / "docs/benchmarks.md").read_text()
 
 
 @pytest.mark.parametrize(
