@@ -8,6 +8,7 @@
 >>> speech.emotion, speech.confidence
 """
 
+from tritone_client.aio import AsyncClient
 from tritone_client.calibration import Calibration, calibrate
 from tritone_client.client import Client, Health, System
 from tritone_client.emotion import EmotionPrediction, Segment
@@ -24,13 +25,16 @@ from tritone_client.errors import (
 )
 from tritone_client.evaluation import Evaluation, evaluate
 from tritone_client.labelled import Labelled, read_labelled
-from tritone_client.prediction import AppliedRule, Change, Prediction, Ranked, Slice, Vote, Weights
+from tritone_client.prediction import AppliedRule, Change, Computed, Prediction, Ranked, Slice, Vote, Weights
+from tritone_client.stream import StreamAnswer
 
 __all__ = [
     "AppliedRule",
+    "AsyncClient",
     "Calibration",
     "Change",
     "Client",
+    "Computed",
     "DeadlineExceeded",
     "EmotionPrediction",
     "Evaluation",
@@ -46,6 +50,7 @@ __all__ = [
     "ServerBusy",
     "ServerUnavailable",
     "Slice",
+    "StreamAnswer",
     "System",
     "TritoneError",
     "UnknownModel",

@@ -2,10 +2,10 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from tritone_client import retry
 from tritone_client.address import Protocol, parse_url
@@ -19,6 +19,7 @@ from tritone_client.emotion import (
 from tritone_client.errors import Failure, TritoneError, UnknownModel, explain
 from tritone_client.prediction import OUTPUTS, Prediction, parse_prediction, prediction_outputs
 from tritone_client.request import INPUTS, Recording, Request, build_request
+from tritone_client.stream import EVERY, WINDOW, Chunk, StreamAnswer, Windows, answers
 from tritone_client.transport import Tensors, Tls, open_transport
 
 Answer = TypeVar("Answer")
@@ -58,6 +59,43 @@ def systems(models: Collection[str]) -> list[str]:
     """The names of the systems whose steps are among the served models, also where the system itself is not."""
     return sorted(
         {name.removesuffix(f"_{step}") for name in models for step in STEPS if name.endswith(f"_{step}")}
+    )
+
+
+def genre_request(recording: Recording, model: str, top_k: int, options: Mapping[str, object]) -> Request:
+    """What `classify` asks."""
+    return build_request(recording, model, {"top_k": top_k, **options}, prediction_outputs(options))
+
+
+def emotion_request(
+    recording: Recording, model: str, granularity: Granularity, embedding: bool, options: Mapping[str, object]
+) -> Request:
+    """What `emotion` asks."""
+    outputs = emotion_outputs(granularity, embedding)
+    if "FRAME_EMBEDDINGS" in outputs:  # the server leaves them empty unless told
+        options = {**options, "frame_embeddings": True}
+    return build_request(recording, model, dict(options), outputs)
+
+
+def method_of(model: str, metadata: Mapping[str, Any]) -> Method:
+    """The name of the method that asks `model`, by Triton's metadata. Raises `UnknownModel` for what is none."""
+    takes, gives = ({tensor["name"] for tensor in metadata.get(kind, [])} for kind in ("inputs", "outputs"))
+    for method, outputs in METHODS.items():
+        if takes.issuperset(INPUTS) and gives.issuperset(outputs):
+            return method
+    raise UnknownModel(f"Model '{model}' takes no recordings: `tritone models` lists those that do.")
+
+
+def other_method(request: Request, method: Method) -> UnknownModel | None:
+    """The exception that names `method`, which asks `request.model`; None where that is what was asked.
+
+    Triton's text names but one output that is missing, which steps and models of others lack, too.
+    """
+    if set(METHODS[method]).issubset(request.outputs):  # the server is of another version
+        return None
+    return UnknownModel(
+        f"Model '{request.model}' answers other questions: ask it with the method {method}() or the "
+        f"command `tritone {method}`."
     )
 
 
@@ -123,7 +161,7 @@ class Client:
             InvalidRecording, UnknownModel, ServerUnavailable, ServerBusy, DeadlineExceeded, InferenceFailed.
         """
         start = time.monotonic()
-        request = build_request(recording, model, {"top_k": top_k, **options}, prediction_outputs(options))
+        request = genre_request(recording, model, top_k, options)
         return parse_prediction(self._infer(request, timeout), time.monotonic() - start)
 
     def emotion(
@@ -151,11 +189,54 @@ class Client:
             InvalidRecording, UnknownModel, ServerUnavailable, ServerBusy, DeadlineExceeded, InferenceFailed.
         """
         start = time.monotonic()
-        outputs = emotion_outputs(granularity, embedding)
-        if "FRAME_EMBEDDINGS" in outputs:  # the server leaves them empty unless told
-            options = {**options, "frame_embeddings": True}
-        request = build_request(recording, model, options, outputs)
+        request = emotion_request(recording, model, granularity, embedding, options)
         return parse_emotion(self._infer(request, timeout), time.monotonic() - start)
+
+    def classify_stream(
+        self,
+        chunks: Iterable[Chunk],
+        sample_rate: int,
+        *,
+        every: float = EVERY,
+        window: float = WINDOW,
+        model: str = "vgg19_bn_cqt",
+        top_k: int = 5,
+        timeout: float | None = None,
+        **options: object,
+    ) -> Iterator[StreamAnswer[Prediction]]:
+        """The labels of a long source, again and again while it arrives, in memory that does not grow with it.
+
+        Args:
+            chunks: the sound as it comes: bytes of int16, little-endian, mono, or samples as for `classify`, in
+                chunks of any size. The next is taken when the answers that are due have been taken.
+            sample_rate: in Hz.
+            every: seconds of sound from one answer to the next. Half a second or more at the end is answered, too.
+            window: seconds of sound that an answer is about: the last ones, or all there is yet.
+            model: as for `classify`, and so are `top_k`, `timeout` (for each answer) and `options`.
+
+        Raises:
+            as `classify`; but a window that is refused is an answer with an `error`, and the stream goes on.
+        """
+        ask = partial(self.classify, model=model, top_k=top_k, timeout=timeout, **options)
+        return answers(chunks, Windows(sample_rate, every, window), ask)
+
+    def emotion_stream(
+        self,
+        chunks: Iterable[Chunk],
+        sample_rate: int,
+        *,
+        every: float = EVERY,
+        window: float = WINDOW,
+        model: str = "emotion2vec_plus_large",
+        granularity: Granularity = "utterance",
+        embedding: bool = False,
+        timeout: float | None = None,
+        **options: object,
+    ) -> Iterator[StreamAnswer[EmotionPrediction]]:
+        """The emotions in speech while it arrives: as `classify_stream`, with the arguments of `emotion`."""
+        wanted = {"granularity": granularity, "embedding": embedding}
+        ask = partial(self.emotion, model=model, timeout=timeout, **wanted, **options)
+        return answers(chunks, Windows(sample_rate, every, window), ask)
 
     def models(self) -> tuple[System, ...]:
         """The systems that the server has loaded, by name."""
@@ -173,12 +254,7 @@ class Client:
 
     def method(self, model: str, timeout: float | None = None) -> Method:
         """The name of the method that asks a system. Raises `UnknownModel` for what is none."""
-        metadata = self._call(partial(self._transport.metadata, model), timeout, model, retries=0)
-        takes, gives = ({tensor["name"] for tensor in metadata.get(kind, [])} for kind in ("inputs", "outputs"))
-        for method, outputs in METHODS.items():
-            if takes.issuperset(INPUTS) and gives.issuperset(outputs):
-                return method
-        raise UnknownModel(f"Model '{model}' takes no recordings: `tritone models` lists those that do.")
+        return method_of(model, self._call(partial(self._transport.metadata, model), timeout, model, retries=0))
 
     def ping(self) -> None:
         """Raise `ServerUnavailable` unless a server answers; asked once, without retries."""
@@ -213,20 +289,11 @@ class Client:
             raise self._other_method(request, timeout) or error from None
 
     def _other_method(self, request: Request, timeout: float | None) -> UnknownModel | None:
-        """The exception that names the method for `request.model`, None where that is no system either.
-
-        Triton's text names but one output that is missing, which steps and models of others lack, too.
-        """
+        """The exception that names the method for `request.model`, None where that is no system either."""
         try:
-            method = self.method(request.model, timeout)
+            return other_method(request, self.method(request.model, timeout))
         except TritoneError:
             return None
-        if set(METHODS[method]).issubset(request.outputs):  # that was the method: the server is of another version
-            return None
-        return UnknownModel(
-            f"Model '{request.model}' answers other questions: ask it with the method {method}() or the "
-            f"command `tritone {method}`."
-        )
 
     def _call(
         self,

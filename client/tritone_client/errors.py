@@ -109,6 +109,8 @@ def explain(failure: Failure, *, url: str, model: str, seconds: float) -> Triton
         return ServerUnavailable(
             f"No server can be reached at {url} ({clause}): is it started, is the address right?"
         )
+    if failure.status == "CANCELLED":
+        return InferenceFailed(f"The call to {url} was ended ({clause}): ask again.")
     if is_curable(failure):
         return ServerUnavailable(
             f"Model '{model}' at {url} was not ready after {seconds:.1f} s ({clause}): try again."

@@ -6,8 +6,7 @@ M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 
 import random
 import time
-from collections.abc import Callable
-from itertools import count
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from tritone_client.errors import Failure, is_curable
@@ -23,6 +22,40 @@ def pause(attempt: int) -> float:
     return random.uniform(0.0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempt, 10)))
 
 
+class Attempts:
+    """The attempts at one call: how long each may take, and whether another follows a failure.
+
+    `timeout` (seconds) is the deadline of all attempts and pauses together; `retries` bounds the number of further
+    attempts, None leaves that to the deadline.
+    """
+
+    def __init__(self, timeout: float, retries: int | None) -> None:
+        if not timeout > 0:
+            raise ValueError(f"The timeout must be a positive number of seconds, not {timeout}.")
+        self._deadline = time.monotonic() + timeout
+        self._retries = retries
+        self._failed = 0
+        self._cause: Failure | None = None
+
+    def left(self) -> float:
+        """Seconds until the deadline."""
+        return self._deadline - time.monotonic()
+
+    def pause_after(self, failure: Failure) -> float:
+        """Seconds to wait before the next attempt.
+
+        Raises the last `Failure` that says more than that time was over, where there is no next attempt.
+        """
+        left = self.left()
+        if not is_curable(failure):
+            raise self._cause if self._cause and failure.status == "DEADLINE_EXCEEDED" else failure from None
+        if self._failed == self._retries or left < FIRST_PAUSE:
+            raise failure
+        self._cause = failure
+        self._failed += 1
+        return min(pause(self._failed - 1), left / 2)
+
+
 def call(
     attempt: Callable[[float], Answer],
     *,
@@ -30,24 +63,28 @@ def call(
     retries: int | None,
     sleep: Callable[[float], object],
 ) -> Answer:
-    """Call `attempt(seconds left)` until it succeeds.
-
-    `timeout` (seconds) is the deadline of all attempts and pauses together; `retries` bounds the number of further
-    attempts, None leaves that to the deadline. Raises the last `Failure` that says more than that time was over.
-    """
-    if not timeout > 0:
-        raise ValueError(f"The timeout must be a positive number of seconds, not {timeout}.")
-    deadline = time.monotonic() + timeout
-    cause: Failure | None = None
-    for number in count():
+    """Call `attempt(seconds left)` until it succeeds, as `Attempts` allows. Raises `Failure`."""
+    attempts = Attempts(timeout, retries)
+    while True:
         try:
-            return attempt(deadline - time.monotonic())
+            return attempt(attempts.left())
         except Failure as failure:
-            left = deadline - time.monotonic()
-            if not is_curable(failure):
-                raise cause if cause and failure.status == "DEADLINE_EXCEEDED" else failure from None
-            if number == retries or left < FIRST_PAUSE:
-                raise
-            cause = failure
-        sleep(min(pause(number), left / 2))
-    raise AssertionError("unreachable")
+            seconds = attempts.pause_after(failure)
+        sleep(seconds)
+
+
+async def call_async(
+    attempt: Callable[[float], Awaitable[Answer]],
+    *,
+    timeout: float,
+    retries: int | None,
+    sleep: Callable[[float], Awaitable[object]],
+) -> Answer:
+    """`call` for an event loop."""
+    attempts = Attempts(timeout, retries)
+    while True:
+        try:
+            return await attempt(attempts.left())
+        except Failure as failure:
+            seconds = attempts.pause_after(failure)
+        await sleep(seconds)

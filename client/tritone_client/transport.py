@@ -13,8 +13,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -81,10 +81,17 @@ class Transport(Protocol):
 
 def open_transport(address: Address, tls: Tls, headers: Mapping[str, str]) -> Transport:
     """The transport for an address. Connects at the first call."""
+    with tls_files(address, tls):
+        return (GrpcTransport if address.protocol == "grpc" else HttpTransport)(address, tls, headers)
+
+
+@contextmanager
+def tls_files(address: Address, tls: Tls) -> Iterator[None]:
+    """Raise `InvalidUrl` for TLS files that the address has no use for, or that cannot be read inside."""
     if tls != Tls() and not address.tls:
         raise InvalidUrl(f"Certificates need an encrypted address, not {address}: write grpcs:// or https://.")
     try:
-        return (GrpcTransport if address.protocol == "grpc" else HttpTransport)(address, tls, headers)
+        yield
     except OSError as error:
         raise InvalidUrl(f"The TLS files for {address} cannot be used: {error}.") from None
 
@@ -93,17 +100,8 @@ class GrpcTransport:
     """Triton's gRPC protocol; its channel serves any number of threads."""
 
     def __init__(self, address: Address, tls: Tls, headers: Mapping[str, str]) -> None:
-        self._headers = {name.lower(): value for name, value in headers.items()}  # gRPC refuses capitals
-        credentials = None
-        if address.tls:
-            pem = [
-                Path(path).read_bytes() if path else None
-                for path in (tls.root_certificates, tls.private_key, tls.certificate)
-            ]
-            credentials = grpc.ssl_channel_credentials(*pem)
-        self._client = triton_grpc.InferenceServerClient(
-            address.target, creds=credentials, channel_args=GRPC_OPTIONS
-        )
+        self._headers = grpc_headers(headers)
+        self._client = triton_grpc.InferenceServerClient(**grpc_channel(address, tls))
         self._closed = False
 
     def infer(self, request: Request, timeout: float) -> Tensors:
@@ -123,8 +121,7 @@ class GrpcTransport:
 
     def served(self, timeout: float) -> dict[str, str]:
         """Name -> version of each loaded model."""
-        found = self._call("get_inference_statistics", timeout, as_json=True).get("model_stats", [])
-        return {entry["name"]: entry["version"] for entry in found}
+        return versions(self._call("get_inference_statistics", timeout, as_json=True))
 
     def metadata(self, model: str, timeout: float) -> dict[str, Any]:
         """Triton's metadata of a model."""
@@ -139,10 +136,7 @@ class GrpcTransport:
         try:
             return getattr(self._client, method)(*args, client_timeout=timeout, headers=self._headers, **kwargs)
         except InferenceServerException as error:
-            status = (error.status() or "INTERNAL").removeprefix("StatusCode.")
-            if status == "CANCELLED" and not self._closed:  # not by us: a server that stops ends its calls so
-                raise Failure("UNAVAILABLE", "the server is stopping") from None
-            raise Failure(status, error.message() or "") from None
+            raise grpc_failure(error, self._closed) from None
         except ValueError as error:  # gRPC's way to say that the channel was closed
             raise Failure("CANCELLED", str(error)) from None
 
@@ -187,8 +181,7 @@ class HttpTransport:
 
     def served(self, timeout: float) -> dict[str, str]:
         """Name -> version of each loaded model."""
-        found = self._json("GET", "/v2/models/stats", timeout)["model_stats"]
-        return {entry["name"]: entry["version"] for entry in found}
+        return versions(self._json("GET", "/v2/models/stats", timeout))
 
     def metadata(self, model: str, timeout: float) -> dict[str, Any]:
         """Triton's metadata of a model."""
@@ -278,3 +271,30 @@ def tensors(module: Any, request: Request) -> tuple[list[Any], list[Any]]:
         for name, array in request.inputs.items()
     ]
     return inputs, [module.InferRequestedOutput(name) for name in request.outputs]
+
+
+def versions(statistics: Mapping[str, Any]) -> dict[str, str]:
+    """Name -> version of each loaded model, by Triton's statistics."""
+    return {entry["name"]: entry["version"] for entry in statistics.get("model_stats", [])}
+
+
+def grpc_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers as gRPC takes them: it refuses capitals."""
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def grpc_channel(address: Address, tls: Tls) -> dict[str, Any]:
+    """What tritonclient's gRPC clients are made with. Reads the TLS files."""
+    credentials = None
+    if address.tls:
+        files = (tls.root_certificates, tls.private_key, tls.certificate)
+        credentials = grpc.ssl_channel_credentials(*(Path(file).read_bytes() if file else None for file in files))
+    return {"url": address.target, "creds": credentials, "channel_args": GRPC_OPTIONS}
+
+
+def grpc_failure(error: InferenceServerException, closed: bool) -> Failure:
+    """What tritonclient's gRPC clients raised; `closed` tells whether the client was closed by its user."""
+    status = (error.status() or "INTERNAL").removeprefix("StatusCode.")
+    if status == "CANCELLED" and not closed:  # not by us: a server that stops ends its calls so
+        return Failure("UNAVAILABLE", "the server is stopping")
+    return Failure(status, error.message() or "")

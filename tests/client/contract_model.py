@@ -3,7 +3,7 @@
 It is copied into a model repository by `triton.py`. The answer echoes what arrived, so that a test sees what the
 client really sent, and the option `behave` makes it fail in a chosen way:
 `invalid`, `busy` (the first `times` calls that name the same `counter`), `internal`,
-`slow` (`seconds`), `raise`, `crash`.
+`slow` (`seconds`), `patient` (the same, but ends when it is cancelled, and notes that), `raise`, `crash`.
 
 A recording that is a JSON object says what it is taken for: `slices`, the probabilities of each of its slices, and
 `denoised`, the same where the option `denoise` is set; `broken` ones are refused. The options `temperature`,
@@ -51,7 +51,7 @@ class TritonPythonModel:
 
         audio, pcm, rate, options = (value(name) for name in ("AUDIO", "PCM", "SAMPLE_RATE", "OPTIONS"))
         options = {} if options is None else json.loads(options[0])
-        self.behave(**options)
+        self.behave(request, **options)
         rows = slices_of(b"" if audio is None else audio[0], options)
         probabilities = rows.mean(axis=0)
         order = np.argsort(-probabilities, kind="stable")[: options.get("top_k", 5)]
@@ -101,12 +101,16 @@ class TritonPythonModel:
             pb_utils.Tensor(name, answers[name]) for name in answers if name in request.requested_output_names()
         ]
 
-    def behave(self, behave="well", times=1, seconds=1.0, counter="all", **_):
-        """Fail as asked."""
-        calls = self.memory / f"calls-{behave}-{counter}"
+    def note(self, what, counter):
+        """Count what happened, in a file; how often it had happened before."""
+        calls = self.memory / f"calls-{what}-{counter}"
         with calls.open("ab") as file:  # one byte a call: counts right over several processes
             file.write(b".")
-        count = calls.stat().st_size - 1
+        return calls.stat().st_size - 1
+
+    def behave(self, request, behave="well", times=1, seconds=1.0, counter="all", **_):
+        """Fail as asked."""
+        count = self.note(behave, counter)
         if behave == "invalid":
             refuse(
                 "The recording is 3 bytes of text, not audio: send WAV, FLAC, OGG, Opus, MP3 or M4A.",
@@ -120,6 +124,13 @@ class TritonPythonModel:
             raise RuntimeError("a bug in the model")
         elif behave == "slow":
             time.sleep(seconds)
+        elif behave == "patient":
+            end = time.monotonic() + seconds
+            while time.monotonic() < end and not request.is_cancelled():
+                time.sleep(0.01)
+            if request.is_cancelled():
+                self.note("cancelled", counter)
+                refuse("The request was cancelled.", "CANCELLED")
         elif behave == "crash":
             os.kill(os.getpid(), signal.SIGKILL)
 

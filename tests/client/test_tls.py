@@ -1,5 +1,6 @@
 """Encrypted connections: the server is verified, and shown a certificate where it asks for one."""
 
+import asyncio
 import shutil
 import socket
 import ssl
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tritone_client import Client, ServerUnavailable
+from tritone_client import AsyncClient, Client, ServerUnavailable
 
 from tests.client.triton import Triton
 
@@ -93,6 +94,16 @@ def test_mutual_tls(url: str, pem: Path):
     with Client(url, **{name: str(pem / file) for name, file in files.items()}) as client:
         assert client.classify(b"x" * 100_000).raw["echo"]["audio_bytes"] == 100_000
         assert client.health().ready
+
+
+def test_mutual_tls_in_an_event_loop(grpcs: str, pem: Path):
+    files = {"root_certificates": "ca.pem", "certificate": "client.pem", "private_key": "client.key"}
+
+    async def ask() -> int:
+        async with AsyncClient(grpcs, **{name: str(pem / file) for name, file in files.items()}) as client:
+            return (await client.classify(b"x" * 1000)).raw["echo"]["audio_bytes"]
+
+    assert asyncio.run(ask()) == 1000
 
 
 def test_an_unknown_authority_is_refused_at_once(url: str):

@@ -1,0 +1,167 @@
+"""Long sound that arrives bit by bit, cut into windows of which each is a recording to ask about."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from tritone_client.errors import InvalidRecording
+from tritone_client.request import pcm_tensors
+
+Chunk = bytes | npt.ArrayLike
+Samples = tuple[npt.NDArray[np.generic], int]  # a recording, as `Client.classify` takes it
+Answer = TypeVar("Answer")
+
+EVERY, WINDOW = 10.0, 30.0  # seconds
+SHORTEST_REST = 0.5  # seconds at the end that are worth an answer
+MOST_CHANNELS = 8  # more columns than rows are channels up to here: chunks may be as short as they like
+
+
+@dataclass(frozen=True)
+class StreamAnswer(Generic[Answer]):
+    """The answer for the sound from `start` to `end` seconds of a stream.
+
+    Either `prediction`, or `error` where the server refused this part, such as silence.
+    """
+
+    start: float
+    end: float
+    prediction: Answer | None
+    error: InvalidRecording | None
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A part of a stream, from `start` to `end` seconds."""
+
+    start: float
+    end: float
+    recording: Samples
+
+
+class Windows:
+    """What is asked about a stream: each `every` seconds of sound, the last `window` seconds, or all there is.
+
+    Keeps twice as much as a window, however long the stream or its chunks.
+
+    Args:
+        sample_rate: in Hz.
+        every: seconds of sound from one answer to the next.
+        window: seconds that an answer is about; less than `every` leaves out what is between.
+
+    Raises:
+        InvalidRecording: the sample rate is none.
+        ValueError: `every` or `window` is not positive.
+    """
+
+    def __init__(self, sample_rate: int, every: float = EVERY, window: float = WINDOW) -> None:
+        self._check(np.zeros(1, np.int16), sample_rate)
+        for name, seconds in {"every": every, "window": window}.items():
+            if not 1 <= seconds * sample_rate < float("inf"):
+                raise ValueError(f"`{name}` must be a positive number of seconds, not {seconds}.")
+        self._sample_rate = int(sample_rate)
+        self._every = every * sample_rate
+        self._window = round(window * sample_rate)
+        self._heard = self._answered = self._cuts = 0  # samples, samples, windows
+        self._odd = b""  # half a sample, whose other half comes with the next bytes
+        self._buffer: npt.NDArray[np.generic] | None = None
+        self._filled = 0
+
+    def push(self, chunk: Chunk) -> Iterator[Cut]:
+        """The windows that end within `chunk`: bytes of int16, little-endian, mono, or samples as for `classify`.
+
+        Raises `InvalidRecording` for what is neither, or is not like the chunks before.
+        """
+        samples = self._samples(chunk)
+        while len(samples):
+            count = round((self._cuts + 1) * self._every) - self._heard
+            self._keep(samples[:count])
+            samples = samples[count:]
+            if self._heard == round((self._cuts + 1) * self._every):
+                self._cuts += 1
+                yield self._cut()
+
+    def rest(self) -> Iterator[Cut]:
+        """At the end of the stream: one more window if half a second or more came after the last."""
+        if self._heard - self._answered >= SHORTEST_REST * self._sample_rate:
+            yield self._cut()
+
+    def _samples(self, chunk: Chunk) -> npt.NDArray[np.generic]:
+        """The chunk as an array, checked."""
+        if isinstance(chunk, bytes | bytearray | memoryview):
+            data = self._odd + bytes(chunk)
+            whole = len(data) // 2
+            self._odd = data[2 * whole :]
+            samples: npt.NDArray[np.generic] = np.frombuffer(data, "<i2", whole)
+        else:
+            samples = np.atleast_1d(np.asarray(chunk))
+        if not samples.size:
+            return samples[:0]
+        if self._buffer is None:
+            self._check(samples, self._sample_rate)
+            self._buffer = np.empty((2 * self._window, *samples.shape[1:]), samples.dtype)
+        if (samples.dtype, samples.shape[1:]) != (self._buffer.dtype, self._buffer.shape[1:]):
+            kinds = [f"{a.dtype} {['n', *a.shape[1:]]}".replace("'", "") for a in (samples, self._buffer)]
+            raise InvalidRecording(f"A chunk is {kinds[0]} where those before were {kinds[1]}: send all alike.")
+        return samples
+
+    @staticmethod
+    def _check(samples: npt.NDArray[np.generic], sample_rate: int) -> None:
+        """Raise `InvalidRecording` for samples that a recording could not be made of, however many came."""
+        if samples.ndim < 3 and samples.shape[1:] <= (MOST_CHANNELS,):
+            samples = np.zeros((MOST_CHANNELS, *samples.shape[1:]), samples.dtype)
+        pcm_tensors(samples, sample_rate)
+
+    def _keep(self, samples: npt.NDArray[np.generic]) -> None:
+        """Append to the buffer; when it is full, what windows to come can reach moves to its front."""
+        self._heard += len(samples)
+        samples = samples[-self._window :]
+        if self._filled + len(samples) > len(self._buffer):
+            kept = self._window - len(samples)
+            self._buffer[:kept] = self._buffer[self._filled - kept : self._filled]
+            self._filled = kept
+        self._buffer[self._filled : self._filled + len(samples)] = samples
+        self._filled += len(samples)
+
+    def _cut(self) -> Cut:
+        """The window that ends here."""
+        samples = self._buffer[max(self._filled - self._window, 0) : self._filled].copy()
+        self._answered = self._heard
+        start, end = (n / self._sample_rate for n in (self._heard - len(samples), self._heard))
+        return Cut(start, end, (samples, self._sample_rate))
+
+
+def answers(
+    chunks: Iterable[Chunk], windows: Windows, ask: Callable[[Samples], Answer]
+) -> Iterator[StreamAnswer[Answer]]:
+    """Ask about each window of a stream, in turn."""
+
+    def answer(cut: Cut) -> StreamAnswer[Answer]:
+        try:
+            return StreamAnswer(cut.start, cut.end, ask(cut.recording), None)
+        except InvalidRecording as error:
+            return StreamAnswer(cut.start, cut.end, None, error)
+
+    for chunk in chunks:
+        yield from map(answer, windows.push(chunk))
+    yield from map(answer, windows.rest())
+
+
+async def answers_async(
+    chunks: AsyncIterable[Chunk], windows: Windows, ask: Callable[[Samples], Awaitable[Answer]]
+) -> AsyncIterator[StreamAnswer[Answer]]:
+    """`answers` for an event loop."""
+
+    async def answer(cut: Cut) -> StreamAnswer[Answer]:
+        try:
+            return StreamAnswer(cut.start, cut.end, await ask(cut.recording), None)
+        except InvalidRecording as error:
+            return StreamAnswer(cut.start, cut.end, None, error)
+
+    async for chunk in chunks:
+        for cut in windows.push(chunk):
+            yield await answer(cut)
+    for cut in windows.rest():
+        yield await answer(cut)
