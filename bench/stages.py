@@ -1,18 +1,19 @@
 """Where the time of one recording goes, measured in the running server.
 
-The stages come from four clocks: the preparation's own (option `timings`), Triton's statistics of each step, and
-those of perf_analyzer and of our client. What is left of each outer clock is shown under its own name, so that the
-stages add up to what a user of the client waits.
+Those within the server are told as `tritone profile` tells them. Around these stand two more clocks,
+perf_analyzer's and our client's. What is left of each outer clock is shown under its own name, so that the stages
+add up to what a user of the client waits.
 """
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from tritone_client import Client
+from tritone_client.client import STEPS
+from tritone_client.stages import server_stages
 
 from bench.embedded import Embedded
 from bench.perf import measure
@@ -37,26 +38,22 @@ def measure_stages(
     -------
     stage -> ms, in the order in which a recording passes them; their sum is the client's mean latency
     """
-    steps = ("preprocess", "network", "postprocess")
-    models = [model, *(f"{model}_{step}" for step in steps)]
     prepared = []
     with Client(server.grpc) as client:
         client.classify(recordings[-1], model=model, profile=profile, timings=True)
-        before = [Counts.of(server, name) for name in models]
+        before = _counts(server, model)
         start = time.perf_counter()
         for recording in recordings:
             prepared.append(client.classify(recording, model=model, profile=profile, timings=True).raw["timings"])
-        latency = time.perf_counter() - start
-    whole, *parts = [Counts.of(server, name) - b for name, b in zip(models, before, strict=True)]
-    n = len(recordings) / 1000
-    step = dict(zip(steps, parts, strict=True))
-    stages = {stage: statistics.fmean(times[stage] for times in prepared) for stage in PREPARATION}
-    stages["preprocess, rest"] = (step["preprocess"].total - step["preprocess"].queue) / n - sum(stages.values())
-    stages["queue"] = sum(part.queue for part in parts) / n
-    stages["network"] = (step["network"].total - step["network"].queue) / n
-    stages["postprocess"] = (step["postprocess"].total - step["postprocess"].queue) / n
-    stages["ensemble"] = (whole.total - sum(part.total for part in parts)) / n
-    transport = measure(server, model, data, concurrency=1, seconds=seconds).transport
-    stages["transport"] = transport
-    stages["client"] = (latency - whole.total) / n - transport
+        latency = (time.perf_counter() - start) / len(recordings) * 1000
+    whole, *steps = (after - b for after, b in zip(_counts(server, model), before, strict=True))
+    stages = server_stages(prepared, whole, dict(zip(STEPS, steps, strict=True)))
+    served = sum(stages.values())
+    stages["transport"] = measure(server, model, data, concurrency=1, seconds=seconds).transport
+    stages["client"] = latency - served - stages["transport"]
     return stages
+
+
+def _counts(server: Embedded, model: str) -> list[Counts]:
+    """Of the system itself and of its steps."""
+    return [Counts.of(server, name) for name in (model, *(f"{model}_{step}" for step in STEPS))]

@@ -138,17 +138,17 @@ class AsyncClient:
 
     async def models(self) -> tuple[System, ...]:
         """The systems that the server has loaded, by name."""
-        versions = await self._call(self._transport.served)
+        served = await self._call(self._transport.statistics)
 
         async def system(name: str) -> System:
             """What the server says of one of them."""
             network = f"{name}_network"
             ready = await self._call(partial(self._transport.ready, model=name))
             metadata = partial(self._transport.metadata, network)
-            platform = (await self._call(metadata))["platform"] if network in versions else ""
-            return System(name, versions.get(name, ""), ready, platform)
+            platform = (await self._call(metadata))["platform"] if network in served else ""
+            return System(name, served[name]["version"] if name in served else "", ready, platform)
 
-        return tuple([await system(name) for name in systems(versions)])
+        return tuple([await system(name) for name in systems(served)])
 
     async def method(self, model: str, timeout: float | None = None) -> Method:
         """The name of the method that asks a system. Raises `UnknownModel` for what is none."""
@@ -162,7 +162,11 @@ class AsyncClient:
     async def health(self) -> Health:
         """How the server is at this moment; asked once, without retries. Raises `ServerUnavailable`."""
         transport, ask = self._transport, partial(self._call, retries=0)
-        live, ready, served = await ask(transport.live), await ask(transport.ready), await ask(transport.served)
+        live, ready, served = (
+            await ask(transport.live),
+            await ask(transport.ready),
+            await ask(transport.statistics),
+        )
         return Health(
             live, ready, {name: await ask(partial(transport.ready, model=name)) for name in systems(served)}
         )

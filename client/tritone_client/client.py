@@ -240,17 +240,17 @@ class Client:
 
     def models(self) -> tuple[System, ...]:
         """The systems that the server has loaded, by name."""
-        versions = self._call(self._transport.served)
+        served = self._call(self._transport.statistics)
 
         def system(name: str) -> System:
             """What the server says of one of them."""
             network = f"{name}_network"
             ready = self._call(partial(self._transport.ready, model=name))
             metadata = partial(self._transport.metadata, network)
-            platform = self._call(metadata)["platform"] if network in versions else ""
-            return System(name, versions.get(name, ""), ready, platform)
+            platform = self._call(metadata)["platform"] if network in served else ""
+            return System(name, served[name]["version"] if name in served else "", ready, platform)
 
-        return tuple(system(name) for name in systems(versions))
+        return tuple(system(name) for name in systems(served))
 
     def method(self, model: str, timeout: float | None = None) -> Method:
         """The name of the method that asks a system. Raises `UnknownModel` for what is none."""
@@ -267,7 +267,7 @@ class Client:
             return self._call(method, retries=0)
 
         transport = self._transport
-        live, ready, served = ask(transport.live), ask(transport.ready), ask(transport.served)
+        live, ready, served = ask(transport.live), ask(transport.ready), ask(transport.statistics)
         return Health(live, ready, {name: ask(partial(transport.ready, model=name)) for name in systems(served)})
 
     def close(self) -> None:

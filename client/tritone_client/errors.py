@@ -103,8 +103,8 @@ def explain(failure: Failure, *, url: str, model: str, seconds: float) -> Triton
         return DeadlineExceeded(
             f"No answer from {url} within {seconds:.1f} s: allow more with `timeout`, or send less at once."
         )
-    if failure.status == "UNAVAILABLE" and "queue" in said:
-        return ServerBusy(f"The queue at {url} was still full after {seconds:.1f} s ({clause}): try again later.")
+    if failure.status == "UNAVAILABLE" and re.search("queue|timeout expired", said):
+        return ServerBusy(f"The server at {url} was still full after {seconds:.1f} s ({clause}): try again later.")
     if failure.status == "UNAVAILABLE":
         return ServerUnavailable(
             f"No server can be reached at {url} ({clause}): is it started, is the address right?"

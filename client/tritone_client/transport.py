@@ -31,6 +31,8 @@ from tritone_client.errors import Failure, InvalidUrl
 from tritone_client.request import Request
 
 Tensors = dict[str, npt.NDArray[Any]]
+# Of the loaded models alone: unlike the repository index, which lists all and may be closed.
+Statistics = dict[str, dict[str, Any]]
 
 GRPC_OPTIONS = [
     ("grpc.max_send_message_length", -1),  # unlimited: long recordings
@@ -69,8 +71,8 @@ class Transport(Protocol):
     def ready(self, timeout: float, model: str = "") -> bool:
         """Whether the server, or one of its models, can take requests."""
 
-    def served(self, timeout: float) -> dict[str, str]:
-        """Name -> version of each loaded model, from Triton's statistics: the repository index may be closed."""
+    def statistics(self, timeout: float) -> Statistics:
+        """What Triton has counted of each loaded model, by name."""
 
     def metadata(self, model: str, timeout: float) -> dict[str, Any]:
         """Triton's metadata of a model: among others its platform."""
@@ -119,9 +121,9 @@ class GrpcTransport:
         name = ("is_model_ready", timeout, model) if model else ("is_server_ready", timeout)
         return bool(self._call(*name))
 
-    def served(self, timeout: float) -> dict[str, str]:
-        """Name -> version of each loaded model."""
-        return versions(self._call("get_inference_statistics", timeout, as_json=True))
+    def statistics(self, timeout: float) -> Statistics:
+        """What Triton has counted of each loaded model, by name."""
+        return by_name(self._call("get_inference_statistics", timeout, as_json=True))
 
     def metadata(self, model: str, timeout: float) -> dict[str, Any]:
         """Triton's metadata of a model."""
@@ -179,9 +181,9 @@ class HttpTransport:
         path = f"/v2/models/{quote(model, safe='')}/ready" if model else "/v2/health/ready"
         return self._exchange("GET", path, timeout)[0].status == 200
 
-    def served(self, timeout: float) -> dict[str, str]:
-        """Name -> version of each loaded model."""
-        return versions(self._json("GET", "/v2/models/stats", timeout))
+    def statistics(self, timeout: float) -> Statistics:
+        """What Triton has counted of each loaded model, by name."""
+        return by_name(self._json("GET", "/v2/models/stats", timeout))
 
     def metadata(self, model: str, timeout: float) -> dict[str, Any]:
         """Triton's metadata of a model."""
@@ -273,9 +275,9 @@ def tensors(module: Any, request: Request) -> tuple[list[Any], list[Any]]:
     return inputs, [module.InferRequestedOutput(name) for name in request.outputs]
 
 
-def versions(statistics: Mapping[str, Any]) -> dict[str, str]:
-    """Name -> version of each loaded model, by Triton's statistics."""
-    return {entry["name"]: entry["version"] for entry in statistics.get("model_stats", [])}
+def by_name(statistics: Mapping[str, Any]) -> Statistics:
+    """Triton's statistics as a dictionary."""
+    return {entry["name"]: entry for entry in statistics.get("model_stats", [])}
 
 
 def grpc_headers(headers: Mapping[str, str]) -> dict[str, str]:

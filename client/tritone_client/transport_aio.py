@@ -16,14 +16,15 @@ from tritone_client.address import Address
 from tritone_client.errors import Failure
 from tritone_client.request import Request
 from tritone_client.transport import (
+    Statistics,
     Tensors,
     Tls,
+    by_name,
     grpc_channel,
     grpc_failure,
     grpc_headers,
     tensors,
     tls_files,
-    versions,
 )
 
 
@@ -54,9 +55,9 @@ class AsyncGrpcTransport:
         name = ("is_model_ready", timeout, model) if model else ("is_server_ready", timeout)
         return bool(await self._call(*name))
 
-    async def served(self, timeout: float) -> dict[str, str]:
-        """Name -> version of each loaded model."""
-        return versions(await self._call("get_inference_statistics", timeout, as_json=True))
+    async def statistics(self, timeout: float) -> Statistics:
+        """What Triton has counted of each loaded model, by name."""
+        return by_name(await self._call("get_inference_statistics", timeout, as_json=True))
 
     async def metadata(self, model: str, timeout: float) -> dict[str, Any]:
         """Triton's metadata of a model."""

@@ -7,6 +7,7 @@ import pytest
 from tritone_client import Client
 
 from server.errors import ServerError
+from tests.client.staged import Staged, running
 from tests.client.triton import Triton
 
 
@@ -18,6 +19,12 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
         pytest.skip(str(error))
     with server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Staged]:
+    """A system of three steps, with metrics and cache."""
+    yield from running(tmp_path_factory)
 
 
 @pytest.fixture(params=["grpc", "http"])

@@ -1,0 +1,51 @@
+"""`python -m bench.examples FOLDER`: generated recordings for the web page, made once."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+
+from bench.recordings import SUBTYPES, recording
+from export.sounds import FAMILIES, sound
+
+SR = 44100
+CALL_SR = 16000
+
+
+def main() -> int:
+    """Write what is missing; the exit code."""
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, make in EXAMPLES.items():
+        if not (folder / name).exists():
+            unfinished = folder / f".{name}"
+            unfinished.write_bytes(make())
+            unfinished.rename(folder / name)
+    return 0
+
+
+def joined(parts: list[tuple[str, float]], kind: str, sr: int) -> bytes:
+    """Sounds one after the other, mono: each a family's name and seconds."""
+    names = list(FAMILIES)
+    samples = [sound(names.index(name), 2027 + k, seconds=s, sr=sr) for k, (name, s) in enumerate(parts)]
+    file = io.BytesIO()
+    sf.write(file, np.concatenate(samples), sr, format=kind, subtype=SUBTYPES[kind])
+    return file.getvalue()
+
+
+EXAMPLES = {
+    "arpeggio.mp3": lambda: recording(list(FAMILIES).index("arpeggio"), seed=2027),
+    "medley of 3 minutes.mp3": lambda: joined(
+        [("organ", 48.0), ("kick and hat", 42.0), ("bells", 54.0), ("bass line", 36.0)], "MP3", SR
+    ),
+    "call.wav": lambda: joined([("tremolo", 6.0), ("organ", 5.0), ("kick and hat", 7.0)], "WAV", CALL_SR),
+}
+"""File -> what is in it."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
