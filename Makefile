@@ -52,7 +52,8 @@ serve: $(VENV)/.serve $(GPU) ## Start the embedded Triton on 127.0.0.1:8000 (HTT
 	@$(BIN)/python -m server $(if $(VARIANT),--variant=$(VARIANT))
 
 web: $(VENV)/.web ## A page for recordings on http://127.0.0.1:7860, while make serve runs (URL=host:port of the server)
-	@$(BIN)/tritone web $(if $(URL),--url=$(URL))
+	@$(BIN)/python -m bench.examples .cache/examples
+	@$(BIN)/tritone web --examples=.cache/examples $(if $(URL),--url=$(URL))
 
 bench: $(VENV)/.test $(GPU) ## Tritone beside the articles' pipelines and a plain Triton (VARIANT=..., QUICK=1, DEVICE=cuda)
 	@$(BIN)/python -m export vgg19_bn_cqt $(if $(QUICK),,vit_b_16_mel emotion2vec_plus_large)

@@ -228,6 +228,7 @@ def answer(found: Found, info: dict, manifest: dict) -> dict:
         "emotion_zh": None if best is None else labels[best]["zh"],
         "confidence": None if best is None else float(found.scores[best]),
         "scores": {label["en"]: float(p) for label, p in zip(labels, found.scores, strict=True)},
+        "labels_zh": [label["zh"] for label in labels],
         "segments": found.segments,
         "frames": len(found.frame_scores),
         "frame_hop": FRAME_SECONDS,

@@ -2,13 +2,17 @@
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from tritone_client.drawing import plot_emotion
 from tritone_client.errors import InvalidRecording, reading_answer
 from tritone_client.prediction import Computed, Weights, parse_computed, parse_weights
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Granularity = Literal["utterance", "frame"]
 
@@ -84,6 +88,16 @@ class EmotionPrediction:
         if self.frame_scores is not None:
             frames = {"labels": list(self.labels), "frame_scores": rounded(self.frame_scores)}
         return self.raw | frames | {"seconds": round(self.seconds, 4)}
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from tritone_client.html import answer_html  # which needs this module
+
+        return answer_html(self)
+
+    def plot(self) -> "Figure":
+        """A Matplotlib figure of emotions and the timeline. Raises `ImportError` without the extra `plot`."""
+        return plot_emotion(self)
 
 
 def rounded(scores: npt.NDArray[np.float32]) -> list[Any]:

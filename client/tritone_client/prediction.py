@@ -3,13 +3,16 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tritone_client.drawing import overlay
+from tritone_client.drawing import overlay, plot_prediction
 from tritone_client.errors import reading_answer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 OUTPUTS = ("RESULT", "PROBABILITIES", "LABELS", "SLICE_PROBABILITIES")
 
@@ -153,6 +156,16 @@ class Prediction:
         """The server's RESULT, all probabilities by label and the wall time, ready for JSON."""
         probabilities = dict(zip(self.labels, self.probabilities.tolist(), strict=True))
         return self.raw | {"probabilities": probabilities, "seconds": round(self.seconds, 4)}
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from tritone_client.html import answer_html  # which needs this module
+
+        return answer_html(self)
+
+    def plot(self) -> "Figure":
+        """A Matplotlib figure of labels, slices and pictures. Raises `ImportError` without the extra `plot`."""
+        return plot_prediction(self)
 
 
 def prediction_outputs(options: Mapping[str, object]) -> tuple[str, ...]:

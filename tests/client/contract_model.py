@@ -94,7 +94,7 @@ class TritonPythonModel:
             "PROBABILITIES": probabilities,
             "LABELS": np.array([english for english, _ in LABELS], object),
             "SLICE_PROBABILITIES": rows,
-            **maps(options.get("explain", 0)),
+            **maps(options),
             "RESULT": np.array([json.dumps(result)], object),
         }
         return [
@@ -164,18 +164,27 @@ def further(options, probabilities):
         because = {"tempo": 152.0, "beat_strength": 0.81}
         gained["features"] = because
         gained["rules"] = [{"rule": "fast with a strong beat", "because": because, "changes": [change]}]
+    if count := most_shown(options):
+        gained["pictures"] = {"slices": [1, 0][:count]}
     if options.get("explain"):
         gained["explanation"] = {"method": "Grad-CAM", "slices": [1, 0][: options["explain"]]}
     return gained
 
 
-def maps(count):
-    """EXPLANATION and PICTURES of `count` slices, dummies where none was asked for."""
-    if not count:
-        return {"EXPLANATION": np.zeros((1, 1, 1), np.float32), "PICTURES": np.zeros((1, 1, 1, 1), np.uint8)}
-    heat = np.zeros((count, 14, 14), np.float32)
+def most_shown(options):
+    """Of how many slices there are pictures."""
+    return max(options.get("explain") or 0, options.get("pictures") or 0)
+
+
+def maps(options):
+    """EXPLANATION and PICTURES of as many slices as was asked for, dummies for none."""
+    heat = np.zeros((options.get("explain") or 0, 14, 14), np.float32)
     heat[:, 0, 13] = 1  # at the top right
-    return {"EXPLANATION": heat, "PICTURES": np.full((count, 224, 224, 3), 100, np.uint8)}
+    pictures = np.full((most_shown(options), 224, 224, 3), 100, np.uint8)
+    return {
+        "EXPLANATION": heat if len(heat) else np.zeros((1, 1, 1), np.float32),
+        "PICTURES": pictures if len(pictures) else np.zeros((1, 1, 1, 1), np.uint8),
+    }
 
 
 def refuse(sentence, code):

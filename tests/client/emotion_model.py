@@ -1,8 +1,8 @@
 """A tiny model that speaks the contract of the emotion system, for Triton's Python backend.
 
 It is copied into a model repository by `triton.py`. Each byte of the recording is a frame, and its value the
-emotion there: the bytes 3, 3, 4 are two frames of the fourth emotion and one of the fifth. A recording that begins
-with the byte 255 is silent. Unknown options are refused by name, as the real system does.
+emotion there: the bytes 3, 3, 4 are two frames of the fourth emotion and one of the fifth. A real WAV file is taken
+for these three, and a recording that begins with the byte 255 is silent. Unknown options are refused by name, as the real system does.
 """
 
 import itertools
@@ -32,6 +32,7 @@ class TritonPythonModel:
             error = pb_utils.TritonError(f"There is no option {unknown[0]!r}.", pb_utils.TritonError.INVALID_ARG)
             return pb_utils.InferenceResponse(error=error)
         data = audio.as_numpy()[0] if audio else bytes([3, 4])
+        data = bytes([3, 3, 4]) if data.startswith(b"RIFF") else data
         tensors = answer(data, options)
         return pb_utils.InferenceResponse(
             output_tensors=[pb_utils.Tensor(name, tensor) for name, tensor in tensors.items()]
@@ -58,6 +59,7 @@ def answer(data, options):
     features = np.arange(len(data) * 1024, dtype=np.float32).reshape(-1, 1024)
     result = {
         "model": "emotion2vec_plus_large",
+        "labels_zh": CHINESE,
         "emotion": None if silence else EMOTIONS[best],
         "emotion_zh": None if silence else CHINESE[best],
         "confidence": None if silence else float(scores[best]),

@@ -232,6 +232,7 @@ def test_the_answer_says_everything_once():
     assert (answer["model"], answer["emotion"], answer["emotion_zh"]) == (MANIFEST["system"], "happy", "HAPPY")
     assert answer["confidence"] == answer["scores"]["happy"] == pytest.approx(float(found.scores[3]))
     assert sum(answer["scores"].values()) == pytest.approx(1, abs=1e-6)
+    assert [name.upper() for name in answer["scores"]] == answer["labels_zh"]
     assert (answer["frames"], answer["frame_hop"], answer["windows"]) == (100, 0.02, 1)
     assert answer["duration"] == 2.018 and answer["silence"] is False and answer["profile"] == "emotion2vec"
     assert answer["segments"] == found.segments and answer["notes"] == ["a note"] and "timings" not in answer

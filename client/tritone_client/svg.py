@@ -1,0 +1,123 @@
+"""Strips over time as inline SVG, and pictures as PNG data URIs; nothing but NumPy and zlib is needed."""
+
+import base64
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+import numpy.typing as npt
+
+# By the label's place among all. Contrast is 3:1 and more both on white and on the page's dark ground, #16181d.
+COLOURS = (
+    *("#4a8fd6", "#c2594e", "#2f9e77", "#9470c9", "#b07d12", "#1c9fbd", "#c25f8c", "#5d8935"),
+    *("#7186e0", "#c8713f", "#00897c", "#b06fc0", "#7d8590", "#0c83bb", "#9c6b4a", "#3f9a5c"),
+)
+COLUMNS = 400  # of an area: as many as a screen shows apart
+HEIGHT = 44  # px of a strip
+
+
+@dataclass(frozen=True)
+class Block:
+    """A stretch of a strip, from `start` to `end` seconds; `height` is a share of 1, `title` for a mouse."""
+
+    start: float
+    end: float
+    colour: str
+    height: float
+    title: str
+
+
+def colour(index: int) -> str:
+    """The colour of the label at this place among all."""
+    return COLOURS[index % len(COLOURS)]
+
+
+def strip(blocks: Sequence[Block], duration: float) -> str:
+    """Blocks over a time axis from 0 to `duration` seconds, each filled up to its height.
+
+    Where blocks overlap, the earlier ends where the later begins.
+    """
+    shapes = []
+    for block, later in zip(blocks, [*(b.start for b in blocks[1:]), duration], strict=True):
+        x, end = (1000 * min(max(t, 0), duration) / duration for t in (block.start, min(block.end, later)))
+        width = max(end - x - 1.5, 0.5)  # a gap between neighbours
+        top = 100 * (1 - block.height)
+        shapes.append(
+            f'<g fill="{block.colour}"><title>{escape(block.title)}</title>'
+            f'<rect x="{x:.1f}" y="0" width="{width:.1f}" height="100" opacity=".22"/>'
+            f'<rect x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" height="{100 - top:.1f}"/></g>'
+        )
+    return drawing("".join(shapes)) + axis(duration)
+
+
+def area(scores: npt.NDArray[np.float32], duration: float) -> str:
+    """Stacked areas over a time axis: float32 [frames, classes], rows of sum 1; means where frames are many."""
+    count = min(len(scores), COLUMNS)
+    edges = np.linspace(0, len(scores), count + 1).astype(int)
+    means = np.add.reduceat(scores.astype(np.float64), edges[:-1]) / np.diff(edges)[:, None]
+    tops = 100 * (1 - np.cumsum(means, axis=1)).clip(0, 1)
+    x = 1000 * np.arange(count + 1) / count
+    shapes = []
+    floor = np.full(count, 100.0)
+    for index, top in enumerate(tops.T):
+        upper = " ".join(f"{a:.1f},{y:.1f} {b:.1f},{y:.1f}" for a, b, y in zip(x, x[1:], top, strict=False))
+        lower = " ".join(
+            f"{b:.1f},{y:.1f} {a:.1f},{y:.1f}" for a, b, y in reversed(list(zip(x, x[1:], floor, strict=False)))
+        )
+        shapes.append(f'<polygon fill="{colour(index)}" points="{upper} {lower}"/>')
+        floor = top
+    return drawing("".join(shapes)) + axis(duration)
+
+
+def drawing(shapes: str) -> str:
+    """Shapes in 1000 by 100 units, as wide as there is room."""
+    return (
+        '<svg viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" aria-hidden="true" '
+        f'style="display:block;width:100%;height:{HEIGHT}px">{shapes}</svg>'
+    )
+
+
+def axis(duration: float) -> str:
+    """The times beneath a strip: its beginning, round steps, its end."""
+    step = next(s for s in (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 1e9) if duration / s <= 5)
+    ticks = [t for t in np.arange(0, duration, step) if t == 0 or t <= duration - 0.8 * step]
+    marks = "".join(
+        f'<span style="position:absolute;left:{100 * t / duration:.2f}%;'
+        f'transform:translateX({"0" if t == 0 else "-50%"})">{clock(t)}</span>'
+        for t in ticks
+    )
+    return (
+        '<div style="position:relative;height:1.3em;margin-top:3px;font-size:.75em;opacity:.65;'
+        f'font-variant-numeric:tabular-nums">{marks}'
+        f'<span style="position:absolute;right:0">{clock(duration)}</span></div>'
+    )
+
+
+def clock(seconds: float) -> str:
+    """`1:05` from a minute on, below it `12 s`, `5.5 s` or `0.25 s`."""
+    if seconds >= 60:
+        return f"{round(seconds) // 60}:{round(seconds) % 60:02d}"
+    if seconds >= 10 or seconds % 1 == 0:
+        return f"{seconds:.0f} s"
+    return f"{seconds:.2g} s"
+
+
+def png_uri(picture: npt.NDArray[np.uint8]) -> str:
+    """uint8 [height, width, 3] as the data URI of a PNG."""
+    return "data:image/png;base64," + base64.b64encode(png(picture)).decode()
+
+
+def png(picture: npt.NDArray[np.uint8]) -> bytes:
+    """uint8 [height, width, 3] as a PNG (RFC 2083: 8 bits, RGB, no filter)."""
+    height, width, _ = picture.shape
+    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each row begins with its filter: 0, none
+    rows[:, 1:] = picture.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )

@@ -1,0 +1,137 @@
+// How a visitor gives a recording: dropped anywhere on the page, chosen, recorded or an example.
+// `element`, `props` and `upload` are Gradio's; the value becomes {path, name} or {example, name}.
+const find = (name) => element.querySelector(`.t-${name}`);
+const words = JSON.parse(find("input").dataset.words);
+const limit = Number(find("input").dataset.limit);
+let latest = 0; // a later choice wins over an upload that is still under way
+let recorder = null;
+
+function problem(sentence) {
+  find("refused").textContent = sentence;
+  find("refused").hidden = !sentence;
+}
+
+function give(value) {
+  props.value = value;
+  if (innerWidth > 760) return;
+  // On a phone the answer is further down: go there when it has come.
+  const result = document.querySelector("#t-result");
+  const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
+  const seen = new MutationObserver(() => {
+    if (!result.querySelector(".tritone-answer, .t-problem")) return;
+    seen.disconnect();
+    document.querySelector("#t-answer").scrollIntoView({ behavior });
+  });
+  seen.observe(result, { childList: true, subtree: true });
+}
+
+function show(name, url, detail) {
+  const player = find("player");
+  find("given").hidden = false;
+  find("name").textContent = name;
+  find("detail").textContent = detail;
+  if (player.src.startsWith("blob:")) URL.revokeObjectURL(player.src);
+  player.hidden = !url;
+  if (url) player.src = url;
+  else player.removeAttribute("src");
+  problem("");
+}
+
+async function take(file) {
+  if (!file) return;
+  const turn = ++latest;
+  const megabytes = file.size / 2 ** 20;
+  if (megabytes > limit) {
+    problem(words.too_large.replace("{size}", megabytes.toFixed(0)).replace("{limit}", limit));
+    return;
+  }
+  const size = megabytes < 0.1 ? `${(file.size / 1024).toFixed(1)} KB` : `${megabytes.toFixed(1)} MB`;
+  show(file.name, file.size ? URL.createObjectURL(file) : "", words.uploading);
+  try {
+    const { path } = await upload(file);
+    if (turn !== latest) return;
+    find("detail").textContent = size;
+    give({ path, name: file.name, turn });
+  } catch {
+    if (turn === latest) {
+      find("detail").textContent = size;
+      problem(words.not_uploaded);
+    }
+  }
+}
+
+async function record() {
+  if (recorder) {
+    recorder.stop();
+    return;
+  }
+  if (!navigator.mediaDevices) {
+    problem(words.insecure);
+    return;
+  }
+  let stream;
+  try {
+    // As it sounds: what telephones do to voices is not what networks were trained on.
+    const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+    stream = await navigator.mediaDevices.getUserMedia({ audio });
+    recorder = new MediaRecorder(stream);
+  } catch {
+    stream?.getTracks().forEach((track) => track.stop());
+    problem(words.no_microphone);
+    return;
+  }
+  problem("");
+  const parts = [];
+  const start = Date.now();
+  const label = find("record").querySelector("span");
+  const tick = () => {
+    const seconds = Math.floor((Date.now() - start) / 1000);
+    label.textContent = `${words.stop}  ${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+    if (seconds >= 600) recorder.stop();
+  };
+  const clock = setInterval(tick, 250);
+  recorder.ondataavailable = (event) => parts.push(event.data);
+  recorder.onstop = () => {
+    clearInterval(clock);
+    stream.getTracks().forEach((track) => track.stop());
+    const type = recorder.mimeType.split(";")[0];
+    recorder = null;
+    label.textContent = words.record;
+    find("record").classList.remove("t-on");
+    const time = new Date().toTimeString().slice(0, 8).replaceAll(":", ".");
+    take(new File(parts, `${words.recording} ${time}.${type.split("/")[1] || "webm"}`, { type }));
+  };
+  recorder.start();
+  find("record").classList.add("t-on");
+  tick();
+}
+
+// What the browser cannot play, the server may still decode, or say what is wrong with it.
+find("player").addEventListener("error", () => (find("player").hidden = true));
+find("choose").addEventListener("click", () => find("file").click());
+find("file").addEventListener("change", () => {
+  take(find("file").files[0]);
+  find("file").value = ""; // the same file may be chosen again
+});
+find("record").addEventListener("click", record);
+element.querySelectorAll("[data-example]").forEach((button) =>
+  button.addEventListener("click", () => {
+    const turn = ++latest;
+    const example = Number(button.dataset.example);
+    show(button.textContent, `../examples/${example}`, "");
+    give({ example, name: button.textContent, turn });
+  }),
+);
+let inside = 0; // dragenter and dragleave come for every element on the way
+const drag = (event, change) => {
+  event.preventDefault();
+  inside = change ? inside + change : 0;
+  find("input").classList.toggle("t-over", inside > 0);
+};
+document.addEventListener("dragenter", (event) => drag(event, 1));
+document.addEventListener("dragleave", (event) => drag(event, -1));
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  drag(event, 0);
+  take(event.dataTransfer.files[0]);
+});

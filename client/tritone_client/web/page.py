@@ -1,0 +1,220 @@
+"""The page in one language, in Gradio's blocks: recording and options on one side, the answer on the other."""
+
+import json
+from collections.abc import AsyncIterator
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from tritone_client.aio import AsyncClient
+from tritone_client.errors import ServerUnavailable, TritoneError
+from tritone_client.texts import Language
+from tritone_client.web import asking
+from tritone_client.web.texts import LANGUAGES, PAGE, in_order, system_name
+
+HERE = Path(__file__).parent
+LIMIT_MB = 64  # as the systems have it
+AT_ONCE = 16  # questions of all visitors; further ones wait
+LOOK_SECONDS = 4.0  # between two looks for a server that is away
+UPLOAD_SECONDS = 3600  # that uploads are kept
+
+CLEAR = (  # backgrounds of Gradio's boxes, which stand on the page's own cards
+    *("block_background_fill", "block_label_background_fill", "panel_background_fill", "border_color_primary"),
+    *("checkbox_label_background_fill", "checkbox_label_background_fill_selected"),
+    *("checkbox_label_background_fill_hover", "checkbox_background_color"),
+)
+FONT = ("system-ui", "-apple-system", "Segoe UI", "Noto Sans", "Noto Sans CJK SC", "PingFang SC", "sans-serif")
+THEME = gr.themes.Base(
+    primary_hue="blue", neutral_hue="slate", font=FONT, font_mono=("ui-monospace", "monospace"), radius_size="lg"
+).set(
+    # Those of page.css, which the page has from its first moment so.
+    body_background_fill="#f6f7f9",
+    body_background_fill_dark="#101216",
+    body_text_color="#16202c",
+    body_text_color_dark="#e8ebef",
+    **{f"{part}{dark}": "transparent" for part in CLEAR for dark in ("", "_dark")},
+    input_background_fill="#ffffff",
+    input_background_fill_dark="#101216",
+    input_border_color="#dfe3e8",
+    input_border_color_dark="#2c313a",
+    input_border_width="1px",
+    checkbox_border_color="#8a95a3",
+    checkbox_border_color_dark="#6b7684",
+    block_border_width="0px",
+    block_shadow="none",
+)
+
+
+def build_page(client: AsyncClient, uploads: asking.Uploads, language: Language) -> gr.Blocks:
+    """The page in a language. All that belongs to a visitor is in the browser; handlers keep nothing."""
+    words = PAGE[language]
+
+    async def look(system: str | None, returns: int) -> tuple[Any, ...]:
+        """Which systems there are, and that the server is there (again); where there are none, when to look again.
+
+        That it is away is told here as long as no system is known, afterwards where an answer would be.
+        """
+        try:
+            await client.ping()
+            served = in_order([one.name for one in await client.models() if one.ready])
+            sentence = asking.problem(words["system"], words["none_served"])
+        except TritoneError as error:
+            served, sentence = [], asking.failed(error, language)
+        if not served:
+            return gr.skip(), gr.HTML(sentence, visible=not system), gr.Timer(active=True), gr.skip()
+        choices = [(system_name(name, language), name) for name in served]
+        radio = gr.Radio(choices, value=system if system in served else served[0], visible=True)
+        return radio, gr.HTML(visible=False), gr.Timer(active=False), returns + 1
+
+    async def ask(
+        source: dict[str, Any] | None,
+        system: str | None,
+        crop: str,
+        segments: float,
+        denoise: str,
+        threshold: float,
+        pictures: float,
+        explain: bool,
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        """The answer to the visitor's recording, and which options the system has."""
+        if not system:
+            yield (gr.skip(),) * 3
+            return
+        try:
+            method = await client.method(system)  # told at once where the server is away
+            genre = method == "classify"
+            shown = gr.Group(visible=genre)
+            if not source:
+                yield waiting(words), shown, gr.skip()
+                return
+            path = uploads.find(source)
+            data = await asking.read(path) if path else None
+            if data is None:
+                yield asking.problem(words["InvalidRecording"], words["gone"]), shown, gr.skip()
+                return
+            yield busy(words), shown, gr.skip()
+            options: dict[str, object] = {
+                "denoise": denoise or None,
+                "uncertainty": "entropy",
+                "review_threshold": threshold,
+            }
+            if genre:
+                count = int(pictures)
+                options |= {"crop": crop or None, "segments": int(segments) or None}
+                options |= {"pictures": count or None, "explain": (explain and count) or None}
+            yield await asking.ask(client, data, system, method, options, language), shown, gr.skip()
+        except TritoneError as error:
+            away = isinstance(error, ServerUnavailable)
+            yield asking.failed(error, language), gr.skip(), gr.Timer(active=True) if away else gr.skip()
+
+    kept = (
+        UPLOAD_SECONDS // 6,
+        UPLOAD_SECONDS,
+    )  # how often uploads are looked through, and how long they are kept
+    with gr.Blocks(title=words["title"], analytics_enabled=False, delete_cache=kept) as page:
+        page.queue(api_open=False, default_concurrency_limit=AT_ONCE)
+        gr.HTML(header(language), elem_id="t-header", apply_default_css=False, js_on_load=None)
+        banner = gr.HTML(visible=False, elem_id="t-banner", apply_default_css=False, js_on_load=None)
+        with gr.Row(elem_id="t-columns"):
+            with gr.Column(elem_id="t-ask", min_width=300, scale=2):
+                source = gr.HTML(
+                    None,
+                    html_template=recording_input(uploads, words),
+                    js_on_load=(HERE / "input.js").read_text(encoding="utf-8"),
+                    elem_id="t-source",
+                    apply_default_css=False,
+                )
+                system = gr.Radio([], label=words["system"], visible=False, elem_id="t-system")
+                with gr.Accordion(words["options"], open=False, elem_id="t-options"):
+                    with gr.Group(elem_classes="t-group") as genre_options:
+                        crop = gr.Dropdown(
+                            choices(words, "crop", "default", "first", "middle", "whole"), label=words["crop"]
+                        )
+                        segments = gr.Slider(0, 16, value=0, step=1, label=words["segments"])
+                        pictures = gr.Slider(0, 4, value=1, step=1, label=words["pictures"])
+                        explain = gr.Checkbox(True, label=words["explain"])
+                    with gr.Group(elem_classes="t-group"):
+                        denoise = gr.Dropdown(
+                            choices(words, "denoise", "off", "first", "quietest"), label=words["denoise"]
+                        )
+                        threshold = gr.Slider(0, 1, value=0.7, step=0.05, label=words["threshold"])
+                    again = gr.Button(words["again"], variant="primary", elem_id="t-again")
+            with gr.Column(elem_id="t-answer", min_width=300, scale=3):
+                result = gr.HTML(waiting(words), elem_id="t-result", apply_default_css=False, js_on_load=None)
+        timer = gr.Timer(LOOK_SECONDS, active=False)
+        returns = gr.State(0)
+
+        quiet = {"show_progress": "hidden", "api_visibility": "private"}
+        gr.on(  # one event for all: of answers that cross, the browser would show the later, not the newer
+            [source.change, system.change, returns.change, again.click],
+            ask,
+            [source, system, crop, segments, denoise, threshold, pictures, explain],
+            [result, genre_options, timer],
+            trigger_mode="always_last",
+            **quiet,
+        )
+        looking = {"fn": look, "inputs": [system, returns], "outputs": [system, banner, timer, returns], **quiet}
+        page.load(**looking)
+        timer.tick(**looking)
+    return page
+
+
+def choices(words: dict[str, str], option: str, *values: str) -> list[tuple[str, str]]:
+    """What a dropdown offers; its first value leaves the option to the server."""
+    return [(words[f"{option}_{value}"], value if place else "") for place, value in enumerate(values)]
+
+
+def header(language: Language) -> str:
+    """Name, purpose, and the page in the other languages."""
+    words = PAGE[language]
+    links = "".join(
+        f'<a href="../{other}/" lang="{other}" hreflang="{other}">{name}</a>'
+        for other, name in LANGUAGES.items()
+        if other != language
+    )
+    return (
+        f'<header class="t-header"><div><h1>{words["title"]}</h1><p>{words["tagline"]}</p></div>'
+        f"<nav>{links}</nav></header>"
+    )
+
+
+def waiting(words: dict[str, str]) -> str:
+    """Instead of an answer while there is no recording."""
+    return f'<div class="t-waiting">{words["waiting"]}</div>'
+
+
+def busy(words: dict[str, str]) -> str:
+    """Instead of an answer while the server computes it."""
+    return f'<div class="t-waiting t-busy" role="status">{words["busy"]}<i></i></div>'
+
+
+def recording_input(uploads: asking.Uploads, words: dict[str, str]) -> str:
+    """The markup for `input.js`, as a template of Gradio's, which must not take the name of a file for code."""
+
+    def safe(text: str) -> str:
+        return "".join(f"&#{ord(c)};" if c in "`$\\{}" else c for c in escape(text))
+
+    examples = "".join(
+        f'<button type="button" data-example="{index}">{safe(path.stem)}</button>'
+        for index, path in enumerate(uploads.examples)
+    )
+    offered = f'<div class="t-examples"><span>{words["examples"]}</span>{examples}</div>' if examples else ""
+    spoken = ("too_large", "not_uploaded", "no_microphone", "insecure", "uploading", "stop", "record", "recording")
+    return f"""
+<div class="t-input" data-limit="{LIMIT_MB}" data-words="{safe(json.dumps({key: words[key] for key in spoken}))}">
+  <input class="t-file" type="file" hidden>
+  <p class="t-drop">{words["drop"]}</p>
+  <p class="t-hint">{words["formats"].format(limit=LIMIT_MB)}</p>
+  <div class="t-buttons">
+    <button type="button" class="t-choose">{words["choose"]}</button>
+    <button type="button" class="t-record"><i></i><span>{words["record"]}</span></button>
+  </div>
+  <div class="t-given" hidden>
+    <div><b class="t-name"></b> <span class="t-detail"></span></div>
+    <audio class="t-player" controls preload="metadata"></audio>
+  </div>
+  <p class="t-refused" role="alert" hidden></p>
+</div>
+{offered}"""

@@ -1,0 +1,138 @@
+"""The words of the page, in English and Chinese; `tritone_client.texts` has those of an answer."""
+
+from collections.abc import Iterable
+
+from tritone_client.texts import Language
+
+LANGUAGES: dict[Language, str] = {"en": "English", "zh": "中文"}
+
+PAGE: dict[Language, dict[str, str]] = {
+    "en": {
+        "title": "Tritone",
+        "tagline": "What kind of music is it? What does the voice feel? Drop a recording and see.",
+        "drop": "Drop a recording here",
+        "formats": "MP3, WAV, M4A, FLAC, OGG, Opus … up to {limit} MB",
+        "choose": "Choose a file",
+        "record": "Record",
+        "stop": "Stop",
+        "uploading": "Uploading …",
+        "examples": "Or try",
+        "too_large": "This file has {size} MB; up to {limit} MB can be sent: cut or compress it.",
+        "not_uploaded": "The file could not be sent: is this page's server still running? Try again.",
+        "no_microphone": "The microphone cannot be used: allow it in the browser, or choose a file.",
+        "insecure": "Browsers give the microphone only to pages on https or on this machine: choose a file.",
+        "recording": "recording",
+        "system": "System",
+        "options": "Options",
+        "crop": "What is heard",
+        "crop_default": "As the system's profile does",
+        "crop_first": "The first 30 s",
+        "crop_middle": "30 s from the middle",
+        "crop_whole": "All of it",
+        "segments": "Vote over so many parts (0: off)",
+        "denoise": "Remove noise",
+        "denoise_off": "No",
+        "denoise_first": "As heard in the first second",
+        "denoise_quietest": "As heard in the quietest tenth",
+        "threshold": "Ask for review above this uncertainty (entropy)",
+        "pictures": "Pictures of what the network saw",
+        "explain": "Show where the network looked",
+        "again": "Ask again",
+        "waiting": "Drop a recording, choose a file, or record one: the answer appears here.",
+        "busy": "Listening …",
+        "none_served": "The server has no system of Tritone yet. This page looks again every few seconds.",
+        "away": "This page looks again every few seconds and goes on by itself.",
+        "gone": "This upload is no longer there: uploads are deleted after an hour. Choose the file again.",
+        "not_explained": "Where the network looked is not shown: this server has no network that explains "
+        "(make explain makes one).",
+        "InvalidRecording": "This recording cannot be answered",
+        "UnknownModel": "This system cannot be asked",
+        "ServerUnavailable": "The server is away",
+        "ServerBusy": "The server is busy",
+        "DeadlineExceeded": "The server took too long",
+        "InferenceFailed": "The server failed",
+    },
+    "zh": {
+        "title": "Tritone",
+        "tagline": "这是什么音乐？声音里有怎样的情绪？放入一段录音即可知晓。",
+        "drop": "将录音拖放到此处",
+        "formats": "MP3、WAV、M4A、FLAC、OGG、Opus 等，不超过 {limit} MB",
+        "choose": "选择文件",
+        "record": "录音",
+        "stop": "停止",
+        "uploading": "正在上传……",
+        "examples": "或试试示例",
+        "too_large": "此文件有 {size} MB，最多可发送 {limit} MB：请截取或压缩。",
+        "not_uploaded": "文件未能发送：本页面的服务是否仍在运行？请重试。",
+        "no_microphone": "无法使用麦克风：请在浏览器中允许，或选择文件。",
+        "insecure": "浏览器只允许 https 或本机页面使用麦克风：请选择文件。",
+        "recording": "录音",
+        "system": "系统",
+        "options": "选项",
+        "crop": "听哪一部分",
+        "crop_default": "按系统的预处理方式",
+        "crop_first": "前 30 秒",
+        "crop_middle": "中间 30 秒",
+        "crop_whole": "全部",
+        "segments": "分成几段投票（0 为不分段）",
+        "denoise": "降噪",
+        "denoise_off": "不降噪",
+        "denoise_first": "以第一秒为噪声",
+        "denoise_quietest": "以最安静的十分之一为噪声",
+        "threshold": "不确定性（熵）高于此值时请人工复核",
+        "pictures": "显示几幅网络所见的图像",
+        "explain": "显示网络关注之处",
+        "again": "重新询问",
+        "waiting": "拖放录音、选择文件或现场录音，答案会显示在这里。",
+        "busy": "正在聆听……",
+        "none_served": "服务器尚未提供 Tritone 的系统。本页面每隔几秒会再看一次。",
+        "away": "本页面每隔几秒会再看一次，恢复后自动继续。",
+        "gone": "上传的文件已不在：文件一小时后删除。请重新选择。",
+        "not_explained": "未显示网络关注之处：此服务器没有用于解释的网络（可用 make explain 生成）。",
+        "InvalidRecording": "无法回答这段录音",
+        "UnknownModel": "无法询问这个系统",
+        "ServerUnavailable": "服务器不在",
+        "ServerBusy": "服务器繁忙",
+        "DeadlineExceeded": "服务器超时",
+        "InferenceFailed": "服务器出错",
+    },
+}
+
+SYSTEMS: dict[Language, dict[str, tuple[str, str]]] = {
+    "en": {
+        "vgg19_bn_cqt": ("Music genre", "VGG19-BN sees a CQT spectrogram"),
+        "vit_b_16_mel": ("Music genre", "ViT-B/16 sees a mel spectrogram"),
+        "emotion2vec_plus_large": ("Speech emotion", "Emotion2Vec+ hears the voice"),
+    },
+    "zh": {
+        "vgg19_bn_cqt": ("音乐流派", "VGG19-BN，CQT 频谱图"),
+        "vit_b_16_mel": ("音乐流派", "ViT-B/16，梅尔频谱图"),
+        "emotion2vec_plus_large": ("语音情感", "Emotion2Vec+，直接聆听语音"),
+    },
+}
+
+
+def system_name(system: str, language: Language) -> str:
+    """What a system does and by what, in two lines; its own name where it is not known here."""
+    return "\n".join(SYSTEMS[language].get(system, (system,)))
+
+
+def in_order(systems: Iterable[str]) -> list[str]:
+    """Systems as the page lists them: those that it knows, then others by name."""
+    known = list(SYSTEMS["en"])
+    return sorted(systems, key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
+def preferred(accept_language: str) -> Language:
+    """The language of an Accept-Language header (RFC 9110) that the page has; English where it names neither."""
+    wishes = []
+    for place, wish in enumerate(accept_language.lower().split(",")):
+        tag, _, quality = wish.strip().partition(";q=")
+        try:
+            wishes.append((-float(quality or 1), place, tag.strip()[:2]))
+        except ValueError:
+            continue
+    known = [
+        language for quality, _, tag in sorted(wishes) for language in LANGUAGES if language == tag and quality
+    ]
+    return known[0] if known else "en"

@@ -1,0 +1,178 @@
+"""The examples of README.md and docs/: run as they stand, against small real Tritons (tests/client/triton.py; for
+what looks into the server, staged.py).
+
+Only the server's address is put in. What installs, builds, or serves until Ctrl-C is not run: it must exist, with
+the flags that it is shown with.
+"""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench.recordings import recording
+from tests.client.staged import Staged
+from tests.client.triton import Triton
+from tests.conftest import ROOT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(python|sh)(?: (\w+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^```(\w*)", re.MULTILINE)
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+WIDE = os.environ | {"COLUMNS": "200", "TERM": "dumb"}
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Example:
+    """A fenced block of a page; `mark` is a word behind its language."""
+
+    page: str
+    line: int
+    language: str
+    mark: str | None
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def examples(language: str) -> list[Example]:
+    """All blocks of a language, in the pages' order."""
+    return [
+        Example(page.relative_to(ROOT).as_posix(), text.count("\n", 0, block.start()) + 1, *block.groups())
+        for page in PAGES
+        for text in [page.read_text(encoding="utf-8")]
+        for block in BLOCK.finditer(text)
+        if block[1] == language
+    ]
+
+
+def commands(example: Example) -> list[tuple[str, int]]:
+    """The commands of a block, each with the exit code that its comment promises."""
+    found = []
+    for line in example.text.replace("\\\n", " ").splitlines():
+        command, _, comment = line.partition("  # ")
+        code = re.search(r"exit code (\d+)", comment)
+        if command.strip():
+            found.append((command.strip(), int(code[1]) if code else 0))
+    return found
+
+
+def test_every_fenced_block_is_an_example_or_plain():
+    for page in PAGES:
+        languages = FENCE.findall(page.read_text(encoding="utf-8"))
+        assert set(languages) <= {"", "python", "sh"}, page
+
+
+def test_links_between_the_pages_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the files that the examples name; JSON is what the small Triton takes for a recording."""
+    (tmp_path / "song.mp3").write_bytes(recording(3, seed=21, seconds=24.0))
+    (tmp_path / "call.wav").write_bytes(recording(2, seed=5, seconds=14.0, kind="WAV", sr=16000, channels=1))
+    (tmp_path / "notes.txt").write_text('{"broken": true}')
+    (tmp_path / "songs").mkdir()
+    for number in range(3):
+        (tmp_path / "songs" / f"{number}.mp3").write_bytes(bytes([number]))
+    for label, sure in {"Opera": [0.04, 0.9, 0.03, 0.03], "Solo": [0.04, 0.03, 0.9, 0.03]}.items():
+        (tmp_path / "labelled" / label).mkdir(parents=True)
+        for number in range(8):  # right six times of eight, and always as sure
+            slices = {"slices": [sure if number < 6 else sure[::-1]]}
+            (tmp_path / "labelled" / label / f"{number}.mp3").write_text(json.dumps(slices))
+    weights = tmp_path / "model_repository" / "vgg19_bn_cqt_network" / "1"
+    weights.mkdir(parents=True)
+    (weights / "manifest.json").write_text('{"source": {"sha256": "00ff"}}')
+    return tmp_path
+
+
+def environment(triton: Triton, staged: Staged, command: str = "") -> dict[str, str]:
+    """Where the commands and the client are, and the server."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    server = {"TRITONE_URL": triton.grpc}
+    if command.startswith(("tritone stats", "tritone profile")):
+        server = {"TRITONE_URL": staged.grpc, "TRITONE_METRICS_URL": staged.metrics, "TRITONE_MODEL": "staged"}
+    return os.environ | {"PATH": path} | server
+
+
+def addressed(text: str, triton: Triton) -> str:
+    """An example with the server's address in the place of the usual one, which is left out at times."""
+    text = text.replace("127.0.0.1:8001", f"127.0.0.1:{triton.grpc_port}")
+    text = text.replace("127.0.0.1:8000", f"127.0.0.1:{triton.http_port}")
+    return re.sub(r"\b((?:Async)?Client)\(\)", rf'\1("{triton.grpc}")', text)
+
+
+@pytest.mark.parametrize("example", [e for e in examples("python") if not e.mark], ids=str)
+def test_python(example: Example, triton: Triton, staged: Staged, folder: Path):
+    code = addressed(example.text, triton)
+    command = [sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", code]
+    done = subprocess.run(
+        command, cwd=folder, env=environment(triton, staged), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("example", examples("sh"), ids=str)
+def test_commands(example: Example, triton: Triton, staged: Staged, folder: Path):
+    for command, code in commands(example):
+        if (problem := shown_only(command)) is not None:
+            assert not problem, f"{command}: {problem}"
+            continue
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", addressed(command, triton)],
+            cwd=folder,
+            env=environment(triton, staged, command),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == code, f"{command}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
+
+
+def shown_only(command: str) -> str | None:
+    """What is wrong with a command that is not run here, "" where nothing is; None for one that is run."""
+    words = [word for word in shlex.split(command) if not re.fullmatch(r"[A-Z_]+=\S*", word)]
+    match words:
+        case ["make", target, *_]:
+            return "" if re.search(rf"^{target}: .*##", MAKEFILE, re.MULTILINE) else "no such target"
+        case ["pip", "install", what]:
+            name, _, extras = what.partition("[")
+            known = tomllib.loads((ROOT / name / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+            return "" if set(filter(None, extras.rstrip("]").split(","))) <= known.keys() else "no such extra"
+        case ["docker", "compose", "--profile", profile, "up", *_]:
+            profiles = [name for service in COMPOSE["services"].values() for name in service.get("profiles", [])]
+            return "" if profile in profiles else "no such profile"
+        case ["docker", "compose", "run", "--rm", service, *_]:
+            return "" if service in COMPOSE["services"] else "no such service"
+        case ["python", "-m", module, *_]:
+            return missing_flags([sys.executable, "-m", module], words)
+        case ["tritone", "web", *_]:
+            return missing_flags([str(Path(sys.executable).with_name("tritone")), "web"], words)
+        case ["tritone", "stats", *_] if "--watch" in words:
+            return missing_flags([str(Path(sys.executable).with_name("tritone")), "stats"], words)
+        case ["export" | "source", *_]:
+            return ""
+    return None
+
+
+def missing_flags(command: list[str], words: list[str]) -> str:
+    """The flags among `words` that a command's help does not name."""
+    done = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True, env=WIDE, check=True)
+    return " ".join(word for word in words if word.startswith("--") and word.partition("=")[0] not in done.stdout)

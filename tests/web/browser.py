@@ -1,0 +1,70 @@
+"""Debian's Chromium without a window, and the page of `tritone web` in it."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+TRITONE = str(Path(sys.executable).with_name("tritone"))
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+    *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),  # a microphone that beeps
+]
+EXAMPLE = "a `$` {{song}} <b>"  # its file's name; no code to those who take names for such
+ANSWER = ".tritone-answer"
+PROBLEM = "#t-result .t-problem"
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def tritone_web(*flags: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """`tritone web` on a free port, with the address that it prints."""
+    command = [TRITONE, "web", "--port=0", *flags]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(process.stderr.read())
+        yield line.split()[-1], process
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+@contextmanager
+def visit(browser: Browser, url: str, **context: object) -> Iterator[Page]:
+    """A visitor. Nothing may have been asked of any other server at the end, nor have failed in the console."""
+    wrong: list[str] = []
+    visitor: BrowserContext = browser.new_context(**context)
+    visitor.set_default_timeout(15_000)
+    page = visitor.new_page()
+    page.on("request", lambda r: None if r.url.startswith((url, "data:", "blob:")) else wrong.append(r.url))
+    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(url)
+    page.wait_for_selector("#t-system label")
+    yield page
+    visitor.close()
+    assert wrong == []
+
+
+def give(page: Page, content: bytes, name: str = "song.mp3") -> None:
+    """Choose a file."""
+    page.set_input_files(".t-file", [{"name": name, "mimeType": "", "buffer": content}])
+
+
+def overflow(page: Page) -> int:
+    """Pixels that the page is wider than the window."""
+    return page.evaluate("document.documentElement.scrollWidth - innerWidth")

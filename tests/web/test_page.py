@@ -1,0 +1,204 @@
+"""The page as a visitor has it: a real Chromium, `tritone web`, and a small real Triton behind it."""
+
+import json
+import re
+import socket
+import subprocess
+import tempfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+from tritone_client import TritoneError
+from tritone_client.cli_web import recordings
+from tritone_client.web.app import serve
+
+from tests.web.browser import ANSWER, EXAMPLE, PROBLEM, TRITONE, give, overflow, tritone_web, visit
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+FORM = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.mp3"\r\n\r\n%b\r\n--x--\r\n'
+MULTIPART = {"Content-Type": "multipart/form-data; boundary=x"}
+LONG = "A recording of a concert with a very long name, which goes on and on (live, remastered 2014).mp3"
+
+
+def song(*probabilities: float) -> bytes:
+    """What the small Triton takes for a recording with these probabilities of Symphony, Opera, Solo, Chamber."""
+    return json.dumps({"slices": [probabilities, probabilities]}).encode()
+
+
+def status(address: str, data: bytes | None = None, **headers: str) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, data, headers), timeout=20) as response:
+            return response.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def labelled(page: Page, label: str) -> str:
+    """Wait for the answer with this label; all the words of its headline."""
+    page.wait_for_selector(f".tritone-label:has-text('{label}')")
+    return " ".join(page.inner_text(".tritone-label").split())
+
+
+def test_answers_and_sentences(browser, url):
+    with visit(browser, url) as page:
+        give(page, song(0.1, 0.2, 0.6, 0.1), LONG)
+        assert labelled(page, "Solo") == "Solo 独奏 60%"
+        shares = [text.split()[-1] for text in page.locator(".tritone-bar").all_inner_texts()]
+        assert shares == ["60%", "20%", "10%", "10%"]
+        slices = page.locator(f"{ANSWER} svg title").all_text_contents()
+        assert slices == ["0.5 s – 12 s: Solo 60%", "12 s – 22 s: Solo 60%"]
+        images = "all => all.map(image => [image.complete, image.naturalWidth, image.naturalHeight])"
+        assert page.eval_on_selector_all(".tritone-picture img", images) == [[True, 224, 224]] * 2
+        assert "demo weights" in page.inner_text(".tritone-note")
+        assert re.match(r"\d+ ms · vgg19_bn_cqt · ", page.inner_text(".tritone-facts"))
+        assert page.inner_text(".t-name") == LONG and overflow(page) == 0
+        for content, sentence in (
+            (b'{"broken": true}', "The recording is cut off."),
+            (b"", "The recording is empty: send an audio file."),
+        ):
+            give(page, content, "letter.txt")
+            page.wait_for_selector(f"{PROBLEM}:has-text('{sentence}')")
+            assert page.inner_text("#t-result") == f"This recording cannot be answered\n\n{sentence}"
+        give(page, song(0.1, 0.7, 0.1, 0.1))
+        labelled(page, "Opera")
+        assert page.locator(PROBLEM).count() == 0
+
+
+def test_all_ways_to_give_a_recording(browser, url, tmp_path):
+    large = tmp_path / "large.wav"
+    with large.open("wb") as file:
+        file.truncate(100 << 20)
+    with visit(browser, url) as page:
+        drop = """text => {
+            const data = new DataTransfer();
+            data.items.add(new File([text], "dropped.mp3"));
+            const init = {dataTransfer: data, bubbles: true, cancelable: true};
+            document.body.dispatchEvent(new DragEvent("drop", init));
+        }"""
+        page.evaluate(drop, song(0.1, 0.1, 0.1, 0.7).decode())
+        labelled(page, "Chamber")
+        assert page.inner_text(".t-name") == "dropped.mp3"
+
+        assert page.locator(".t-examples button").all_inner_texts() == [EXAMPLE]
+        page.click(".t-examples button")
+        labelled(page, "Opera")
+        with urllib.request.urlopen(page.eval_on_selector(".t-player", "player => player.src")) as response:
+            assert response.read() == b"an example"
+
+        uploads: list[str] = []
+        page.on("request", lambda request: uploads.append(request.url) if "upload" in request.url else None)
+        page.set_input_files(".t-file", large)
+        page.wait_for_selector(".t-refused:visible")
+        assert page.inner_text(".t-refused").startswith("This file has 100 MB; up to 64 MB can be sent")
+        assert uploads == []
+
+        page.click(".t-record")
+        page.wait_for_function("document.querySelector('.t-record').innerText.includes('0:01')")
+        page.click(".t-record")
+        page.wait_for_selector(".t-name:has-text('.webm')")
+        assert re.fullmatch(r"recording \d\d\.\d\d\.\d\d\.webm", page.inner_text(".t-name"))
+        labelled(page, "Opera")
+        assert uploads and page.is_hidden(".t-refused") and page.inner_text(".t-record") == "Record"
+    assert status(f"{url}/en/gradio_api/upload", FORM % bytes(65 << 20), **MULTIPART) == 413
+
+
+def test_systems_and_their_options_in_the_dark(browser, url):
+    with visit(browser, url, color_scheme="dark") as page:
+        ground = "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+        assert page.evaluate(ground) == ["rgb(16, 18, 22)", "rgb(232, 235, 239)"]
+        give(page, song(0.2, 0.4, 0.2, 0.2))
+        labelled(page, "Opera")
+        assert page.locator(".tritone-review").count() == 0 and "in orange" in page.inner_text("#t-result")
+        page.click("#t-options button")
+        page.get_by_label("number input for Ask for review").fill("0.2")
+        page.wait_for_function("[...document.querySelectorAll('input[type=range]')].some(e => e.value == 0.2)")
+        page.get_by_label("Show where the network looked").uncheck()
+        page.click("#t-again")
+        page.wait_for_selector(".tritone-review")
+        assert "Entropy is 0.25, above 0.20" in page.inner_text("#t-result")
+        assert "in orange" not in page.inner_text("#t-result")
+
+        page.emulate_media(color_scheme="light")
+        page.wait_for_selector("body:not(.dark)")
+        assert page.evaluate(ground) == ["rgb(246, 247, 249)", "rgb(22, 32, 44)"]
+        page.click("text=Speech emotion")  # asks at once, and has other options
+        page.wait_for_selector(".tritone-label:has-text('neutral'), #t-result .t-problem")
+        give(page, bytes([3] * 60 + [4] * 40))
+        assert labelled(page, "happy").startswith("happy 开心")
+        assert page.locator(".tritone-bar").count() == 9
+        assert page.locator(f"{ANSWER} svg").count() == 2  # segments, and frame by frame
+        assert page.is_visible("text=Remove noise") and page.is_hidden("text=What is heard")
+
+
+def test_two_visitors_at_once_each_in_a_language(browser, url):
+    with visit(browser, url) as one, visit(browser, url, locale="zh-CN", **PHONE) as other:
+        assert other.url == f"{url}/zh/" and other.evaluate("document.documentElement.lang") == "zh"
+        assert other.inner_text(".t-choose") == "选择文件"
+        give(one, song(0.1, 0.1, 0.7, 0.1))
+        give(other, song(0.1, 0.1, 0.1, 0.7), LONG)
+        assert labelled(one, "Solo").startswith("Solo 独奏")
+        assert labelled(other, "Chamber").startswith("室内乐 Chamber") and overflow(other) == 0
+        give(other, b'{"broken": true}')
+        other.wait_for_selector(PROBLEM)
+        assert other.inner_text(PROBLEM) == "无法回答这段录音\n\nThe recording is cut off."
+        other.click("text=English")
+        other.wait_for_selector("text=Choose a file")
+        assert other.url == f"{url}/en/"
+        assert one.inner_text(".t-name") == "song.mp3"
+
+
+def test_a_server_that_goes_and_comes_back(browser, url, triton):
+    with visit(browser, url) as early, browser.new_context() as visitor:
+        triton.stop()
+        try:
+            give(early, song(0.1, 0.7, 0.1, 0.1))
+            early.wait_for_selector(f"{PROBLEM}:has-text('No server can be reached at {triton.grpc}')")
+            assert early.inner_text(PROBLEM).startswith("The server is away\n\n")
+            late = visitor.new_page()
+            late.goto(url)
+            late.wait_for_selector("#t-banner .t-problem")
+            assert late.inner_text("#t-banner").startswith("The server is away\n")
+            with urllib.request.urlopen(f"{url}/ready") as response:
+                assert json.load(response) == {"page": True, "server": False}
+        finally:
+            triton.start()
+        early.wait_for_selector(ANSWER)  # by itself
+        late.wait_for_selector("#t-system label")
+        assert late.is_hidden("#t-banner")
+
+
+def test_nothing_of_the_disk_but_examples_is_served(url, examples):
+    assert status(f"{url}/examples/0") == 200
+    assert status(f"{url}/examples/1") == 404  # notes.txt
+    for path in ("/etc/hostname", str(examples / "notes.txt"), "http://127.0.0.1:9/"):
+        assert status(f"{url}/en/gradio_api/file={path}") == 404
+    with urllib.request.urlopen(f"{url}/en/") as response:
+        assert "default-src 'self'" in response.headers["content-security-policy"]
+
+
+def test_uploads_are_gone_when_the_page_ends(triton):
+    before = set(Path(tempfile.gettempdir()).glob("tritone-web-*"))
+    with tritone_web(f"--url={triton.grpc}") as (url, _):
+        assert status(f"{url}/en/gradio_api/upload", FORM % b"a song", **MULTIPART) == 200
+        (folder,) = set(Path(tempfile.gettempdir()).glob("tritone-web-*")) - before
+        (upload,) = (path for path in folder.rglob("*") if path.is_file())
+        assert upload.read_bytes() == b"a song"
+        assert status(f"{url}/en/gradio_api/file={upload}") == 404
+    assert not folder.exists()
+
+
+def test_what_cannot_be_served_is_one_sentence(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(TritoneError, match=rf"cannot listen on 127.0.0.1, port {port} \(.*another --port"):
+            serve("127.0.0.1:8001", "127.0.0.1", port, [], 1.0, {})
+    with pytest.raises(TritoneError, match="speaks gRPC"):
+        serve("http://127.0.0.1:8000", "127.0.0.1", 0, [], 1.0, {})
+    with pytest.raises(TritoneError, match="There are no recordings in"):
+        recordings(tmp_path)
+    done = subprocess.run([TRITONE, "web", "--examples=/nowhere"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "tritone: '/nowhere' is no folder: --examples takes one with recordings.\n"
