@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.bulk_report import bulk_section
 from bench.embedded import ROOT
 from bench.errors import BenchError
 from bench.evaluation_report import evaluation_section
@@ -29,12 +30,20 @@ from bench.speech_report import speech_section
 RESULTS, PUBLISHED = ROOT / "bench" / "results", ROOT / "bench" / "published"
 PLACES = {
     "summary": ("README.md", ("bench",)),
-    "bench": ("docs/benchmarks.md", ("bench", "speech", "gpu")),
+    "bench": ("docs/benchmarks.md", ("bench", "speech", "bulk", "gpu")),
     "options": ("docs/options.md", ("evaluation", "costs")),
 }
 """Places of the pages, and what stands there in this order: files of figures by their part."""
 PARTS = {part: "summary.md" if part == "bench" else f"{part}.md" for _, parts in PLACES.values() for part in parts}
 """The summary that is written beside each."""
+SECTIONS = {
+    "speech": speech_section,
+    "bulk": bulk_section,
+    "gpu": gpu_section,
+    "evaluation": evaluation_section,
+    "costs": options_section,
+}
+"""What makes the Markdown of a part that is not bench.json."""
 
 
 def main() -> int:
@@ -127,22 +136,16 @@ def sections(figures: dict[str, Figures], folder: str, place: str) -> str:
 
 
 def summary(results: Figures) -> str:
-    """Markdown of the comparison alone."""
+    """Markdown of the comparison alone; BenchError without one."""
     if not (comparison := results.get("comparison")):
-        return ""
+        raise BenchError("There is no comparison among these figures: run make bench, without leaving parts out")
     return "\n\n".join([fill(_about(comparison)), table(pipelines(comparison)), caption(results)]) + "\n"
 
 
 def section(results: Figures, folder: str) -> str:
     """Markdown of all that was measured; the plots are sought in a folder, relative to where the text will lie."""
-    if part(results) == "speech":
-        return speech_section(results)
-    if part(results) == "gpu":
-        return gpu_section(results)
-    if part(results) == "evaluation":
-        return evaluation_section(results)
-    if part(results) == "costs":
-        return options_section(results)
+    if own := SECTIONS.get(part(results)):
+        return own(results)
     parts = []
     if comparison := results.get("comparison"):
         parts += [fill(_about(comparison)), table(pipelines(comparison)), fill(floors(comparison))]

@@ -12,6 +12,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
@@ -174,16 +175,14 @@ def look(url: str, timeout: float, headers: Mapping[str, str], root_certificates
     advice = f"is the server started, and does --metrics-url name its metrics (port {METRICS_PORT} unless set)?"
     try:
         status, text = fetch(url, timeout, headers, root_certificates)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, UnicodeError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ServerUnavailable(f"No metrics can be reached at {url} ({reason}): {advice}") from None
-    try:
+    with suppress(ValueError, OverflowError):
         samples = parse(text)
-    except ValueError:
-        samples = []
-    if not any(sample.name.startswith("nv_") for sample in samples):
-        raise ServerUnavailable(f"{url} does not answer with Triton's metrics (HTTP status {status}): {advice}")
-    return read(samples, time.monotonic())
+        if any(sample.name.startswith("nv_") for sample in samples):
+            return read(samples, time.monotonic())
+    raise ServerUnavailable(f"{url} does not answer with Triton's metrics (HTTP status {status}): {advice}")
 
 
 def fetch(url: str, timeout: float, headers: Mapping[str, str], root_certificates: str | None) -> tuple[int, str]:
@@ -197,7 +196,10 @@ def fetch(url: str, timeout: float, headers: Mapping[str, str], root_certificate
         raise InvalidUrl(f"'{url}' is no address of metrics: write http://host:{METRICS_PORT}/metrics.")
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
-        context = ssl.create_default_context(cafile=root_certificates)
+        try:
+            context = ssl.create_default_context(cafile=root_certificates)
+        except OSError as error:
+            raise InvalidUrl(f"The TLS files for {url} cannot be used: {error}.") from None
         connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
     else:
         connection = http.client.HTTPConnection(host, port, timeout=timeout)

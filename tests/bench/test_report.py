@@ -298,6 +298,14 @@ def test_a_page_without_a_place_is_left_alone_and_so_are_the_others(text, source
     assert (root / "README.md").read_text() == readme
 
 
+def test_figures_without_the_comparison_do_not_empty_readme(source, root):
+    source.write_text(json.dumps({key: value for key, value in FULL.items() if key != "comparison"}))
+    before = (root / "README.md").read_text()
+    with pytest.raises(BenchError, match="no comparison among these figures"):
+        publish(source, root / "published", root)
+    assert (root / "README.md").read_text() == before and not (root / "published").exists()
+
+
 def test_two_sections_are_one_too_many(source, root):
     (root / "docs/benchmarks.md").write_text("<!-- bench -->\n<!-- /bench -->\n" * 2)
     with pytest.raises(BenchError, match="has 2 sections"):

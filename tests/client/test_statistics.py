@@ -286,7 +286,11 @@ def test_a_watch_outlives_the_server_and_counts_from_its_new_start(capsys: pytes
 
 
 @pytest.mark.parametrize(
-    "text, status", [("Not found", 404), ("<html>hello</html>", 200), ("go_threads 5", 200), ("", 200)]
+    "text, status",
+    [
+        *(("Not found", 404), ("<html>hello</html>", 200), ("go_threads 5", 200), ("", 200)),
+        ('nv_inference_request_success{model="s",version="1"} NaN', 200),
+    ],
 )
 def test_an_address_that_has_other_things_is_told_in_a_sentence(text: str, status: int):
     [port] = free_ports(1)
@@ -304,6 +308,14 @@ def test_where_the_metrics_are_asked_for():
     for url in ("grpc://127.0.0.1:8002", "http://", "http://host:port"):
         with pytest.raises(InvalidUrl, match="is no address of metrics"):
             look(url, 1.0, {})
+
+
+def test_what_cannot_be_asked_is_a_sentence():
+    for url in ("http://..:8002", "http://127.0.0.1:9/ü"):
+        with pytest.raises(ServerUnavailable, match="No metrics can be reached at"):
+            look(url, 1.0, {})
+    with pytest.raises(InvalidUrl, match="TLS files for https://127.0.0.1:9/metrics cannot be used"):
+        look("https://127.0.0.1:9/metrics", 1.0, {}, "/nowhere.pem")
 
 
 def test_the_command_sends_the_headers_and_names_the_flag_where_nobody_answers():
