@@ -1,4 +1,4 @@
-"""The command `tritone`: label recordings, tell emotions, measure how well; list the systems and their health."""
+"""The command `tritone`: label recordings, tell emotions; what else it does is in the modules cli_*."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from tritone_client import cli_evaluation, outputs, report
+from tritone_client import cli_bulk, cli_evaluation, cli_server, cli_web, outputs, report
 from tritone_client.cli_options import (
     TIMEOUT,
     URL,
@@ -221,8 +221,11 @@ def health(url: Url = URL, timeout: Timeout = TIMEOUT, as_json: Json = False) ->
         raise typer.Exit(1)
 
 
-app.command()(cli_evaluation.evaluate)
-app.command()(cli_evaluation.calibrate)
+for command in (
+    *(cli_bulk.bulk, cli_evaluation.evaluate, cli_evaluation.calibrate),
+    *(cli_server.stats, cli_server.profile, cli_web.web),
+):
+    app.command()(command)
 
 
 def asked(

@@ -75,7 +75,7 @@ def area(scores: npt.NDArray[np.float32], duration: float) -> str:
 def drawing(shapes: str) -> str:
     """Shapes in 1000 by 100 units, as wide as there is room."""
     return (
-        '<svg viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" aria-hidden="true" '
+        '<svg viewBox="0 0 1000 100" preserveAspectRatio="none" aria-hidden="true" '
         f'style="display:block;width:100%;height:{HEIGHT}px">{shapes}</svg>'
     )
 

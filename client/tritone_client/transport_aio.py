@@ -1,6 +1,8 @@
 """Requests over gRPC in an event loop, on tritonclient's asyncio client: `GrpcTransport` with methods to await.
 
-Cancelling whoever awaits a method ends its call on the wire, so that the server drops it.
+Cancelling whoever awaits a method ends its call on the wire, so that the server drops it. A call younger than
+`YOUNG` is ended when it is that old: Triton 24.10 may die of one that is cancelled as it arrives (its issues 7368
+and 8034).
 All methods take the seconds left for them and raise `Failure`.
 """
 
@@ -27,6 +29,8 @@ from tritone_client.transport import (
     tls_files,
 )
 
+YOUNG = 0.05  # seconds
+
 
 class AsyncGrpcTransport:
     """Triton's gRPC protocol for any number of tasks of one event loop; connects at the first call."""
@@ -37,7 +41,7 @@ class AsyncGrpcTransport:
             self._channel = grpc_channel(address, tls)
         self._client: triton_aio.InferenceServerClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running: dict[asyncio.Task[Any], float] = {}  # and when each began
         self._closed = False
 
     async def infer(self, request: Request, timeout: float) -> Tensors:
@@ -70,6 +74,8 @@ class AsyncGrpcTransport:
     async def close(self) -> None:
         """End all calls, pauses and the channel."""
         self._closed = True
+        if self._running:
+            await asyncio.sleep(self._until_grown(max(self._running.values())))
         for task in self._running:
             task.cancel()
         if self._client:
@@ -98,13 +104,24 @@ class AsyncGrpcTransport:
 
         A task of its own keeps the two apart: gRPC raises CancelledError for both.
         """
-        task = asyncio.ensure_future(coroutine)
-        self._running.add(task)
+        task, loop = asyncio.ensure_future(coroutine), asyncio.get_running_loop()
+        self._running[task] = loop.time()
+        task.add_done_callback(self._ended)
         try:
             await asyncio.wait([task])
         finally:
-            task.cancel()
-            self._running.remove(task)
+            if not task.done():
+                loop.call_later(self._until_grown(self._running[task]), task.cancel)
         if task.cancelled():
             raise Failure("CANCELLED", "the client was closed")
         return task.result()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        del self._running[task]
+        if not task.cancelled():
+            task.exception()  # which nobody asks for where it was cancelled too late
+
+    @staticmethod
+    def _until_grown(began: float) -> float:
+        """Seconds until a call may be cancelled."""
+        return max(0.0, began + YOUNG - asyncio.get_running_loop().time())

@@ -1,8 +1,9 @@
 """A tiny model that speaks the contract of the emotion system, for Triton's Python backend.
 
 It is copied into a model repository by `triton.py`. Each byte of the recording is a frame, and its value the
-emotion there: the bytes 3, 3, 4 are two frames of the fourth emotion and one of the fifth. A real WAV file is taken
-for these three, and a recording that begins with the byte 255 is silent. Unknown options are refused by name, as the real system does.
+emotion there: the bytes 3, 3, 4 are two frames of the fourth emotion and one of the fifth. A real WAV file is
+taken for these three, and a recording that begins with the byte 255 is silent. Unknown options are refused by
+name, as the real system does.
 """
 
 import itertools

@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import itertools
 import json
+import random
 import re
 import socket
 import sys
@@ -365,3 +366,55 @@ def test_a_visitor_who_hangs_up_cancels(service: Any, triton: Triton, caplog: py
     with closing(upload(port, b"")) as connection:  # answered after whatever the other ended in was logged
         assert connection.getresponse().status == 422
     assert "Traceback" not in caplog.text
+
+
+def test_a_young_call_is_cancelled_when_it_is_older(triton: Triton, monkeypatch: pytest.MonkeyPatch):
+    """Triton 24.10 may die of a call that is cancelled as it arrives; who awaits it need not wait for that."""
+
+    async def main() -> tuple[list[float], float, float]:
+        loop, ended = asyncio.get_running_loop(), []
+
+        async def never(*_: object, **__: object) -> None:
+            began = loop.time()
+            try:
+                await asyncio.sleep(10)
+            finally:
+                ended.append(loop.time() - began)
+
+        async with AsyncClient(triton.grpc) as client:
+            monkeypatch.setattr(client._transport._connected(), "infer", never)
+            for _ in range(2):
+                call = asyncio.create_task(client.classify(b"x"))
+                await asyncio.sleep(0.01)
+                start = loop.time()
+                call.cancel()
+                await asyncio.wait([call])
+                waited = loop.time() - start
+                if not ended:
+                    await asyncio.sleep(0.1)
+            closing = loop.time()
+        return ended, waited, loop.time() - closing  # the second is cancelled by close, and as late
+
+    ended, waited, closing = asyncio.run(main())
+    assert len(ended) == 2 and min(ended) > 0.045 and waited < 0.03 and closing > 0.02
+
+
+@pytest.mark.slow
+def test_the_server_outlives_calls_that_are_cancelled_as_they_arrive(tmp_path: Path):
+    """Without the delay a server was dead after 300 to 800 of them."""
+
+    async def main(url: str) -> int:
+        ended = 0
+        async with AsyncClient(url, retries=0) as client:
+            for number in range(5000):
+                call = asyncio.create_task(client.classify(b"x%d" % number))
+                await asyncio.sleep(random.uniform(0, 0.002))
+                call.cancel()
+                ended += isinstance(
+                    (await asyncio.gather(call, return_exceptions=True))[0], asyncio.CancelledError
+                )
+        return ended
+
+    with Triton(tmp_path) as server:
+        assert asyncio.run(main(server.grpc)) > 3000
+        assert server.process.poll() is None and server.ready()

@@ -1,19 +1,23 @@
 """The page as a web application: one Gradio page per language, examples, readiness, and a guard around them."""
 
+import asyncio
 import os
 import signal
 import socket
 import sys
 import tempfile
+import traceback
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
+from gradio import processing_utils
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tritone_client.aio import AsyncClient
@@ -35,10 +39,15 @@ POLICY = (
     "frame-ancestors 'self'; base-uri 'self'; form-action 'self'"
 )
 CLOSED = ("/file=", "/proxy=")  # of Gradio: files of the disk, and whatever a URL names; the page needs neither
+CROSS_SITE = (b"sec-fetch-site", b"cross-site")  # what a browser says of a request from another site's page
+UPLOAD_SECONDS = 3600  # that uploads are kept
 
 
 class Guard:
-    """ASGI middleware: keeps browsers to this server, and closes what Gradio would serve beyond the page."""
+    """ASGI middleware: keeps browsers to this server, and closes what Gradio would serve beyond the page.
+
+    Errors of what it guards are printed, as uvicorn is told to be silent.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -58,19 +67,45 @@ class Guard:
                 ]
             await send(message)
 
-        app = Response(status_code=404) if any(part in scope["path"] for part in CLOSED) else self.app
-        await app(scope, receive, guarded)
+        app = self.app
+        if any(part in scope["path"] for part in CLOSED):
+            app = Response(status_code=404)
+        elif scope["method"] == "POST" and CROSS_SITE in scope["headers"]:
+            app = Response(status_code=403)
+        try:
+            await app(scope, receive, guarded)
+        except ClientDisconnect:
+            raise
+        except Exception:
+            traceback.print_exc()
+            raise
+
+
+async def not_fetched(url: str, cache_dir: str) -> NoReturn:
+    """Stands in for Gradio's download of whatever address a visitor names in an input."""
+    raise gr.Error("Recordings are uploaded, not fetched.", print_exception=False)
 
 
 def build_app(client: AsyncClient, uploads: Path, examples: Sequence[Path] = ()) -> FastAPI:
     """The application; `uploads` is the folder that the environment's GRADIO_TEMP_DIR names."""
+    files = Uploads(uploads, examples)
+    # Gradio downloads before a handler is asked: a visitor could make this machine ask another, and fill its disk.
+    processing_utils.async_ssrf_protected_download = not_fetched
+
+    async def sweep() -> None:  # Gradio's own leaves uploads that broke off
+        while True:
+            await asyncio.sleep(UPLOAD_SECONDS / 6)
+            await asyncio.to_thread(files.sweep, UPLOAD_SECONDS)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        sweeping = asyncio.create_task(sweep())
         yield
+        sweeping.cancel()
         await client.close()
 
-    app = FastAPI(lifespan=lifespan, openapi_url=None)
+    # Gradio limits files only; a form's other fields it keeps in memory.
+    app = FastAPI(lifespan=lifespan, openapi_url=None, max_body_size=(LIMIT_MB + 1) << 20)
 
     @app.get("/")
     def choose_language(request: Request) -> Response:
@@ -102,11 +137,12 @@ def build_app(client: AsyncClient, uploads: Path, examples: Sequence[Path] = ())
     for language in LANGUAGES:
         gr.mount_gradio_app(
             app,
-            build_page(client, Uploads(uploads, examples), language),
+            build_page(client, files, language),
             path=f"/{language}",
             theme=THEME,
             css_paths=HERE / "page.css",
-            js=f"() => {{ document.documentElement.lang = '{language}'; }}",
+            js=f"() => {{ document.documentElement.lang = '{language}'; "
+            "document.getElementById('t-result').ariaLive = 'polite'; }",
             max_file_size=f"{LIMIT_MB}mb",
             footer_links=[],
             run_history=False,
@@ -139,6 +175,7 @@ def serve(
     with tempfile.TemporaryDirectory(prefix="tritone-web-") as folder, suppress(KeyboardInterrupt):
         os.environ["GRADIO_TEMP_DIR"] = folder
         app = build_app(client, Path(folder), examples)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+        # Silent: visitors who leave, and those who are there at the end, would be tracebacks.
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
         print(f"Tritone's page: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
         server.run(sockets=[listener])

@@ -1,7 +1,9 @@
 """One visitor's question to the server, and what the page shows for it; nothing is kept between two of them."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 
@@ -33,6 +35,17 @@ class Uploads:
             if found.is_relative_to(self.folder) and found.is_file():
                 return found
         return None
+
+    def sweep(self, seconds: float) -> None:
+        """Delete uploads that have not changed for so long, also those that broke off, and their folders."""
+        before, old = time.time() - seconds, []
+        for path in sorted(self.folder.rglob("*"), reverse=True):  # a folder comes behind what it holds
+            with suppress(OSError):  # Gradio moves an upload when it is complete
+                if path.lstat().st_mtime < before:
+                    old.append(path)
+        for path in old:
+            with suppress(OSError):  # a folder that holds a newer file
+                path.rmdir() if path.is_dir() else path.unlink()
 
 
 async def ask(

@@ -5,6 +5,7 @@ const words = JSON.parse(find("input").dataset.words);
 const limit = Number(find("input").dataset.limit);
 let latest = 0; // a later choice wins over an upload that is still under way
 let recorder = null;
+let opening = false; // a second click meanwhile would open a microphone that nothing closes
 
 function problem(sentence) {
   find("refused").textContent = sentence;
@@ -61,6 +62,7 @@ async function take(file) {
 }
 
 async function record() {
+  if (opening) return;
   if (recorder) {
     recorder.stop();
     return;
@@ -69,16 +71,21 @@ async function record() {
     problem(words.insecure);
     return;
   }
+  opening = true;
   let stream;
   try {
     // As it sounds: what telephones do to voices is not what networks were trained on.
     const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
     stream = await navigator.mediaDevices.getUserMedia({ audio });
     recorder = new MediaRecorder(stream);
+    recorder.start();
   } catch {
+    recorder = null;
     stream?.getTracks().forEach((track) => track.stop());
     problem(words.no_microphone);
     return;
+  } finally {
+    opening = false;
   }
   problem("");
   const parts = [];
@@ -101,7 +108,6 @@ async function record() {
     const time = new Date().toTimeString().slice(0, 8).replaceAll(":", ".");
     take(new File(parts, `${words.recording} ${time}.${type.split("/")[1] || "webm"}`, { type }));
   };
-  recorder.start();
   find("record").classList.add("t-on");
   tick();
 }

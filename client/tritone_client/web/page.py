@@ -1,6 +1,7 @@
 """The page in one language, in Gradio's blocks: recording and options on one side, the answer on the other."""
 
 import json
+import traceback
 from collections.abc import AsyncIterator
 from html import escape
 from pathlib import Path
@@ -16,9 +17,9 @@ from tritone_client.web.texts import LANGUAGES, PAGE, in_order, system_name
 
 HERE = Path(__file__).parent
 LIMIT_MB = 64  # as the systems have it
-AT_ONCE = 16  # questions of all visitors; further ones wait
+AT_ONCE = 16  # questions of all visitors to the page in one language; further ones wait
+MOST = 200  # that wait; also visitors whose last answer Gradio keeps, of half a megabyte each
 LOOK_SECONDS = 4.0  # between two looks for a server that is away
-UPLOAD_SECONDS = 3600  # that uploads are kept
 
 CLEAR = (  # backgrounds of Gradio's boxes, which stand on the page's own cards
     *("block_background_fill", "block_label_background_fill", "panel_background_fill", "border_color_primary"),
@@ -54,7 +55,8 @@ def build_page(client: AsyncClient, uploads: asking.Uploads, language: Language)
     async def look(system: str | None, returns: int) -> tuple[Any, ...]:
         """Which systems there are, and that the server is there (again); where there are none, when to look again.
 
-        That it is away is told here as long as no system is known, afterwards where an answer would be.
+        That it is away is told here as long as no system is known, afterwards where an answer would be. A chosen
+        system that is not ready yet stays the chosen one, and is looked for again.
         """
         try:
             await client.ping()
@@ -62,10 +64,10 @@ def build_page(client: AsyncClient, uploads: asking.Uploads, language: Language)
             sentence = asking.problem(words["system"], words["none_served"])
         except TritoneError as error:
             served, sentence = [], asking.failed(error, language)
-        if not served:
+        if not served or (system and system not in served):
             return gr.skip(), gr.HTML(sentence, visible=not system), gr.Timer(active=True), gr.skip()
         choices = [(system_name(name, language), name) for name in served]
-        radio = gr.Radio(choices, value=system if system in served else served[0], visible=True)
+        radio = gr.Radio(choices, value=system or served[0], visible=True)
         return radio, gr.HTML(visible=False), gr.Timer(active=False), returns + 1
 
     async def ask(
@@ -108,13 +110,13 @@ def build_page(client: AsyncClient, uploads: asking.Uploads, language: Language)
         except TritoneError as error:
             away = isinstance(error, ServerUnavailable)
             yield asking.failed(error, language), gr.skip(), gr.Timer(active=True) if away else gr.skip()
+        except Exception:  # or the answer before would stay, under another recording's name
+            traceback.print_exc()
+            yield asking.problem(words["InferenceFailed"], words["unexpected"]), gr.skip(), gr.skip()
 
-    kept = (
-        UPLOAD_SECONDS // 6,
-        UPLOAD_SECONDS,
-    )  # how often uploads are looked through, and how long they are kept
-    with gr.Blocks(title=words["title"], analytics_enabled=False, delete_cache=kept) as page:
-        page.queue(api_open=False, default_concurrency_limit=AT_ONCE)
+    with gr.Blocks(title=words["title"], analytics_enabled=False) as page:
+        page.queue(api_open=False, default_concurrency_limit=AT_ONCE, max_size=MOST)
+        page.state_session_capacity = MOST
         gr.HTML(header(language), elem_id="t-header", apply_default_css=False, js_on_load=None)
         banner = gr.HTML(visible=False, elem_id="t-banner", apply_default_css=False, js_on_load=None)
         with gr.Row(elem_id="t-columns"):
@@ -146,7 +148,8 @@ def build_page(client: AsyncClient, uploads: asking.Uploads, language: Language)
         timer = gr.Timer(LOOK_SECONDS, active=False)
         returns = gr.State(0)
 
-        quiet = {"show_progress": "hidden", "api_visibility": "private"}
+        # Gradio would check a system against the choices of the visitor's session, and knows none after a restart.
+        quiet = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
         gr.on(  # one event for all: of answers that cross, the browser would show the later, not the newer
             [source.change, system.change, returns.change, again.click],
             ask,

@@ -51,6 +51,7 @@ PAGE: dict[Language, dict[str, str]] = {
         "ServerBusy": "The server is busy",
         "DeadlineExceeded": "The server took too long",
         "InferenceFailed": "The server failed",
+        "unexpected": "Something unexpected happened on this page's side (its log says more): try again.",
     },
     "zh": {
         "title": "Tritone",
@@ -95,6 +96,7 @@ PAGE: dict[Language, dict[str, str]] = {
         "ServerBusy": "服务器繁忙",
         "DeadlineExceeded": "服务器超时",
         "InferenceFailed": "服务器出错",
+        "unexpected": "本页面这边出现了意外情况（其日志中有详情）：请重试。",
     },
 }
 
