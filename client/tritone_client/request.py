@@ -1,6 +1,7 @@
 """A recording and its options as the tensors that a served system takes. Pure functions: nothing is sent here."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def encoded(recording: str | Path | bytes) -> bytes:
             raise InvalidRecording(
                 f"A recording is a path, bytes or (samples, sample rate), not {recording!r:.80}."
             )
-        path = Path(recording).expanduser()
+        path = Path(os.path.expanduser(recording))  # as it is where there is no such user
         name = f"'{path}'"
         try:
             if path.is_dir():

@@ -50,6 +50,7 @@ def test_int16_full_scale_is_one(channels: int):
         (b"", "is empty"),
         ("/nowhere/song.mp3", "does not exist"),
         ("/", "is a directory"),
+        ("~nobody-of-this-name/song.mp3", "does not exist"),
         ((np.zeros((2, 44100)), 44100), "transpose"),
         ((np.zeros((2, 2, 2)), 44100), "shape"),
         ((np.zeros(0), 44100), "shape"),

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,8 @@ FLAGS = [
 EXAMPLE = "a `$` {{song}} <b>"  # its file's name; no code to those who take names for such
 ANSWER = ".tritone-answer"
 PROBLEM = "#t-result .t-problem"
+FORM = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.mp3"\r\n\r\n%b\r\n--x--\r\n'
+MULTIPART = {"Content-Type": "multipart/form-data; boundary=x"}
 
 
 @contextmanager
@@ -30,7 +34,7 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def tritone_web(*flags: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """`tritone web` on a free port, with the address that it prints."""
+    """`tritone web` on a free port, with the address that it prints. Its log must be empty at the end."""
     command = [TRITONE, "web", "--port=0", *flags]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -40,7 +44,8 @@ def tritone_web(*flags: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
         yield line.split()[-1], process
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        _, log = process.communicate(timeout=20)
+    assert log == ""
 
 
 @contextmanager
@@ -68,3 +73,11 @@ def give(page: Page, content: bytes, name: str = "song.mp3") -> None:
 def overflow(page: Page) -> int:
     """Pixels that the page is wider than the window."""
     return page.evaluate("document.documentElement.scrollWidth - innerWidth")
+
+
+def status(address: str, data: bytes | None = None, **headers: str) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, data, headers), timeout=20) as response:
+            return response.status
+    except urllib.error.HTTPError as error:
+        return error.code

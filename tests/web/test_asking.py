@@ -1,10 +1,15 @@
 """What the page decides without a browser: which language, which file, and what to do without explanations."""
 
 import asyncio
+import os
+import time
+from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from tritone_client import InvalidRecording
 from tritone_client.web.asking import Uploads, ask, failed
+from tritone_client.web.page import build_page
 from tritone_client.web.texts import LANGUAGES, PAGE, SYSTEMS, preferred
 
 from tests.client.answers import genre
@@ -59,7 +64,16 @@ def test_only_uploads_and_examples_can_be_asked_about(tmp_path):
 
 
 class Server:
-    """Has no network that explains."""
+    """Has no network that explains, and a system that is loading."""
+
+    async def ping(self):
+        pass
+
+    async def models(self):
+        return [SimpleNamespace(name=name, ready=name == "vgg19_bn_cqt") for name in SYSTEMS["en"]]
+
+    async def method(self, system):
+        return "classify"
 
     async def classify(self, recording, *, model, **options):
         if options.get("explain"):
@@ -78,5 +92,62 @@ def test_without_what_explains_the_picture_is_shown_with_a_sentence(language):
 
 
 def test_errors_are_escaped():
-    assert "<b>&lt;script&gt;" not in failed(InvalidRecording("<script>"), "en")
-    assert "&lt;script&gt;" in failed(InvalidRecording("<script>"), "en")
+    shown = failed(InvalidRecording("<script>"), "en")
+    assert "&lt;script&gt;" in shown and "<script>" not in shown
+
+
+def test_uploads_are_swept_when_they_are_old(tmp_path):
+    def make(name: str, age: float) -> None:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+        for changed in (path, path.parent):
+            os.utime(changed, (time.time() - age,) * 2)
+
+    make("new/song.mp3", 50)
+    make("mixed/new.mp3", 50)
+    for name in ("old/song.mp3", "mixed/old.mp3", "broken-off"):
+        make(name, 150)
+    (tmp_path / "empty").mkdir()  # where an upload is about to be moved
+    Uploads(tmp_path, []).sweep(100)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert left == {"new", "new/song.mp3", "mixed", "mixed/new.mp3", "empty"}
+
+
+def handler(page: gr.Blocks, inputs: int):
+    """The function of the page that takes so many values."""
+    (found,) = {function.fn for function in page.fns.values() if len(function.inputs) == inputs}
+    return found
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"source": "abc"},
+        {"source": {"path": "\ud800"}},
+        {"segments": None},
+        {"segments": [1]},
+        {"pictures": "many"},
+    ],
+)
+def test_odd_values_are_a_sentence(tmp_path, capsys, odd):
+    (tmp_path / "a.mp3").write_bytes(b"x")
+    values = {"source": {"example": 0}, "system": "vgg19_bn_cqt", "crop": "", "segments": 0, "denoise": ""}
+    values |= {"threshold": 0.7, "pictures": 1, "explain": True}
+    page = build_page(Server(), Uploads(tmp_path, [tmp_path / "a.mp3"]), "zh")
+
+    async def last(values: dict[str, object]) -> str:
+        return [shown async for shown, _, _ in handler(page, 8)(**values)][-1]
+
+    assert "tritone-answer" in asyncio.run(last(values))
+    assert PAGE["zh"]["unexpected"] in asyncio.run(last(values | odd))
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_system_that_is_not_ready_yet_stays_the_chosen_one(tmp_path):
+    look = handler(build_page(Server(), Uploads(tmp_path, []), "en"), 2)
+    radio, _, timer, returns = asyncio.run(look("emotion2vec_plus_large", 3))
+    assert (radio, timer.active, returns) == (gr.skip(), True, gr.skip())
+    for chosen in ("vgg19_bn_cqt", None):
+        radio, _, timer, returns = asyncio.run(look(chosen, 3))
+        assert (radio.value, timer.active, returns) == ("vgg19_bn_cqt", False, 4)

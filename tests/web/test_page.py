@@ -4,10 +4,7 @@ import json
 import re
 import socket
 import subprocess
-import tempfile
-import urllib.error
 import urllib.request
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
@@ -15,25 +12,27 @@ from tritone_client import TritoneError
 from tritone_client.cli_web import recordings
 from tritone_client.web.app import serve
 
-from tests.web.browser import ANSWER, EXAMPLE, PROBLEM, TRITONE, give, overflow, tritone_web, visit
+from tests.web.browser import (
+    ANSWER,
+    EXAMPLE,
+    FORM,
+    MULTIPART,
+    PROBLEM,
+    TRITONE,
+    give,
+    overflow,
+    status,
+    tritone_web,
+    visit,
+)
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
-FORM = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.mp3"\r\n\r\n%b\r\n--x--\r\n'
-MULTIPART = {"Content-Type": "multipart/form-data; boundary=x"}
 LONG = "A recording of a concert with a very long name, which goes on and on (live, remastered 2014).mp3"
 
 
 def song(*probabilities: float) -> bytes:
     """What the small Triton takes for a recording with these probabilities of Symphony, Opera, Solo, Chamber."""
     return json.dumps({"slices": [probabilities, probabilities]}).encode()
-
-
-def status(address: str, data: bytes | None = None, **headers: str) -> int:
-    try:
-        with urllib.request.urlopen(urllib.request.Request(address, data, headers), timeout=20) as response:
-            return response.status
-    except urllib.error.HTTPError as error:
-        return error.code
 
 
 def labelled(page: Page, label: str) -> str:
@@ -65,6 +64,9 @@ def test_answers_and_sentences(browser, url):
         give(page, song(0.1, 0.7, 0.1, 0.1))
         labelled(page, "Opera")
         assert page.locator(PROBLEM).count() == 0
+        assert page.get_attribute("#t-result", "aria-live") == "polite"
+        page.keyboard.press("Tab")  # from the file that was chosen, to its first neighbour
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
 def test_all_ways_to_give_a_recording(browser, url, tmp_path):
@@ -95,14 +97,22 @@ def test_all_ways_to_give_a_recording(browser, url, tmp_path):
         assert page.inner_text(".t-refused").startswith("This file has 100 MB; up to 64 MB can be sent")
         assert uploads == []
 
-        page.click(".t-record")
+        give(page, song(0.1, 0.1, 0.1, 0.7))
+        labelled(page, "Chamber")
+        page.evaluate("""() => {
+            const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+            window.opened = [];
+            navigator.mediaDevices.getUserMedia = async how => opened[opened.push(await open(how)) - 1];
+        }""")
+        page.eval_on_selector(".t-record", "button => { button.click(); button.click(); }")  # a double click
         page.wait_for_function("document.querySelector('.t-record').innerText.includes('0:01')")
         page.click(".t-record")
         page.wait_for_selector(".t-name:has-text('.webm')")
         assert re.fullmatch(r"recording \d\d\.\d\d\.\d\d\.webm", page.inner_text(".t-name"))
         labelled(page, "Opera")
+        assert page.evaluate("opened.map(stream => stream.getTracks()[0].readyState)") == ["ended"]
         assert uploads and page.is_hidden(".t-refused") and page.inner_text(".t-record") == "Record"
-    assert status(f"{url}/en/gradio_api/upload", FORM % bytes(65 << 20), **MULTIPART) == 413
+    assert status(f"{url}/en/gradio_api/upload", FORM % bytes((64 << 20) + 1), **MULTIPART) == 413
 
 
 def test_systems_and_their_options_in_the_dark(browser, url):
@@ -170,24 +180,18 @@ def test_a_server_that_goes_and_comes_back(browser, url, triton):
         assert late.is_hidden("#t-banner")
 
 
-def test_nothing_of_the_disk_but_examples_is_served(url, examples):
-    assert status(f"{url}/examples/0") == 200
-    assert status(f"{url}/examples/1") == 404  # notes.txt
-    for path in ("/etc/hostname", str(examples / "notes.txt"), "http://127.0.0.1:9/"):
-        assert status(f"{url}/en/gradio_api/file={path}") == 404
-    with urllib.request.urlopen(f"{url}/en/") as response:
-        assert "default-src 'self'" in response.headers["content-security-policy"]
-
-
-def test_uploads_are_gone_when_the_page_ends(triton):
-    before = set(Path(tempfile.gettempdir()).glob("tritone-web-*"))
-    with tritone_web(f"--url={triton.grpc}") as (url, _):
-        assert status(f"{url}/en/gradio_api/upload", FORM % b"a song", **MULTIPART) == 200
-        (folder,) = set(Path(tempfile.gettempdir()).glob("tritone-web-*")) - before
-        (upload,) = (path for path in folder.rglob("*") if path.is_file())
-        assert upload.read_bytes() == b"a song"
-        assert status(f"{url}/en/gradio_api/file={upload}") == 404
-    assert not folder.exists()
+def test_a_page_that_was_restarted_answers_those_who_had_it_open(browser, triton):
+    with browser.new_context() as visitor:
+        page = visitor.new_page()
+        with tritone_web(f"--url={triton.grpc}") as (url, _):
+            page.goto(url)
+            page.wait_for_selector("#t-system label")
+            page.click("text=Speech emotion")
+            give(page, bytes([3] * 60 + [4] * 40))
+            labelled(page, "happy")
+        with tritone_web(f"--url={triton.grpc}", f"--port={url.split(':')[-1]}"):
+            give(page, bytes([3] * 40 + [0] * 60), "other.mp3")
+            labelled(page, "angry")
 
 
 def test_what_cannot_be_served_is_one_sentence(tmp_path):
