@@ -9,6 +9,8 @@ import pytest
 
 from tests.client.triton import Triton
 
+pytestmark = pytest.mark.slow  # installs from the registry
+
 CLIENT = Path(__file__).parents[2] / "client"
 ASK = """
 import asyncio, sys
