@@ -68,7 +68,8 @@ def test_stages_are_where_the_time_went_and_add_up_to_the_client_s(client: Clien
     slept = {"decode": "decode", "spectrogram": "spectrogram", "preprocess, rest": "rest"}
     for stage, name in (slept | {"network": "network", "postprocess": "postprocess"}).items():
         assert found.stages[stage] >= 1e3 * TIMES[name], stage
-    assert found.stages["client"] > 0 and found.stages["transport"] > 0
+    # Triton's clock of a request stops a little after its answer is on its way.
+    assert found.stages["client"] > 0 and found.stages["transport"] > -2
     assert waited - sum(found.runs) > 1e3 * TIMES["cold"]  # which is not counted
     assert found.others == 0 and found.computed == Computed("CPU", "float32", "onnxruntime")
 

@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -25,7 +25,7 @@ from tritone_client.errors import InvalidUrl
 from tritone_client.request import bytes_tensor
 from tritone_client.statistics import Counts, Gpu, Look, Machine, SystemStatistics, by_system, look, parse, read
 
-from tests.client.staged import QUEUE_SECONDS, TIMES, Staged
+from tests.client.staged import QUEUE_SECONDS, TIMES, Staged, running
 from tests.client.triton import free_ports
 
 # The commands by themselves: cli.py has further ones.
@@ -95,6 +95,12 @@ def test_the_format_is_read_as_prometheus_reads_it(seed: int):
 def test_what_is_not_in_the_format_is_refused(text: str):
     with pytest.raises(ValueError):
         parse(text)
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Staged]:
+    """A server of these tests alone: what others have begun there is counted when it ends."""
+    yield from running(tmp_path_factory)
 
 
 def test_the_server_s_own_metrics_are_read_as_prometheus_reads_them(staged: Staged):
