@@ -14,7 +14,7 @@ pytest.importorskip("playwright", reason="the page's tests need Playwright: requ
 from tests.web.browser import CHROMIUM, EXAMPLE, chromium, tritone_web
 
 
-@pytest.fixture(scope="package")  # not longer: asyncio.run() is refused while Playwright's loop is there
+@pytest.fixture(scope="module")  # not longer: asyncio.run() is refused while Playwright's loop is there
 def browser():
     if not CHROMIUM.exists():
         pytest.skip(f"the page's tests need {CHROMIUM}: apt-get install chromium")
