@@ -5,15 +5,16 @@
     speech = preprocess.prepare_speech(Path("call.mp3").read_bytes())
     speech.wav  # float32 [n, samples], normalised, padded; speech.lengths has the valid samples of each row
 
-`audio` decodes with a resampler of `resample`; where options ask for it, `clean` mends the sound and `hearing`
-chooses parts of it. For the genre systems `spectrum` transforms, `render` draws and `profiles` puts them together;
-`speech` cuts the waveform itself into rows.
+`audio` mixes down and resamples (`resample`) what `decode` reads, within `limits`; where options ask for it,
+`clean` mends the sound and `hearing` chooses parts of it. For the genre systems `spectrum` transforms, `render`
+draws and `profiles` puts them together; `speech` cuts the waveform itself into rows.
 """
 
-from preprocess.audio import Limits, Waveform, load
+from preprocess.audio import Waveform, load
 from preprocess.clean import Cleaning
 from preprocess.errors import RecordingError
 from preprocess.hearing import Hearing
+from preprocess.limits import Limits
 from preprocess.profiles import PROFILES, Prepared, prepare
 from preprocess.speech import PreparedSpeech, prepare_speech
 

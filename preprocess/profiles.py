@@ -19,11 +19,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from preprocess.audio import Limits, Waveform, load
+from preprocess.audio import Waveform, load
 from preprocess.clean import Cleaning, clean
 from preprocess.errors import RecordingError
 from preprocess.features import features
 from preprocess.hearing import Hearing, sounding_slices
+from preprocess.limits import Limits
 from preprocess.render import SIZE, grey_picture, magma_picture, resize_bilinear
 from preprocess.spectrum import NUMPY, SR, Transform, amplitude_to_db, power_to_db
 

@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from preprocess.audio import Limits, Samples, load
+from preprocess.audio import load
 from preprocess.clean import Cleaning, clean
+from preprocess.decode import Samples
 from preprocess.errors import RecordingError
+from preprocess.limits import Limits
 from preprocess.resample import SincResampler
 
 SR = 16000  # Hz

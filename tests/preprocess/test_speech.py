@@ -131,7 +131,7 @@ def test_three_hours_are_refused_before_decoding(monkeypatch):
     def decode(self):
         raise AssertionError("decoded")
 
-    monkeypatch.setattr(preprocess.audio._Sndfile, "blocks", decode)
+    monkeypatch.setattr(preprocess.decode.Sndfile, "blocks", decode)
     with pytest.raises(RecordingError, match=r"lasts 10800\.0 s, the limit is 600 s"):
         prepare_speech(bytes(data))
 

@@ -1,0 +1,200 @@
+"""Reading with FFmpeg's libraries (PyAV): M4A/AAC, WMA, Opus, AMR, MP4, WebM, and what libsndfile gives up on.
+
+Frames are placed by their time stamps: where packets are missing (recorders that send none in a pause) or do not
+decode, silence takes their place, so that everything after them stays where it was.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import av
+import numpy as np
+
+from preprocess.decode import mpeg, wav
+from preprocess.decode.clock import Clock
+from preprocess.decode.codecs import CODECS, ENCRYPTED, stream_names
+from preprocess.decode.mpeg import DECLARATIONS, TAG_BYTES
+from preprocess.decode.reader import BLOCK_FRAMES, Block
+from preprocess.errors import Undecodable
+from preprocess.limits import ROUNDING, Limits, Meter
+
+# Only formats that hold their own sound: others (SDP, HLS, concat scripts) are lists of what to fetch, from the
+# server's network or from its disk. No protocol, whatever a file asks for. Only decoders of common audio codecs:
+# FFmpeg has hundreds, and would decode a cover picture to look at it.
+FORMATS = "aac,ac3,aiff,amr,asf,au,caf,eac3,flac,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,ogg,w64,wav"
+OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "none", "codec_whitelist": ",".join(sorted(CODECS))}
+
+# Formats that declare the length of the audio stream itself. For others FFmpeg estimates it from the bit rate, or
+# knows only that of the whole file, pictures included.
+DECLARING = ("mov", "wav", "flac", "aiff", "caf", "au", "w64", "ogg")
+DECLARING_WHOLE = ("matroska", "asf")  # of all streams together: known where there is but one
+# Streams of frames without a clock: their time stamps count packets, also those that hold no sound.
+CLOCKLESS = ("mp3", "aac", "ac3", "eac3")
+# Codecs whose encoders describe a pause instead of encoding it: a packet that does not decode is silence.
+PAUSING = ("amrnb", "amrwb")
+CHECK_EVERY = 64  # packets
+
+
+class Ffmpeg:
+    """A Reader (see reader.py) of a file that FFmpeg knows.
+
+    Raises
+    ------
+    Undecodable
+        the data are not audio, no stream has a decoder, or no packet can be decoded (while blocks are read)
+    RecordingError
+        beyond a limit; also while blocks are read
+    """
+
+    def __init__(self, data: bytes, limits: Limits, meter: Meter) -> None:
+        self.notes: tuple[str, ...] = ()
+        self._limits, self._meter = limits, meter
+        self._container = _open_container(data)
+        self._stream, self._codec = _choose_stream(self._container, data)
+        codec = self._stream.codec_context
+        limits.check_format(codec.channels, codec.sample_rate)
+        self._format = self._container.format.name.split(",")[0]
+        self.duration = mpeg.count_frames(data).seconds if self._format == "mp3" else self._declared()
+        if self.duration is not None:
+            limits.check_seconds(self.duration)
+        self.end = wav.frames_declared(data)
+        if self._format == "mov" and self.duration:  # edit lists end within a packet
+            self.end = round(self.duration * codec.sample_rate)
+        if self._format == "wav" and wav.unfinished(data):
+            self.notes += ("The WAV header gives its samples a size of 0 bytes; the file was read to its end.",)
+        self._packets = self._container.demux(self._stream)
+        self._clock = Clock(limits.max_seconds + ROUNDING)
+        self._failed = self._damaged = 0
+
+    def close(self) -> None:
+        """Free the file."""
+        self._container.close()
+
+    def blocks(self) -> Iterator[tuple[Block, int]]:
+        """Yield float32 [frames, channels] and their rate; frames of a few samples are joined to blocks first."""
+        waiting: list[Block] = []
+        frames = rate = 0
+        for part, sr in self._parts():
+            if waiting and (frames >= BLOCK_FRAMES or sr != rate or part.shape[1] != waiting[0].shape[1]):
+                yield np.concatenate(waiting), rate
+                waiting, frames = [], 0
+            waiting.append(part)
+            rate, frames = sr, frames + len(part)
+        if waiting:
+            yield np.concatenate(waiting), rate
+        elif self._failed:
+            raise Undecodable(
+                f"None of the {self._failed} packets of its sound ({self._codec}) can be decoded; the recording is"
+                " damaged or encrypted."
+            )
+        self.notes += self._clock.notes()
+        if self._damaged and not self._clock.notes():
+            packets = "A damaged packet" if self._damaged == 1 else f"{self._damaged} damaged packets"
+            self.notes += (f"{packets} of the recording could not be decoded and left no gap.",)
+
+    def measure(self) -> float | None:
+        """Seconds of the whole recording: declared, or by the time stamps of the packets not yet decoded."""
+        if self.duration is not None:
+            return self.duration
+        try:
+            for packet in self._packets:
+                self._clock.pass_over(_end(packet))
+        except av.FFmpegError:
+            pass  # the file ends here
+        return self._clock.length()
+
+    def _declared(self) -> float | None:
+        """Seconds of the audio stream, where the format declares just that."""
+        stream, container = self._stream, self._container
+        if self._format in DECLARING_WHOLE and len(container.streams) == 1 and container.duration:
+            return max(container.duration - (container.start_time or 0), 0) / av.time_base or None
+        if self._format not in DECLARING or not stream.duration:
+            return None
+        if self._format == "mov" and not stream.frames:
+            return None  # fragments: their header does not know what follows
+        start = (stream.start_time or 0) if self._format == "ogg" else 0
+        return float((stream.duration - start) * stream.time_base)
+
+    def _parts(self) -> Iterator[tuple[Block, int]]:
+        """Yield the samples of each frame, with silence where the clock shows that some are missing."""
+        clocked = self._format not in CLOCKLESS
+        kind, channels, sr = None, 1, 0
+        for frame in self._frames():
+            if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
+                channels, sr = frame.layout.nb_channels, frame.sample_rate
+                self._limits.check_format(channels, sr)
+                # Any sample format -> float32 at the same rate. Interleaved: PyAV 16.1 reads a ninth plane of
+                # eight planar channels, beyond the end.
+                packed = av.AudioResampler(format="flt")
+            if clocked:
+                yield from _silence(self._clock.place(frame.time, frame.samples / sr), channels, sr)
+            for part in packed.resample(frame):
+                yield part.to_ndarray().reshape(-1, channels), sr
+        if kind and self._stream.codec_context.name in PAUSING:
+            yield from _silence(self._clock.tail(), channels, sr)
+
+    def _frames(self) -> Iterator[av.AudioFrame]:
+        """Yield what can be decoded; damaged packets are left out, as players do."""
+        failed = 0  # since the last frame; packets behind it may be tags
+        try:
+            for number, packet in enumerate(self._packets):
+                if number % CHECK_EVERY == 0:
+                    self._meter.check_time()
+                try:
+                    frames = packet.decode()
+                except av.FFmpegError:
+                    failed += not any(tag in bytes(packet)[:TAG_BYTES] for tag in DECLARATIONS)
+                    self._failed += 1
+                    self._clock.lose(_end(packet))
+                    continue
+                if frames:
+                    self._damaged += failed
+                    failed = 0
+                yield from frames
+        except av.FFmpegError:  # of the container: what comes after cannot be found
+            self.notes += ("The file is damaged: what follows the last packet that can be read was left out.",)
+
+
+def _end(packet: av.Packet) -> float | None:
+    """Time stamp at which a packet ends, seconds."""
+    return None if packet.pts is None else float((packet.pts + (packet.duration or 0)) * packet.time_base)
+
+
+def _silence(seconds: float, channels: int, sr: int) -> Iterator[tuple[Block, int]]:
+    frames = round(seconds * sr)
+    for start in range(0, frames, BLOCK_FRAMES):
+        yield np.zeros((min(BLOCK_FRAMES, frames - start), channels), np.float32), sr
+
+
+def _open_container(data: bytes) -> av.container.InputContainer:
+    try:
+        return av.open(io.BytesIO(data), metadata_errors="ignore", options=dict(OPTIONS))
+    except (av.FFmpegError, ValueError) as error:
+        raise Undecodable(
+            f"The {len(data)} bytes sent are not audio that can be decoded (they begin with {data[:8]!r});"
+            " send WAV, FLAC, OGG, Opus, MP3, M4A or WMA."
+        ) from error
+
+
+def _choose_stream(container: av.container.InputContainer, data: bytes) -> tuple[av.AudioStream, str]:
+    """The first audio stream that can be decoded, and what its codec is called."""
+    streams, names = container.streams.audio, stream_names(data)
+    names = names if len(names) == len(streams) else [None] * len(streams)
+    refused = []
+    for stream, name in zip(streams, names, strict=True):
+        codec = stream.codec_context  # None without a decoder
+        known = codec.name if codec else "unknown codec"
+        called = f"{known}, {name}" if codec and name else name or known
+        if codec and codec.name in CODECS and codec.sample_rate and name not in ENCRYPTED:
+            return stream, called
+        refused.append(called)
+    kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "no"
+    container.close()
+    if refused:
+        raise Undecodable(
+            f"The sound is encoded as {'; '.join(refused)}, which cannot be decoded; send WAV, FLAC, OGG,"
+            " Opus, MP3, M4A or WMA without copy protection."
+        )
+    raise Undecodable(f"The file has {kinds} streams but no audio that can be decoded; send a recording.")

@@ -1,0 +1,121 @@
+"""Counting the frames of an MPEG audio file (MP3), which alone says how long it is.
+
+An MP3 declares its length in an optional first frame (Xing, Info or VBRI). Encoders that write to a pipe leave it
+out, and joined or cut files keep one that is wrong; libraries then estimate the length, or stop where it says.
+Each frame's header gives its size and the number of its samples (ISO/IEC 11172-3 2.4.1.3, 13818-3), so the
+frames are counted by going from header to header: about 0.15 us each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+
+V1_KBPS = {
+    1: range(32, 449, 32),
+    2: (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    3: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+}
+V2_KBPS = {
+    1: (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+V2_KBPS[3] = V2_KBPS[2]
+RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # by version bits, Hz
+
+SYNC = re.compile(rb"\xff[\xe2-\xff][\x10-\xef]")
+MOST_SYNCS = 100_000  # after so many false beginnings the bytes are no MP3
+TAG_BYTES = 200  # of the first frame, in which one of these begins
+DECLARATIONS = (b"Xing", b"Info", b"VBRI")
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What the frames of a file add up to.
+
+    Attributes
+    ----------
+    seconds : of sound, without the frame that only declares the length; encoder delay and padding included
+    count : frames
+    declared : whether a first frame declares a number of frames
+    """
+
+    seconds: float
+    count: int
+    declared: bool
+
+
+def _headers() -> dict[bytes, tuple[int, int, int]]:
+    """First three bytes of a frame -> its size in bytes, its samples, its rate in Hz; free format left out."""
+    headers = {}
+    for version, rates in RATES.items():
+        for layer in (1, 2, 3):
+            samples = {1: 384, 2: 1152, 3: 1152 if version == 3 else 576}[layer]
+            for index, kbps in enumerate((V1_KBPS if version == 3 else V2_KBPS)[layer], 1):
+                for rate_index, sr in enumerate(rates):
+                    for padding in (0, 1):
+                        slot = 4 if layer == 1 else 1
+                        size = (samples // 8 // slot * kbps * 1000 // sr + padding) * slot
+                        for unprotected in (0, 1):
+                            for private in (0, 1):
+                                second = 0xE0 | version << 3 | (4 - layer) << 1 | unprotected
+                                third = index << 4 | rate_index << 2 | padding << 1 | private
+                                headers[bytes((0xFF, second, third))] = size, samples, sr
+    return headers
+
+
+HEADERS = _headers()
+
+
+def count_frames(data: bytes, start: int = 0) -> Frames:
+    """Count the whole frames from byte `start` on; between them anything is passed over (tags, damage, junk)."""
+    position = _sync(data, start)
+    first = data[position : position + TAG_BYTES] if position is not None else b""
+    declared = any(tag in first for tag in DECLARATIONS)
+    found: dict[tuple[int, int, int], int] = defaultdict(int)
+    end = len(data)
+    while position is not None:
+        header = HEADERS.get(data[position : position + 3])
+        if header is None:
+            position = _sync(data, position)
+        elif (position := position + header[0]) <= end:
+            found[header] += 1
+        else:
+            break
+    count = sum(found.values()) - declared
+    seconds = sum(n * samples / sr for (_, samples, sr), n in found.items())
+    if declared and (header := HEADERS.get(first[:3])):
+        seconds -= header[1] / header[2]
+    return Frames(max(seconds, 0.0), max(count, 0), declared)
+
+
+def _sync(data: bytes, position: int) -> int | None:
+    """Where the next frame begins: a header that is followed by another, or by the end of the data."""
+    for _ in range(MOST_SYNCS):
+        position += skip_id3(data, position)
+        match = SYNC.search(data, position)
+        if match is None:
+            return None
+        tag = data.find(b"ID3", position, match.start())  # its picture may look like a frame
+        if tag >= 0 and skip_id3(data, tag):
+            position = tag
+            continue
+        position = match.start()
+        if header := HEADERS.get(match.group()):
+            following = position + header[0]
+            if following == len(data) or data[following : following + 3] in HEADERS:
+                return position
+            if data[following : following + 3] in (b"TAG", b"APE", b"ID3"):
+                return position
+        position += 1
+    return None
+
+
+def skip_id3(data: bytes, position: int = 0) -> int:
+    """Size in bytes of the ID3v2 tag at a position, 0 where there is none (id3.org, ID3v2.4 section 3.1)."""
+    head = data[position : position + 10]
+    if len(head) < 10 or head[:3] != b"ID3" or any(byte & 0x80 for byte in head[6:]):
+        return 0
+    size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
+    return 10 + size + (10 if head[5] & 0x10 else 0)
