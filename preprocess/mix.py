@@ -17,6 +17,7 @@ from preprocess.timing import Stopwatch
 
 LOUDEST = 1e6  # full scale is 1; squares of much more leave float32
 PADDED = 0.3  # seconds: more than this behind a declared end is no padding, and the declaration is wrong
+COMPARED = 4096  # frames of each block whose energy is looked at
 CANCELLED = 0.01  # the power of the mix to the mean of its channels', -20 dB; eight unlike channels have 1/8
 
 
@@ -130,7 +131,8 @@ class _Take:
     full : whether that is all that is wanted
     pieces : float32 [n] at the rate of the result, one for each rate that the recording has
     bad : frames that were not finite
-    mixed, channels : energy of the mix and mean energy of the channels, where there are several
+    mixed, channels : energy of the mix and mean energy of the channels, where there are several, of a part of each
+        block
     """
 
     def __init__(
@@ -156,8 +158,8 @@ class _Take:
         block = block[:left]
         mono = self._checked(_downmix(block))
         if block.shape[1] > 1:
-            self.mixed += float(mono @ mono)
-            self.channels += float(np.vdot(block, block)) / block.shape[1]
+            self.mixed += _energy(mono[:COMPARED])
+            self.channels += _energy(block[:COMPARED]) / block.shape[1]
         self._watch.lap("downmix")
         self._ready.append(self._stream.resample_chunk(mono))
         self._watch.lap("resample")
@@ -211,6 +213,10 @@ def _downmix(block: Block) -> Samples:
     if block.shape[1] == 1:
         return block[:, 0]
     return block @ np.full(block.shape[1], 1 / block.shape[1], np.float32)
+
+
+def _energy(y: Block) -> float:
+    return float(np.vdot(y, y))
 
 
 def _peak(y: Samples) -> np.float32:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+import traceback
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -22,7 +24,8 @@ class Step(ABC):
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the manifest, the `parameters` of config.pbtxt, and where and how the network computes."""
-        system = args["model_name"].removesuffix(self.suffix)
+        self.name = args["model_name"]
+        system = self.name.removesuffix(self.suffix)
         self.manifest = read_manifest(Path(args["model_repository"]), system)
         told = json.loads(os.environ.get("TRITONE_COMPUTED", "{}"))  # by server/computed.py
         self.computed = {"computed": told[system]} if system in told else {}
@@ -47,6 +50,11 @@ class Step(ABC):
         except RecordingError as error:
             refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
             return pb_utils.InferenceResponse(error=refusal)
+        except Exception:  # a fault of ours: Triton would send the traceback, with our paths, to the client
+            number = secrets.token_hex(4)
+            pb_utils.Logger.log_error(f"{self.name}: failed on a request ({number})\n{traceback.format_exc()}")
+            failure = pb_utils.TritonError(f"The server failed on this request; its log has the cause ({number}).")
+            return pb_utils.InferenceResponse(error=failure)
 
 
 def recording_of(request) -> bytes | tuple[np.ndarray, int]:

@@ -22,12 +22,14 @@ from preprocess.limits import Limits, Meter
 
 __all__ = ["BLOCK_FRAMES", "Block", "Incomplete", "Reader", "Samples", "open_readers", "parts"]
 
+MOST_TAGS = 4
+
 
 def parts(data: bytes) -> Iterator[bytes]:
     """The recordings that a file joins one after the other, without the tags that only an MP3 may have."""
     start = 0
-    while size := mpeg.skip_id3(data, start):
-        start += size
+    for _ in range(MOST_TAGS):
+        start += mpeg.skip_id3(data, start)
     # Some programs put them before and behind WAV, AIFF and FLAC, and both libraries then lose their place.
     if start and data[start : start + 3] not in mpeg.HEADERS:
         data = data[start:]

@@ -16,18 +16,18 @@ CODECS = {
     *("pcm_s32be", "pcm_s32le", "pcm_f32be", "pcm_f32le", "pcm_f64be", "pcm_f64le"),
 }
 """FFmpeg's names."""
-ENCRYPTED = ("drms", "enca")  # sample entries of MP4 (ISO/IEC 14496-12 8.12; drms is Apple's)
+ENCRYPTED = ("drms", "enca")  # codec tags of MP4 (ISO/IEC 14496-12 8.12; drms is Apple's)
 
 # In MP4 the handler of a track comes before the name of its samples' codec.
-TRACK = re.compile(rb"hdlr.{8}(.{4})|stsd.{12}(.{4})", re.DOTALL)
+TRACK = re.compile(rb"hdlr.{8}(soun|vide|text|sbtl|meta|tmcd|hint)|stsd.{12}(.{4})", re.DOTALL)
 MATROSKA = re.compile(rb"A_[A-Z0-9_/]{3,24}")
 
 
 def stream_names(data: bytes) -> list[str]:
     """What the file calls the codec of each audio stream: MP4's four characters, Matroska's codec, WAV's tag."""
     if data[8:12] == b"WAVE":
-        tag = wav.format_tag(data)
-        return [] if tag is None else [f"WAV format 0x{tag:04x}"]
+        kind = wav.codec(data)
+        return [f"WAV format 0x{kind[0]:04x} with {kind[1]} bits"] if kind else []
     if data[4:8] == b"ftyp":
         names, handler = [], b""
         for kind, entry in TRACK.findall(data):

@@ -17,7 +17,7 @@ from preprocess.decode.clock import Clock
 from preprocess.decode.codecs import CODECS, ENCRYPTED, stream_names
 from preprocess.decode.mpeg import DECLARATIONS, TAG_BYTES
 from preprocess.decode.reader import BLOCK_FRAMES, Block
-from preprocess.errors import Undecodable
+from preprocess.errors import RecordingError, Undecodable
 from preprocess.limits import ROUNDING, Limits, Meter
 
 # Only formats that hold their own sound: others (SDP, HLS, concat scripts) are lists of what to fetch, from the
@@ -51,8 +51,8 @@ class Ffmpeg:
     def __init__(self, data: bytes, limits: Limits, meter: Meter) -> None:
         self.notes: tuple[str, ...] = ()
         self._limits, self._meter = limits, meter
-        self._container = _open_container(data)
-        self._stream, self._codec = _choose_stream(self._container, data)
+        self._container = _open_container(data, meter)
+        self._stream = _choose_stream(self._container, data)
         codec = self._stream.codec_context
         limits.check_format(codec.channels, codec.sample_rate)
         self._format = self._container.format.name.split(",")[0]
@@ -85,8 +85,9 @@ class Ffmpeg:
         if waiting:
             yield np.concatenate(waiting), rate
         elif self._failed:
+            codec = self._stream.codec_context.name
             raise Undecodable(
-                f"None of the {self._failed} packets of its sound ({self._codec}) can be decoded; the recording is"
+                f"None of the {self._failed} packets of sound, encoded as {codec}, can be decoded: the file is"
                 " damaged or encrypted."
             )
         self.notes += self._clock.notes()
@@ -168,9 +169,24 @@ def _silence(seconds: float, channels: int, sr: int) -> Iterator[tuple[Block, in
         yield np.zeros((min(BLOCK_FRAMES, frames - start), channels), np.float32), sr
 
 
-def _open_container(data: bytes) -> av.container.InputContainer:
+class _Source(io.BytesIO):
+    """What FFmpeg reads from: its demuxers look for headers in a loop that only reading can end."""
+
+    def __init__(self, data: bytes, meter: Meter) -> None:
+        super().__init__(data)
+        self._meter = meter
+
+    def read(self, size: int = -1) -> bytes:
+        """Read; raise RecordingError where the CPU time is used up."""
+        self._meter.check_time()
+        return super().read(size)
+
+
+def _open_container(data: bytes, meter: Meter) -> av.container.InputContainer:
     try:
-        return av.open(io.BytesIO(data), metadata_errors="ignore", options=dict(OPTIONS))
+        return av.open(_Source(data, meter), metadata_errors="ignore", options=dict(OPTIONS))
+    except RecordingError:
+        raise
     except (av.FFmpegError, ValueError) as error:
         raise Undecodable(
             f"The {len(data)} bytes sent are not audio that can be decoded (they begin with {data[:8]!r});"
@@ -178,23 +194,27 @@ def _open_container(data: bytes) -> av.container.InputContainer:
         ) from error
 
 
-def _choose_stream(container: av.container.InputContainer, data: bytes) -> tuple[av.AudioStream, str]:
-    """The first audio stream that can be decoded, and what its codec is called."""
-    streams, names = container.streams.audio, stream_names(data)
-    names = names if len(names) == len(streams) else [None] * len(streams)
-    refused = []
-    for stream, name in zip(streams, names, strict=True):
+def _choose_stream(container: av.container.InputContainer, data: bytes) -> av.AudioStream:
+    """The first audio stream that can be decoded."""
+    streams = container.streams.audio
+    for stream in streams:
         codec = stream.codec_context  # None without a decoder
-        known = codec.name if codec else "unknown codec"
-        called = f"{known}, {name}" if codec and name else name or known
-        if codec and codec.name in CODECS and codec.sample_rate and name not in ENCRYPTED:
-            return stream, called
-        refused.append(called)
-    kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "no"
+        if codec and codec.name in CODECS and not _is_encrypted(codec) and codec.sample_rate:
+            return stream
+    # Not stream.type: PyAV 16.1 reads the name of a type that has none, and the process dies.
+    kinds = ", ".join(kind for kind in ("data", "subtitles", "video") if getattr(container.streams, kind)) or "no"
+    names = stream_names(data) or [stream.codec_context.name for stream in streams if stream.codec_context]
     container.close()
-    if refused:
+    if streams:
         raise Undecodable(
-            f"The sound is encoded as {'; '.join(refused)}, which cannot be decoded; send WAV, FLAC, OGG,"
-            " Opus, MP3, M4A or WMA without copy protection."
+            f"The sound is encoded as {', '.join(names) or 'unknown'}, which cannot be decoded; send WAV, FLAC,"
+            " OGG, Opus, MP3, M4A or WMA without copy protection."
         )
     raise Undecodable(f"The file has {kinds} streams but no audio that can be decoded; send a recording.")
+
+
+def _is_encrypted(codec: av.AudioCodecContext) -> bool:
+    try:
+        return codec.codec_tag in ENCRYPTED
+    except UnicodeDecodeError:  # a number, as in WAV
+        return False

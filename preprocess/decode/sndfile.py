@@ -33,6 +33,12 @@ class _SoundFile(sf.SoundFile):
         return False
 
 
+class _Stream(io.BytesIO):
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to an offset; a wrong header's negative one would print a traceback from within libsndfile's call."""
+        return super().seek(max(offset, 0) if whence == io.SEEK_SET else offset, whence)
+
+
 class Sndfile:
     """A Reader (see reader.py) of a file that libsndfile knows; Incomplete is raised for any other."""
 
@@ -43,7 +49,7 @@ class Sndfile:
             raise Incomplete
         self.notes: tuple[str, ...] = ()
         self._frames = 0
-        self._data, self._stream = data, io.BytesIO(data)
+        self._data, self._stream = data, _Stream(data)
         try:
             self._file = _SoundFile(self._stream)
         except sf.LibsndfileError as error:

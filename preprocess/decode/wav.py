@@ -6,40 +6,39 @@ import struct
 from collections.abc import Iterator
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+MOST_CHUNKS = 1000
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Name and the first bytes of each chunk before the samples, and that of the samples."""
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
+    """Name, declared size and first bytes of each chunk up to that of the samples."""
     position = 12
-    while position + 8 <= len(data):
+    for _ in range(MOST_CHUNKS):
+        if position + 8 > len(data):
+            return
         name, size = struct.unpack_from("<4sI", data, position)
-        yield name, data[position + 8 : position + 8 + min(size, 40)]
+        yield name, size, data[position + 8 : position + 8 + min(size, 40)]
         if name == b"data":
             return
         position += 8 + size + size % 2
 
 
-def format_tag(data: bytes) -> int | None:
-    """The number of the codec; None where the header does not get so far."""
-    for name, body in _chunks(data):
+def codec(data: bytes) -> tuple[int, int] | None:
+    """The number of the codec, and bits per sample; None where the header does not get so far."""
+    for name, _, body in _chunks(data):
         if name == b"fmt " and len(body) >= 16:
-            tag = struct.unpack_from("<H", body)[0]
-            return struct.unpack_from("<H", body, 24)[0] if tag == EXTENSIBLE and len(body) >= 26 else tag
+            tag, bits = struct.unpack_from("<H12xH", body)
+            return (struct.unpack_from("<H", body, 24)[0] if tag == EXTENSIBLE and len(body) >= 26 else tag), bits
     return None
 
 
 def frames_declared(data: bytes) -> int | None:
     """Frames of compressed sound by the chunk `fact`: the last block of an ADPCM file is padded beyond them."""
-    if data[8:12] != b"WAVE" or format_tag(data) in (None, PCM, FLOAT):
+    if data[8:12] != b"WAVE" or (kind := codec(data)) is None or kind[0] in (PCM, FLOAT):
         return None
-    facts = (body for name, body in _chunks(data) if name == b"fact" and len(body) >= 4)
+    facts = (body for name, _, body in _chunks(data) if name == b"fact" and len(body) >= 4)
     return next((struct.unpack_from("<I", body)[0] for body in facts), None)
 
 
 def unfinished(data: bytes) -> bool:
     """Whether the size of the samples stayed 0, as a recorder that was stopped leaves it."""
-    position, name = 12, b""
-    while data[8:12] == b"WAVE" and position + 8 <= len(data) and name != b"data":
-        name, size = struct.unpack_from("<4sI", data, position)
-        position += 8 + size + size % 2
-    return name == b"data" and size == 0
+    return data[8:12] == b"WAVE" and any(name == b"data" and size == 0 for name, size, _ in _chunks(data))

@@ -6,6 +6,8 @@ so that the memory stays flat) and split again. Lies beside each backend's model
 
 import json
 import os
+import secrets
+import traceback
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -73,8 +75,14 @@ class NetworkBackend(ABC):
     def _answer_alone(self, request) -> object:
         try:
             return self._answer([request])[0]
-        except Exception as error:
-            return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"{self.config['name']}: {error}"))
+        except Exception:  # runtimes name their source files and ours
+            number = secrets.token_hex(4)
+            name = self.config["name"]
+            pb_utils.Logger.log_error(f"{name}: failed on a request ({number})\n{traceback.format_exc()}")
+            error = pb_utils.TritonError(
+                f"{name} failed on this request; the server's log has the cause ({number})."
+            )
+            return pb_utils.InferenceResponse(error=error)
 
     def _answer(self, requests: list) -> list:
         """One response per request, all rows run together."""
