@@ -1,4 +1,4 @@
-"""The signal path against librosa on one core: decoding, CQT, mel spectrogram."""
+"""The signal path against librosa on one core: decoding, CQT, mel spectrogram (`python -m bench.kernels`)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import librosa
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from bench.recordings import SUBTYPES, collection
 from preprocess.audio import load
 from preprocess.spectrum import SR, cqt, mel
 
@@ -68,3 +69,20 @@ def _compare(pair: Pair, repeats: int) -> tuple[float, float, float]:
             taken.append((time.perf_counter() - start) * 1e3)
     difference = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
     return statistics.median(times[0]), statistics.median(times[1]), difference
+
+
+def main() -> None:
+    """Print milliseconds, ours and librosa's, for generated recordings of 30 s as WAV, FLAC and MP3."""
+    print(f"{'':36} {'ours':>8} {'librosa':>8} {'ratio':>6} {'difference':>10}")
+    for kind in SUBTYPES:
+        for row in measure_kernels(collection(4, kind=kind), repeats=15):
+            if kind == "MP3" or row["what"].startswith("decode"):
+                what = f"{kind}: {row['what']}" if row["what"].startswith("decode") else row["what"]
+                print(
+                    f"{what:36} {row['ours_ms']:8.2f} {row['librosa_ms']:8.2f} {row['ratio']:6.2f}"
+                    f" {row['difference']:10.1e}"
+                )
+
+
+if __name__ == "__main__":
+    main()

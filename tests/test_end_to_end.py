@@ -24,6 +24,7 @@ from export.checkpoint import load_model
 from export.sounds import sound
 from preprocess import prepare
 from tests.conftest import ROOT, SYSTEMS
+from tests.preprocess.making import FFMPEG, by, id3v2, missing_tools, piped
 from tests.recordings import bad_recordings, encode, music
 
 once = pytest.mark.parametrize("server", ["onnxruntime"], indirect=True)
@@ -274,3 +275,36 @@ def test_warmup_recording_is_a_real_one(repository):
         (length,) = struct.unpack("<I", content[:4])
         assert len(content) == 4 + length
         assert prepare(content[4:], spectrum=SPECTRUM[system]).rows.shape == (1, 3, 224, 224)
+
+
+@once
+@pytest.mark.skipif(bool(missing_tools()), reason=f"needs Debian's packages with {', '.join(missing_tools())}")
+def test_recordings_of_the_field_through_the_server(clients, tmp_path):
+    """Of each kind one: heard whole, with a note where something was mended, or refused in a sentence."""
+    two = "ffmpeg -v error -y -i {src} -map 0:a -map 0:a -c:a:0 alac -c:a:1 aac {out}"
+    unfinished = encode(music(4.0, 16000, 1), 16000, "wav")
+    at = unfinished.index(b"data") + 4
+    heard = {
+        "piped": (piped("lame --quiet -V 2 {src} -")(tmp_path), None),
+        "joined": (2 * by("oggenc -Q -o {out} {src}", "ogg", seconds=2.0)(tmp_path), None),
+        "another clock": (by(f"{FFMPEG}-c:a libopus -output_ts_offset 20 {{out}}", "webm", 48000)(tmp_path), None),
+        "7.1": (by(f"{FFMPEG}-c:a aac {{out}}", "m4a", 48000, 8)(tmp_path), None),
+        "no decoder": (by(two, "mov")(tmp_path).replace(b"alac", b"apac"), None),
+        "behind a tag": (id3v2() + by("sox {src} {out}", "wav")(tmp_path), None),
+        "unfinished": (unfinished[:at] + bytes(4) + unfinished[at + 4 :], "a size of 0 bytes"),
+        "cancelled": (encode(music(4.0, channels=1)[:, None] * [1, -1], 44100, "wav"), "cancel each other"),
+    }
+    for name, (data, note) in heard.items():
+        for client in clients.values():
+            prediction = client.classify(data)
+            assert prediction.duration == pytest.approx(4.0, abs=0.1), name
+            mended = [n for n in prediction.notes if "Demo weights" not in n and "repeated to fill" not in n]
+            assert len(mended) == bool(note) and (note or "") in "".join(mended), name
+    refused = {
+        "apac": (by(f"{FFMPEG}-c:a alac {{out}}", "mov")(tmp_path).replace(b"alac", b"apac"), "encoded as apac"),
+        "endless pause": (b"#!AMR\n" + b"\x7c" * (2 << 20), "CPU time"),
+    }
+    for name, (data, words) in refused.items():
+        with pytest.raises(InvalidRecording) as error:
+            clients["grpc"].classify(data)
+        assert words in str(error.value), name

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
 
 from tritone_client.bulk import Bulk
-from tritone_client.bulk_files import count_files
+from tritone_client.bulk_files import LeftOut, count_files
 from tritone_client.bulk_results import Results
 from tritone_client.errors import TritoneError
 
@@ -21,8 +21,9 @@ SHOWN = 5  # notes, of all that there were
 class Watch:
     """Shows how far a run is, while entered."""
 
-    def __init__(self, source: str) -> None:
-        self._source, self._total = source, None
+    def __init__(self, source: str, out: str) -> None:
+        self._source, self._out, self._total = source, out, None
+        self._left_out = ""  # to be said early in a run; the summary says it at the end
         self._line_at = time.monotonic() + EVERY
         console = Console(stderr=True)
         columns = (BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"))
@@ -42,6 +43,9 @@ class Watch:
 
     def look(self, bulk: Bulk) -> None:
         """Show what is new."""
+        if self._left_out and bulk.done < self._total:
+            self.tell(self._left_out)
+            self._left_out = ""
         if self._task is not None:
             self._bar.update(self._task, completed=bulk.done, total=self._total, pace=pace(bulk, self._total))
             with suppress(OSError):
@@ -61,7 +65,9 @@ class Watch:
 
     def _count(self) -> None:
         with suppress(TritoneError):  # the run will tell
-            self._total = count_files(self._source)
+            left_out = LeftOut(self._out)
+            self._total = count_files(self._source, left_out)
+            self._left_out = left_out.sentence
 
 
 def say(*lines: str) -> None:
@@ -95,9 +101,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def summary(bulk: Bulk, results: Results) -> list[str]:
+def summary(bulk: Bulk, results: Results, left_out: LeftOut) -> list[str]:
     """What was done, the most important last."""
     lines = [f"Note, of {times} files: {note}" for note, times in bulk.notes.most_common(SHOWN)]
+    if left_out.sentence:
+        lines.append(left_out.sentence)
     if results.causes:
         causes = ", ".join(f"{times} {cause}" for cause, times in results.causes.most_common())
         lines.append(f"Failed rows: {causes}. --retry-failed asks for them again.")

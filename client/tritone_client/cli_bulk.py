@@ -11,7 +11,7 @@ import typer
 
 from tritone_client.aio import AsyncClient
 from tritone_client.bulk import Bulk, check_options
-from tritone_client.bulk_files import Found, find_files
+from tritone_client.bulk_files import Found, LeftOut, find_files
 from tritone_client.bulk_progress import Watch, say, summary
 from tritone_client.bulk_results import Results, check_out
 from tritone_client.cli_options import TIMEOUT, URL, KeyValues, Timeout, Url, connection, key_values
@@ -25,8 +25,8 @@ def bulk(
         str,
         typer.Argument(
             metavar="FOLDER|LIST|-",
-            help="A folder with audio files at any depth; a file with one path a line; or -, such lines from the "
-            "standard input as they come.",
+            help="A folder with audio files at any depth, known by their endings; a file with one path a line; or "
+            "-, such lines from the standard input as they come.",
         ),
     ],
     out: Annotated[
@@ -62,6 +62,7 @@ def bulk(
     Exit code 1 if any row tells of a failure, 2 if nothing was begun, 3 if the run ended early, 130 after Ctrl-C.
     """
     engine: Bulk | None = None
+    left_out = LeftOut(out)
 
     async def run(files: Iterator[Found]) -> None:
         nonlocal engine
@@ -69,7 +70,7 @@ def bulk(
         async with AsyncClient(url, timeout=timeout, retries=0, **connection) as client:  # type: ignore[arg-type]
             ask = partial(getattr(client, await client.method(model)), model=model, **options)
             await check_options(ask)
-            with results, Watch(source) as watch:
+            with results, Watch(source, out) as watch:
                 engine = Bulk(ask, client.ping, results, in_flight=in_flight, patience=patience, tell=watch.tell)
                 await engine.run(files, partial(watch.look, engine))
 
@@ -77,7 +78,7 @@ def bulk(
         options = {name: value for name, value in key_values(option).items() if value is not None}
         check_out(out)
         results = Results(out, model, options, retry_failed=retry_failed)
-        asyncio.run(run(find_files(source)))
+        asyncio.run(run(find_files(source, left_out)))
     except TritoneError as error:
         if not engine:
             say(f"tritone: {error}")
@@ -86,7 +87,7 @@ def bulk(
     except (KeyboardInterrupt, asyncio.CancelledError):
         leave(INTERRUPTED, f"Interrupted. {on_again(results) if engine else 'Nothing was begun.'}")
     assert engine
-    say(*summary(engine, results))
+    say(*summary(engine, results, left_out))
     if results.causes:
         raise typer.Exit(1)
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from tritone_client.errors import InvalidLabels
 
 SUFFIXES = (
-    *(".3gp", ".aac", ".ac3", ".aif", ".aiff", ".amr", ".caf", ".flac", ".m4a", ".mka", ".mov", ".mp2", ".mp3"),
-    *(".mp4", ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma"),
+    *(".3g2", ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".asf", ".au", ".caf", ".eac3", ".flac"),
+    *(".m4a", ".m4b", ".m4r", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpga", ".nist", ".oga"),
+    *(".ogg", ".opus", ".rf64", ".snd", ".sph", ".spx", ".voc", ".w64", ".wav", ".wave", ".weba", ".webm", ".wma"),
+    ".wmv",
 )
 COLUMNS = ("file", "label")
 

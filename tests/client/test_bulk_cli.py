@@ -171,6 +171,27 @@ def test_what_cannot_begin(
     assert done.stderr.count("\n") == 1 and os.listdir(tmp_path) == ["songs"]
 
 
+def test_files_that_a_folder_leaves_out(triton: Triton, songs: Path):
+    """The summary counts them; where there is nothing else, nothing is begun. An empty folder is fine."""
+    out = songs / "out.jsonl"
+    for name in ("a.txt", "b.txt", "c.jpg"):
+        (songs / name).touch()
+    (songs / "link.wav").symlink_to(__file__)
+    left_out = "Left out 3 files by their endings (.txt 2, .jpg 1) and 1 link that leaves the folder; a list may"
+    for _ in range(2):  # the second time the folder holds the rows, too
+        done = run(songs, out, triton.grpc)
+        assert done.returncode == 1 and len(read_rows(out)) == 8 and done.stderr.count(left_out) == 1
+    for song in (*songs.glob("?.wav"), out):
+        song.unlink()
+    done = run(songs, out, triton.grpc)
+    assert done.returncode == 2 and not out.exists() and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"tritone: '{songs}' holds no recordings to send. {left_out}")
+    for path in songs.iterdir():
+        path.unlink()
+    for _ in range(2):
+        assert run(songs, out, triton.grpc).returncode == 0
+
+
 def test_streams_that_are_closed_or_full(triton: Triton, songs: Path, tmp_path: Path):
     command = f"{TRITONE} bulk songs --out out.jsonl --url {triton.grpc}"
     shell = {"shell": True, "cwd": tmp_path, "stderr": subprocess.PIPE, "text": True, "timeout": 30}
@@ -230,6 +251,7 @@ def test_progress_on_a_terminal(triton: Triton, songs: Path, tmp_path: Path):
 
 
 def test_progress_where_nobody_looks(triton: Triton, songs: Path, tmp_path: Path):
+    (songs / "notes.txt").touch()
     code = "from tritone_client import bulk_progress, cli; bulk_progress.EVERY = 1.0; cli.main()"
     arguments = command(songs, tmp_path / "out.jsonl", triton.grpc, *SLOW, "--in-flight", "1")
     done = subprocess.run(
@@ -239,3 +261,4 @@ def test_progress_where_nobody_looks(triton: Triton, songs: Path, tmp_path: Path
         timeout=60,
     )
     assert re.search(r"^\d of 8 files: [\d.]+/s, \d\.\d s left(, 1 failed)?$", done.stderr, re.M), done.stderr
+    assert done.stderr.count("Left out 1 file by its ending (.txt 1);") == 2  # early, and at the end

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tritone_client.bulk_files import count_files, find_files
+from tritone_client.bulk_files import ENDINGS, LeftOut, count_files, find_files
 from tritone_client.errors import InvalidRecording
 
 
@@ -25,6 +25,71 @@ def test_a_folder(tmp_path: Path):
     assert sorted(path for path, _ in found) == sorted(f"{tmp_path}/{name}" for name in wanted)
     assert {error for _, error in found} == {None}
     assert count_files(str(tmp_path)) == 6
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        *("3g2", "aifc", "asf", "au", "caf", "eac3", "m4b", "m4r", "m4v", "mkv", "mpga", "nist", "oga", "rf64"),
+        *("snd", "sph", "spx", "voc", "w64", "wave", "weba", "wmv"),
+    ],
+)
+def test_endings_of_recordings(tmp_path: Path, ending: str):
+    (tmp_path / f"a.{ending}").touch()
+    assert list(find_files(str(tmp_path))) == [(f"{tmp_path}/a.{ending}", None)]
+
+
+def test_links_that_leave_a_folder(tmp_path: Path):
+    songs, elsewhere = tmp_path / "songs", tmp_path / "songs2"  # not inside, though its name begins alike
+    for folder in (songs / "deep", elsewhere):
+        folder.mkdir(parents=True)
+        (folder / "a.mp3").touch()
+    (songs / "inside.mp3").symlink_to(songs / "deep" / "a.mp3")
+    (songs / "deep" / "outside.mp3").symlink_to("../../songs2/a.mp3")
+    (songs / "by_way.mp3").symlink_to("deep/outside.mp3")
+    (songs / "disk").symlink_to(elsewhere)
+    (songs / "nowhere.mp3").symlink_to(tmp_path / "nowhere.mp3")
+    (tmp_path / "link").symlink_to(songs)
+    for folder in (songs, tmp_path / "link"):
+        left_out = LeftOut()
+        names = {os.path.relpath(path, folder) for path, _ in find_files(str(folder), left_out)}
+        assert names == {"deep/a.mp3", "inside.mp3"}
+        assert left_out.sentence == "Left out 3 links that leave the folder; a list may name any file."
+
+
+def test_what_is_left_out_is_counted(tmp_path: Path):
+    names = ["a.mp3", "b.txt", "deep/c.TXT", "deep/mp3", "Vol. 1\n by X"]
+    names += [f"x.{ending}" for ending in ("jpg", "pdf", "cue", "log", "nfo")]
+    hidden = [".d.txt", ".hidden/e.txt", "rows.csv", "deep/rows.csv.lock"]  # or the run's own
+    for name in [*names, *hidden]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "outside.mp3").symlink_to(__file__)
+    left_out, counted = LeftOut(f"{tmp_path}/rows.csv"), LeftOut("rows.csv")
+    assert len(list(find_files(str(tmp_path), left_out))) == count_files(str(tmp_path), counted) == 1
+    assert left_out.sentence == counted.sentence
+    assert left_out.endings[".txt"] == left_out.endings["without one"] == 2 and left_out.files == 9
+    assert left_out.sentence.startswith("Left out 9 files by their endings (")
+    assert left_out.sentence.endswith(", others 2) and 1 link that leaves the folder; a list may name any file.")
+
+
+def test_endings_are_counted_in_limited_memory():
+    left_out = LeftOut()
+    for i in range(3 * ENDINGS):
+        left_out.add_file(f"song.{i}")
+    assert left_out.files == 3 * ENDINGS and len(left_out.endings) == ENDINGS
+    assert f"others {3 * ENDINGS - 5})" in left_out.sentence
+
+
+def test_a_folder_without_recordings(tmp_path: Path):
+    assert list(find_files(str(tmp_path))) == []  # an empty one is fine
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(InvalidRecording) as caught:
+        find_files(str(tmp_path))
+    assert str(caught.value) == (
+        f"'{tmp_path}' holds no recordings to send. "
+        "Left out 1 file by its ending (.txt 1); a list may name any file."
+    )
 
 
 def test_paths_are_told_as_the_source_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

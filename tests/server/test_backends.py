@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import sys
 import types
 import urllib.error
@@ -112,6 +113,9 @@ CONFIG = {
 }
 
 
+logged: list[str] = []
+
+
 @pytest.fixture(params=["onnxruntime", "openvino"])
 def backend(request, monkeypatch, tmp_path):
     """Loads a backend outside Triton; returns a function config -> initialised model."""
@@ -119,6 +123,7 @@ def backend(request, monkeypatch, tmp_path):
     utils.TritonModelException = RuntimeError
     utils.TritonError = TritonError
     utils.InferenceResponse = Response
+    utils.Logger = types.SimpleNamespace(log_error=logged.append)
     utils.Tensor = Tensor
     utils.get_model_dir = lambda: str(tmp_path)
     utils.get_input_tensor_by_name = lambda request, name: request.rows
@@ -172,7 +177,10 @@ def test_a_request_that_spoils_the_batch_fails_alone(backend, monkeypatch):
     first, bad, second, cancelled = model.execute(requests)
     for response in (first, second):
         np.testing.assert_allclose(response.outputs[0].as_numpy(), good @ tiny.WEIGHTS + tiny.BIAS, atol=0.05)
-    assert "cannot run this" in str(bad.error)
+    assert re.fullmatch(
+        r"tiny_network failed on this request; the server's log has the cause \([0-9a-f]{8}\)\.", str(bad.error)
+    )
+    assert "cannot run this" in logged[-1] and str(bad.error)[-10:-2] in logged[-1]
     assert "cancelled" in str(cancelled.error)
 
 
