@@ -192,15 +192,16 @@ class _Take:
         return mono
 
 
-def _until(end: int | None, blocks: Iterator[tuple[Block, int]]) -> Iterator[tuple[Block, int]]:
-    """The blocks up to a declared end, at which the last packet's padding begins; all where much more follows."""
+def _until(end: float | None, blocks: Iterator[tuple[Block, int]]) -> Iterator[tuple[Block, int]]:
+    """The blocks up to `end` seconds, where the last packet's padding begins; all, where much more follows."""
     held, frames = [], 0
     for block, sr in blocks:
-        if end is not None and frames + len(block) > end:
-            if frames < end:
-                yield block[: end - frames], sr
-            held.append((block[max(0, end - frames) :], sr))
-            if frames + len(block) - end > PADDED * sr:
+        last = math.inf if end is None else round(end * sr)
+        if frames + len(block) > last:
+            if frames < last:
+                yield block[: last - frames], sr
+            held.append((block[max(0, last - frames) :], sr))
+            if frames + len(block) - last > PADDED * sr:
                 yield from held
                 end, held = None, []
         else:

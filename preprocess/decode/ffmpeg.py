@@ -49,7 +49,6 @@ class Ffmpeg:
     """
 
     def __init__(self, data: bytes, limits: Limits, meter: Meter) -> None:
-        self.notes: tuple[str, ...] = ()
         self._limits, self._meter = limits, meter
         self._container = _open_container(data, meter)
         self._stream = _choose_stream(self._container, data)
@@ -59,14 +58,26 @@ class Ffmpeg:
         self.duration = mpeg.count_frames(data).seconds if self._format == "mp3" else self._declared()
         if self.duration is not None:
             limits.check_seconds(self.duration)
-        self.end = wav.frames_declared(data)
-        if self._format == "mov" and self.duration:  # edit lists end within a packet
-            self.end = round(self.duration * codec.sample_rate)
-        if self._format == "wav" and wav.unfinished(data):
-            self.notes += ("The WAV header gives its samples a size of 0 bytes; the file was read to its end.",)
+        # Edit lists end within a packet.
+        self.end = self.duration if self._format == "mov" else wav.seconds_declared(data)
+        self._unfinished = self._format == "wav" and wav.unfinished(data)
         self._packets = self._container.demux(self._stream)
         self._clock = Clock(limits.max_seconds + ROUNDING)
         self._failed = self._damaged = 0
+        self._is_broken = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What had to be mended so far."""
+        notes = self._clock.notes()
+        if self._unfinished:
+            notes += ("The WAV header gives its samples a size of 0 bytes; the file was read to its end.",)
+        if self._damaged and not self._clock.notes():
+            packets = "A damaged packet" if self._damaged == 1 else f"{self._damaged} damaged packets"
+            notes += (f"{packets} of the recording could not be decoded and left no gap.",)
+        if self._is_broken:
+            notes += ("The file is damaged: what follows the last packet that can be read was left out.",)
+        return notes
 
     def close(self) -> None:
         """Free the file."""
@@ -90,10 +101,6 @@ class Ffmpeg:
                 f"None of the {self._failed} packets of sound, encoded as {codec}, can be decoded: the file is"
                 " damaged or encrypted."
             )
-        self.notes += self._clock.notes()
-        if self._damaged and not self._clock.notes():
-            packets = "A damaged packet" if self._damaged == 1 else f"{self._damaged} damaged packets"
-            self.notes += (f"{packets} of the recording could not be decoded and left no gap.",)
 
     def measure(self) -> float | None:
         """Seconds of the whole recording: declared, or by the time stamps of the packets not yet decoded."""
@@ -146,7 +153,8 @@ class Ffmpeg:
                 try:
                     frames = packet.decode()
                 except av.FFmpegError:
-                    failed += not any(tag in bytes(packet)[:TAG_BYTES] for tag in DECLARATIONS)
+                    head = bytes(memoryview(packet)[:TAG_BYTES])
+                    failed += not any(tag in head for tag in DECLARATIONS)
                     self._failed += 1
                     self._clock.lose(_end(packet))
                     continue
@@ -155,7 +163,7 @@ class Ffmpeg:
                     failed = 0
                 yield from frames
         except av.FFmpegError:  # of the container: what comes after cannot be found
-            self.notes += ("The file is damaged: what follows the last packet that can be read was left out.",)
+            self._is_broken = True
 
 
 def _end(packet: av.Packet) -> float | None:

@@ -24,13 +24,16 @@ class Reader(Protocol):
     Attributes
     ----------
     duration : seconds of sound by the file's own declaration; None where there is no reliable one
-    end : frame at which the sound ends by the file's declaration, within its last packet (None: with it)
-    notes : sentences about what had to be mended, complete when all blocks were read
+    end : seconds at which the sound ends by the file's declaration, within its last packet (None: with it)
+    notes : sentences about what had to be mended in the blocks that were read
     """
 
     duration: float | None
-    end: int | None
-    notes: tuple[str, ...]
+    end: float | None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See above."""
 
     def blocks(self) -> Iterator[tuple[Block, int]]:
         """Yield float32 [frames, channels] and their rate in Hz; raise Incomplete where the rest is not read."""

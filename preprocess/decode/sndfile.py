@@ -58,18 +58,20 @@ class Sndfile:
             raise Incomplete
         frames, sr = self._file.frames, self._file.samplerate
         limits.check_format(self._file.channels, sr)
-        self.end = wav.frames_declared(data)
-        self.duration = None if frames >= ENDLESS else min(frames, self.end or frames) / sr
+        self.end = wav.seconds_declared(data)
+        self.duration = None if frames >= ENDLESS else frames / sr
+        self._holds = self.duration  # seconds, where that is known
         if self._file.format == "MP3":
             counted = mpeg.count_frames(data)
             if frames < counted.seconds * sr - MARGIN:
                 raise Incomplete  # it would stop there
+            self._holds = min(frames / sr, counted.seconds)
             if not counted.declared:
-                self.duration = min(frames / sr, counted.seconds)
+                self.duration = self._holds
         elif frames == 0:
             raise Incomplete  # a header that was never finished, or a file without samples: FFmpeg knows
-        if self.duration is not None:
-            limits.check_seconds(self.duration)
+        if self._holds is not None:
+            limits.check_seconds(self._holds)
 
     def blocks(self) -> Iterator[tuple[Block, int]]:
         """Yield float32 [frames, channels] and their rate; raise Incomplete at an end that is not the file's."""
@@ -84,7 +86,7 @@ class Sndfile:
 
     def measure(self) -> float | None:
         """Seconds of the whole recording, of which only the beginning was read."""
-        return self.duration
+        return self._holds
 
     def close(self) -> None:
         """Free the file."""

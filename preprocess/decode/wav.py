@@ -31,12 +31,14 @@ def codec(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def frames_declared(data: bytes) -> int | None:
-    """Frames of compressed sound by the chunk `fact`: the last block of an ADPCM file is padded beyond them."""
+def seconds_declared(data: bytes) -> float | None:
+    """Length of compressed sound by the chunk `fact`: the last block of an ADPCM file is padded beyond it."""
     if data[8:12] != b"WAVE" or (kind := codec(data)) is None or kind[0] in (PCM, FLOAT):
         return None
-    facts = (body for name, _, body in _chunks(data) if name == b"fact" and len(body) >= 4)
-    return next((struct.unpack_from("<I", body)[0] for body in facts), None)
+    chunks = {name: body for name, _, body in _chunks(data)}
+    sr = struct.unpack_from("<I", chunks[b"fmt "], 4)[0]
+    fact = chunks.get(b"fact", b"")
+    return struct.unpack_from("<I", fact)[0] / sr if len(fact) >= 4 and sr else None
 
 
 def unfinished(data: bytes) -> bool:

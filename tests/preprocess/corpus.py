@@ -280,9 +280,20 @@ def damage() -> Iterator[Recording]:
         )
 
 
+def gave_up() -> Iterator[Recording]:
+    """Damage at which libsndfile ends an MP3 without an error, a few per cent from its beginning."""
+    make = by("lame --quiet -V 2 {src} {out}", "mp3", seconds=12.0)
+    for size in (100, 300, 700):
+        missing = changed(make, without(0.05, size))
+        named = f"mp3 of 12 s without {size} bytes at 0.05"
+        yield Recording(named, missing, intact=make, begin=0.03, lost=8 * 1152, quick=size == 300)
+
+
 @cache
 def corpus() -> tuple[Recording, ...]:
     """All recordings."""
     return tuple(
-        recording for family in (encoded, tagged, headers, clocks, joins, damage) for recording in family()
+        recording
+        for family in (encoded, tagged, headers, clocks, joins, damage, gave_up)
+        for recording in family()
     )

@@ -32,6 +32,7 @@ class Recording:
     tail : seconds that ffmpeg decodes beyond the end that the file declares
     pieces : what makes the files that were joined, to be decoded one by one; empty: ffmpeg decodes the whole
     intact : what makes the file before it was damaged; None: it is not
+    begin : share of the recording that is before the damage
     lost : how many samples may be lost where the damage is, because nothing shows how many there were
     mpg123 : mpg123 decodes, because ffmpeg is less exact at this rate
     quick : whether it is among those that `make test` tries
@@ -43,6 +44,7 @@ class Recording:
     tail: float = 0.0
     pieces: tuple[Maker, ...] = ()
     intact: Maker | None = None
+    begin: float = 0.2
     lost: int = 0
     mpg123: bool = False
     quick: bool = False

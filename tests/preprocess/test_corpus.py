@@ -55,7 +55,7 @@ def check(recording: Recording, folder: Path) -> None:
         expected = mpg123(data, folder)
     wave = load(data, sr=sr, resampler=at_own_rate)
     if recording.intact:
-        check_damaged(wave.samples, expected, recording.lost, sr)
+        check_damaged(wave.samples, expected, recording, sr)
         return
     seconds = len(expected) / sr if recording.exact is None else recording.exact
     assert -1 <= round(seconds * sr) - len(wave.samples) <= recording.tail * sr
@@ -64,16 +64,16 @@ def check(recording: Recording, folder: Path) -> None:
     assert wave.duration == pytest.approx(len(wave.samples) / sr, abs=1e-3)
 
 
-def check_damaged(y: np.ndarray, intact: np.ndarray, lost: int, sr: int) -> None:
+def check_damaged(y: np.ndarray, intact: np.ndarray, recording: Recording, sr: int) -> None:
     """Before the damage all is the same; behind it, sound is where it was, but for what nothing shows to be lost.
 
     A decoder that begins anew draws other noise (AAC), so the sounds are compared by their correlation.
     """
-    fifth = len(intact) // 5
-    assert difference(y[:fifth], intact[:fifth]) < 1e-3
+    begin, fifth = int(recording.begin * len(intact)), len(intact) // 5
+    assert difference(y[:begin], intact[:begin]) < 1e-3
     tail, margin = intact[-fifth : -fifth // 4], int(0.003 * sr)  # time stamps are whole milliseconds
     start = len(intact) - fifth
-    shifts = range(-margin, margin + lost + 1)
+    shifts = range(-margin, margin + recording.lost + 1)
     found = [correlation(y[start - shift :][: len(tail)], tail) for shift in shifts]
     assert max(found) > 0.95
 

@@ -60,6 +60,19 @@ def test_an_estimate_neither_refuses_nor_accuses(folder):
 
 
 @tools
+def test_a_declared_end_that_is_far_from_the_last_sample_is_not_believed(folder):
+    """The chunk `fact` of ADPCM, and the duration of an M4A's track, with half of what they should say."""
+    wav = by("sox {src} -e ms-adpcm {out}", "wav", 8000, 1)(folder)
+    at = wav.index(b"fact") + 8
+    m4a = by(f"{FFMPEG}-c:a aac -use_editlist 0 {{out}}", "m4a")(folder)
+    head = m4a.index(b"mdhd") + 20
+    for data, place, order in ((wav, at, "<I"), (m4a, head, ">I")):
+        declared = struct.unpack_from(order, data, place)[0]
+        wrong = data[:place] + struct.pack(order, declared // 2) + data[place + 4 :]
+        assert seconds(load(wrong)) == pytest.approx(4.0, abs=0.3)
+
+
+@tools
 @pytest.mark.parametrize("form", ["webm", "mka"])
 def test_silence_takes_the_place_of_packets_that_are_missing(form, folder):
     """As recorders of calls leave it that send nothing in a pause: the second tone stays where it was."""
@@ -209,6 +222,32 @@ def test_a_damaged_link_of_a_chain_does_not_spoil_the_others():
     wave = load(ogg + bytes(broken))
     assert seconds(wave) == pytest.approx(2.0, abs=0.01)
     assert wave.notes == ("A part of the recording cannot be decoded and was left out.",)
+
+
+@tools
+@pytest.mark.parametrize("share", [1.0, 0.4])
+def test_a_first_frame_that_declares_too_much_is_not_believed(share):
+    """An MP3's frames are counted: what is declared beyond them neither refuses nor lengthens the recording."""
+    data = encode(music(4.0), 44100, "mp3")
+    at = re.search(b"Xing|Info", data).start() + 8
+    data = data[:at] + struct.pack(">I", 10 * struct.unpack_from(">I", data, at)[0]) + data[at + 4 :]
+    data = data[: int(share * len(data))]
+    wave = load(data, limits=Limits(max_seconds=5))
+    assert seconds(wave) == pytest.approx(4 * share, abs=0.15)
+    assert len(wave.notes) == 1 and "s of 40" in wave.notes[0]
+    assert load(data, seconds=1.0).duration == pytest.approx(4 * share, abs=0.15)
+
+
+@tools
+def test_notes_are_about_what_was_heard(folder):
+    """Of a recording with a gap in its middle, of which only the beginning is decoded."""
+    out = folder / "gap.webm"
+    source = sound(folder, 48000, 1, seconds=6.0)
+    drop = "noise=drop=between(n\\,150\\,170)"
+    run(f"ffmpeg -v error -y -i {{src}} -c:a libopus -bsf:a {drop} {{out}}", src=source, out=out)
+    data = out.read_bytes()
+    assert "Silence fills a gap" in " ".join(load(data, seconds=4.0).notes)
+    assert not load(data, seconds=0.5).notes
 
 
 @tools

@@ -147,6 +147,22 @@ def test_a_cover_picture_is_not_decoded(tmp_path):
     assert peak_megabytes(tag + frame + junk + mp3, tmp_path) < 60
 
 
+def test_a_stream_of_no_known_type_is_refused():
+    """PyAV 16.1 ends the process where the name of its type is asked for."""
+    file = io.BytesIO()
+    sf.write(file, music(1.0), 44100, format="W64", subtype="PCM_16")
+    data = bytearray(file.getvalue())
+    data[48] ^= 1  # in the name of the chunk `fmt`
+    with pytest.raises(RecordingError, match="no audio that can be decoded"):
+        load(bytes(data))
+
+
+def test_headers_of_endless_chunks_and_tags_are_not_followed():
+    for data in (b"RIFF\0\0\0\0WAVE" + b"junk\0\0\0\0" * 100_000, b"ID3\x03\0\0\0\0\0\0" * 100_000):
+        with pytest.raises(RecordingError, match="are not audio that can be decoded"):
+            load(data, limits=IMPATIENT)
+
+
 def test_decoders_are_those_of_a_list():
     assert {"aac", "alac", "opus", "wmav2", "amrnb"} <= CODECS and len(CODECS) < 70
     unknown = {name for name in CODECS if name not in av.codecs_available}
