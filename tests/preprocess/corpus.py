@@ -130,7 +130,7 @@ def encoded() -> Iterator[Recording]:
         yield Recording(f"sox {form}", by("sox {src} {out}", form, 22050, 1), SECONDS)
     for coding in ("ms-adpcm", "ima-adpcm", "gsm-full-rate", "mu-law", "a-law"):  # with the chunk `fact`
         make = by(f"sox {{src}} -e {coding} {{out}}", "wav", 8000, 1)
-        yield Recording(f"sox wav {coding}", make, SECONDS, quick=coding == "ms-adpcm")
+        yield Recording(f"sox wav {coding}", make, SECONDS, quick=coding == "ima-adpcm")
     make = by(f"{FFMPEG}-rf64 always {{out}}", "wav")
     yield Recording("rf64", make, SECONDS)
 
