@@ -34,7 +34,6 @@ DECLARING_WHOLE = ("matroska", "asf")  # of all streams together: known where th
 CLOCKLESS = ("mp3", "aac", "ac3", "eac3")
 # Codecs whose encoders describe a pause instead of encoding it: a packet that does not decode is silence.
 PAUSING = ("amrnb", "amrwb")
-CHECK_EVERY = 64  # packets
 
 
 class Ffmpeg:
@@ -49,7 +48,7 @@ class Ffmpeg:
     """
 
     def __init__(self, data: bytes, limits: Limits, meter: Meter) -> None:
-        self._limits, self._meter = limits, meter
+        self._limits = limits
         self._container = _open_container(data, meter)
         self._stream = _choose_stream(self._container, data)
         codec = self._stream.codec_context
@@ -147,9 +146,7 @@ class Ffmpeg:
         """Yield what can be decoded; damaged packets are left out, as players do."""
         failed = 0  # since the last frame; packets behind it may be tags
         try:
-            for number, packet in enumerate(self._packets):
-                if number % CHECK_EVERY == 0:
-                    self._meter.check_time()
+            for packet in self._packets:
                 try:
                     frames = packet.decode()
                 except av.FFmpegError:
