@@ -163,6 +163,12 @@ def test_the_first_stream_that_has_a_decoder_is_taken(folder):
         load(by(f"{FFMPEG}-c:a alac {{out}}", "mov")(folder).replace(b"alac", b"apac"))
 
 
+@tools
+def test_a_decoder_that_is_not_listed_is_not_used(folder):
+    with pytest.raises(RecordingError, match=r"^The sound is encoded as A_TRUEHD, which cannot be decoded"):
+        load(by(f"{FFMPEG}-c:a truehd -strict -2 {{out}}", "mka", 48000)(folder))
+
+
 def header(data: bytes, tag: int, bits: int) -> bytes:
     at = data.index(b"fmt ") + 8
     return data[:at] + struct.pack("<H", tag) + data[at + 2 : at + 14] + struct.pack("<H", bits) + data[at + 16 :]
