@@ -103,7 +103,10 @@ class Meter:
                 " (max_cpu_seconds); encode it again in a common format."
             )
 
-    def rewind(self, seconds: float) -> None:
-        """Go back to `seconds` of sound, because another reader begins there again; the time spent stays spent."""
-        self.seconds = seconds
-        self._samples = 0
+    def mark(self) -> tuple[float, int]:
+        """What was counted so far, for `rewind`."""
+        return self.seconds, self._samples
+
+    def rewind(self, mark: tuple[float, int]) -> None:
+        """Go back to a mark, because another reader begins there again; the time spent stays spent."""
+        self.seconds, self._samples = mark

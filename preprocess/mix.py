@@ -16,6 +16,7 @@ from preprocess.resample import Resampler
 from preprocess.timing import Stopwatch
 
 LOUDEST = 1e6  # full scale is 1; squares of much more leave float32
+LOST = 0.3  # seconds, and a hundredth of the whole: less is an encoder's padding
 PADDED = 0.3  # seconds: more than this behind a declared end is no padding, and the declaration is wrong
 COMPARED = 4096  # frames of each block whose energy is looked at
 CANCELLED = 0.01  # the power of the mix to the mean of its channels', -20 dB; eight unlike channels have 1/8
@@ -61,6 +62,7 @@ class Mixer:
 
     def read(self, readers: Iterable[Reader]) -> None:
         """Take a recording from the first reader that reads it to its end, or as far as is wanted."""
+        mark = self.meter.mark()
         for reader in readers:
             take = _Take(self._sr, self._wanted - self.seconds, self._resampler, self._watch)
             with closing(reader):
@@ -68,9 +70,9 @@ class Mixer:
                     self._fill(take, reader)
                     whole = max(take.seconds, (reader.measure() or 0.0) if take.full else 0.0)
                 except Incomplete:
-                    self.meter.rewind(self.seconds)
+                    self.meter.rewind(mark)
                     continue
-            if not take.full and reader.duration and take.seconds < 0.9 * reader.duration:
+            if not take.full and reader.duration and take.seconds < 0.99 * reader.duration - LOST:
                 self._notes.append(
                     f"Only {take.seconds:.1f} s of {reader.duration:.1f} s could be decoded; the file seems to be"
                     " cut off."

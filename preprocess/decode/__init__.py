@@ -23,20 +23,22 @@ from preprocess.limits import Limits, Meter
 __all__ = ["BLOCK_FRAMES", "Block", "Incomplete", "Reader", "Samples", "open_readers", "parts"]
 
 MOST_TAGS = 4
+FLAC = b"fLaC\x00\x00\x00\x22"  # how a file begins: with the block STREAMINFO (RFC 9639, 8.1)
 
 
 def parts(data: bytes) -> Iterator[bytes]:
-    """The recordings that a file joins one after the other, without the tags that only an MP3 may have."""
+    """The recordings that a file joins one after the other, without a tag before them, their headers mended."""
     start = 0
     for _ in range(MOST_TAGS):
         start += mpeg.skip_id3(data, start)
-    # Some programs put them before and behind WAV, AIFF and FLAC, and both libraries then lose their place.
-    if start and data[start : start + 3] not in mpeg.HEADERS:
+    # Some programs put one before WAV, AIFF and FLAC, too, and both libraries then lose their place.
+    if start and not mpeg.begins_frame(data, start):
         data = data[start:]
-    if data.startswith(b"fLaC") and data[-128:-125] == b"TAG":
-        data = data[:-128]
     if data.startswith(b"OggS"):
         yield from ogg.links(data)
+    elif data.startswith(FLAC):
+        for flac in data.split(FLAC)[1:]:
+            yield FLAC + flac
     else:
         yield data
 

@@ -17,28 +17,32 @@ class Clock:
     Parameters
     ----------
     longest : seconds; a gap that would make the recording longer is a clock that was set anew
+    origin : time stamp at which the recording begins; None: the first one
 
     Attributes
     ----------
     position : seconds that were decoded or filled
     """
 
-    def __init__(self, longest: float) -> None:
+    def __init__(self, longest: float, origin: float | None = None) -> None:
         self.position = 0.0
         self._longest = longest
-        self._origin: float | None = None  # time stamp of the first frame
-        self._expected = 0.0  # time stamp at which the last frame ended
+        self._origin = origin
+        self._expected = origin or 0.0  # time stamp at which the last frame ended
         self._stamped = 0.0  # the latest end of any packet
         self._lost = 0.0  # the latest end of a packet that did not decode
         self._gaps, self._filled, self._jumped = 0, 0.0, 0.0
 
-    def place(self, start: float | None, seconds: float) -> float:
-        """Take a frame that begins at a time stamp, and return the seconds of silence that belong before it."""
+    def place(self, start: float | None, seconds: float, following: float | None = None) -> float:
+        """Take a frame that begins at a time stamp, and return the seconds of silence that belong before it.
+
+        Where the `following` frame's time stamp goes back, this one's is wrong.
+        """
         silence = 0.0
         if start is not None:
             if self._origin is None:
-                self._origin = start
-            elif start - self._expected > JITTER:
+                self._origin = start - self.position
+            elif start - self._expected > JITTER and (following is None or following > start):
                 silence = self._gap(start)
             elif start - self._expected < -BACK:
                 self._origin = start - self.position

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import av
 import numpy as np
 
-from preprocess.decode import mpeg, wav
+from preprocess.decode import mpeg, ogg, wav
 from preprocess.decode.clock import Clock
 from preprocess.decode.codecs import CODECS, ENCRYPTED, stream_names
 from preprocess.decode.mpeg import DECLARATIONS, TAG_BYTES
@@ -32,6 +32,7 @@ DECLARING = ("mov", "wav", "flac", "aiff", "caf", "au", "w64", "ogg")
 DECLARING_WHOLE = ("matroska", "asf")  # of all streams together: known where there is but one
 # Streams of frames without a clock: their time stamps count packets, also those that hold no sound.
 CLOCKLESS = ("mp3", "aac", "ac3", "eac3")
+FROM_ZERO = ("flac", "amr", "wav", "aiff", "caf", "au", "w64")
 # Codecs whose encoders describe a pause instead of encoding it: a packet that does not decode is silence.
 PAUSING = ("amrnb", "amrwb")
 
@@ -48,20 +49,21 @@ class Ffmpeg:
     """
 
     def __init__(self, data: bytes, limits: Limits, meter: Meter) -> None:
-        self._limits = limits
-        self._container = _open_container(data, meter)
+        self._data, self._limits = data, limits
+        self._source = _Source(data, meter)
+        self._container = _open_container(self._source, data)
         self._stream = _choose_stream(self._container, data)
         codec = self._stream.codec_context
         limits.check_format(codec.channels, codec.sample_rate)
         self._format = self._container.format.name.split(",")[0]
         self.duration = mpeg.count_frames(data).seconds if self._format == "mp3" else self._declared()
-        if self.duration is not None:
+        if self.duration is not None and self._format not in DECLARING_WHOLE:
             limits.check_seconds(self.duration)
         # Edit lists end within a packet.
         self.end = self.duration if self._format == "mov" else wav.seconds_declared(data)
         self._unfinished = self._format == "wav" and wav.unfinished(data)
         self._packets = self._container.demux(self._stream)
-        self._clock = Clock(limits.max_seconds + ROUNDING)
+        self._clock = Clock(limits.max_seconds + ROUNDING, 0.0 if self._begins_at_zero(data) else None)
         self._failed = self._damaged = 0
         self._is_broken = False
 
@@ -112,6 +114,10 @@ class Ffmpeg:
             pass  # the file ends here
         return self._clock.length()
 
+    def _begins_at_zero(self, data: bytes) -> bool:
+        """Whether what is missing at the beginning shows in the time stamps, because they count from there."""
+        return self._format in FROM_ZERO or (self._format == "ogg" and not ogg.begins_whole(data))
+
     def _declared(self) -> float | None:
         """Seconds of the audio stream, where the format declares just that."""
         stream, container = self._stream, self._container
@@ -128,15 +134,16 @@ class Ffmpeg:
         """Yield the samples of each frame, with silence where the clock shows that some are missing."""
         clocked = self._format not in CLOCKLESS
         kind, channels, sr = None, 1, 0
-        for frame in self._frames():
-            if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
+        for frame, following in _with_next(self._frames()):
+            if kind != (frame.format.name, frame.layout.name, frame.sample_rate):
+                kind = frame.format.name, frame.layout.name, frame.sample_rate
                 channels, sr = frame.layout.nb_channels, frame.sample_rate
                 self._limits.check_format(channels, sr)
                 # Any sample format -> float32 at the same rate. Interleaved: PyAV 16.1 reads a ninth plane of
                 # eight planar channels, beyond the end.
                 packed = av.AudioResampler(format="flt")
             if clocked:
-                yield from _silence(self._clock.place(frame.time, frame.samples / sr), channels, sr)
+                yield from _silence(self._clock.place(frame.time, frame.samples / sr, following), channels, sr)
             for part in packed.resample(frame):
                 yield part.to_ndarray().reshape(-1, channels), sr
         if kind and self._stream.codec_context.name in PAUSING:
@@ -161,6 +168,17 @@ class Ffmpeg:
                 yield from frames
         except av.FFmpegError:  # of the container: what comes after cannot be found
             self._is_broken = True
+        # Behind damage the demuxer of MP4 ends without an error, before further fragments.
+        self._is_broken |= self._format == "mov" and self._data.find(b"moof", self._source.furthest) >= 0
+
+
+def _with_next(frames: Iterator[av.AudioFrame]) -> Iterator[tuple[av.AudioFrame, float | None]]:
+    """Frames with the time stamp of the one that follows."""
+    frame = next(frames, None)
+    while frame is not None:
+        following = next(frames, None)
+        yield frame, following.time if following else None
+        frame = following
 
 
 def _end(packet: av.Packet) -> float | None:
@@ -180,16 +198,19 @@ class _Source(io.BytesIO):
     def __init__(self, data: bytes, meter: Meter) -> None:
         super().__init__(data)
         self._meter = meter
+        self.furthest = 0  # end of what was read
 
     def read(self, size: int = -1) -> bytes:
         """Read; raise RecordingError where the CPU time is used up."""
         self._meter.check_time()
-        return super().read(size)
+        data = super().read(size)
+        self.furthest = max(self.furthest, self.tell())
+        return data
 
 
-def _open_container(data: bytes, meter: Meter) -> av.container.InputContainer:
+def _open_container(source: _Source, data: bytes) -> av.container.InputContainer:
     try:
-        return av.open(_Source(data, meter), metadata_errors="ignore", options=dict(OPTIONS))
+        return av.open(source, metadata_errors="ignore", options=dict(OPTIONS))
     except RecordingError:
         raise
     except (av.FFmpegError, ValueError) as error:
@@ -204,7 +225,7 @@ def _choose_stream(container: av.container.InputContainer, data: bytes) -> av.Au
     streams = container.streams.audio
     for stream in streams:
         codec = stream.codec_context  # None without a decoder
-        if codec and codec.name in CODECS and not _is_encrypted(codec) and codec.sample_rate:
+        if codec and codec.name in CODECS and not _is_encrypted(codec) and codec.sample_rate and codec.channels:
             return stream
     # Not stream.type: PyAV 16.1 reads the name of a type that has none, and the process dies.
     kinds = ", ".join(kind for kind in ("data", "subtitles", "video") if getattr(container.streams, kind)) or "no"

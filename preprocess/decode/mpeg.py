@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 V1_KBPS = {
@@ -25,7 +26,8 @@ V2_KBPS[3] = V2_KBPS[2]
 RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # by version bits, Hz
 
 SYNC = re.compile(rb"\xff[\xe2-\xff][\x10-\xef]")
-MOST_SYNCS = 100_000  # after so many false beginnings the bytes are no MP3
+FREE_FORMAT = re.compile(rb"\xff[\xfa-\xfd\xf2-\xf5][\x00-\x0b]")
+MOST_SYNCS = 100_000  # false beginnings of frames, after which the bytes are no MP3
 TAG_BYTES = 200  # of the first frame, in which one of these begins
 DECLARATIONS = (b"Xing", b"Info", b"VBRI")
 
@@ -38,7 +40,7 @@ class Frames:
     ----------
     seconds : of sound, without the frame that only declares the length; encoder delay and padding included
     count : frames
-    declared : whether a first frame declares a number of frames
+    declared : whether a first frame (Xing, Info) declares a number of frames, as libmpg123 reads it
     """
 
     seconds: float
@@ -70,29 +72,34 @@ HEADERS = _headers()
 
 def count_frames(data: bytes, start: int = 0) -> Frames:
     """Count the whole frames from byte `start` on; between them anything is passed over (tags, damage, junk)."""
-    position = _sync(data, start)
+    tries = iter(range(MOST_SYNCS))
+    position = _sync(data, start, tries)
     first = data[position : position + TAG_BYTES] if position is not None else b""
-    declared = any(tag in first for tag in DECLARATIONS)
     found: dict[tuple[int, int, int], int] = defaultdict(int)
     end = len(data)
     while position is not None:
         header = HEADERS.get(data[position : position + 3])
         if header is None:
-            position = _sync(data, position)
+            position = _sync(data, position, tries)
         elif (position := position + header[0]) <= end:
             found[header] += 1
         else:
             break
-    count = sum(found.values()) - declared
+    if any(tag in first for tag in DECLARATIONS) and found.get(header := HEADERS[first[:3]]):
+        found[header] -= 1  # it holds no sound
     seconds = sum(n * samples / sr for (_, samples, sr), n in found.items())
-    if declared and (header := HEADERS.get(first[:3])):
-        seconds -= header[1] / header[2]
-    return Frames(max(seconds, 0.0), max(count, 0), declared)
+    return Frames(seconds, sum(found.values()), b"Xing" in first or b"Info" in first)
 
 
-def _sync(data: bytes, position: int) -> int | None:
+def begins_frame(data: bytes, position: int = 0) -> bool:
+    """Whether a frame's header may be here, also one in free format, whose size it does not give."""
+    head = data[position : position + 3]
+    return head in HEADERS or bool(FREE_FORMAT.match(head))
+
+
+def _sync(data: bytes, position: int, tries: Iterator[int]) -> int | None:
     """Where the next frame begins: a header that is followed by another, or by the end of the data."""
-    for _ in range(MOST_SYNCS):
+    for _ in tries:
         position += skip_id3(data, position)
         match = SYNC.search(data, position)
         if match is None:

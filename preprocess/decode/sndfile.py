@@ -7,7 +7,9 @@ first of two joined files. What it left unread shows it; then the reader raises 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 import soundfile as sf
 
@@ -19,6 +21,7 @@ from preprocess.limits import Limits
 SIGNATURES = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"caff", b"fLaC", b"OggS", b"NIST", b"Crea")
 FORMATS = {"WAV", "WAVEX", "RF64", "AIFF", "AU", "CAF", "FLAC", "OGG", "MP3", "NIST", "VOC"}
 ENDLESS = 1 << 62  # so many frames stand for a stream whose length is not in its header
+FLAC_FRAME = re.compile(rb"\xff[\xf8\xf9]")
 MARGIN = 5 * 1152  # frames of an MP3 that encoder delay, padding and a first frame without sound account for
 
 
@@ -43,7 +46,7 @@ class Sndfile:
     """A Reader (see reader.py) of a file that libsndfile knows; Incomplete is raised for any other."""
 
     def __init__(self, data: bytes, limits: Limits) -> None:
-        is_mp3 = data[:3] == b"ID3" or data[:3] in mpeg.HEADERS
+        is_mp3 = data[:3] == b"ID3" or mpeg.begins_frame(data)
         # libsndfile 1.2 gives up on some intact Opus files, and is the slower one for the others.
         if not (is_mp3 or data.startswith(SIGNATURES)) or b"OpusHead" in data[:64]:
             raise Incomplete
@@ -61,11 +64,13 @@ class Sndfile:
         self.end = wav.seconds_declared(data)
         self.duration = None if frames >= ENDLESS else frames / sr
         self._holds = self.duration  # seconds, where that is known
+        if self.duration and (missing := wav.missing_share(data)):
+            self.duration /= 1 - missing
         if self._file.format == "MP3":
             counted = mpeg.count_frames(data)
             if frames < counted.seconds * sr - MARGIN:
                 raise Incomplete  # it would stop there
-            self._holds = min(frames / sr, counted.seconds)
+            self._holds = min(frames / sr, counted.seconds) if counted.count else None
             if not counted.declared:
                 self.duration = self._holds
         elif frames == 0:
@@ -76,16 +81,29 @@ class Sndfile:
     def blocks(self) -> Iterator[tuple[Block, int]]:
         """Yield float32 [frames, channels] and their rate; raise Incomplete at an end that is not the file's."""
         try:
-            while len(block := self._file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
-                self._frames += len(block)
+            while len(block := self._read()):
                 yield block, self._file.samplerate
         except (sf.LibsndfileError, RuntimeError) as error:
-            raise Incomplete from error
+            if self._frames != self._file.frames:  # behind all that is declared, a tag may be
+                raise Incomplete from error
         if self._left_unread():
             raise Incomplete
 
+    def _read(self) -> Block:
+        """Read a block, but not beyond the declared end: what is read together with an error is lost."""
+        left = self._file.frames - self._frames
+        size = min(BLOCK_FRAMES, left) if left > 0 else BLOCK_FRAMES
+        block = self._file.read(size, dtype="float32", always_2d=True)
+        self._frames += len(block)
+        return block
+
     def measure(self) -> float | None:
         """Seconds of the whole recording, of which only the beginning was read."""
+        if self._holds is None:  # no header gives them: read on
+            with suppress(sf.LibsndfileError, RuntimeError):
+                while len(self._read()):
+                    pass
+            return self._frames / self._file.samplerate
         return self._holds
 
     def close(self) -> None:
@@ -102,5 +120,5 @@ class Sndfile:
                 # Where pages are missing, it joins what is left; the clock of the last page shows it.
                 return self._frames < self._file.frames or b"OggS" in self._data[rest:]
             case "FLAC":
-                return rest < len(self._data)
+                return FLAC_FRAME.search(self._data, rest) is not None
         return False

@@ -5,8 +5,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+EXTENSIBLE = 0xFFFE
+BLOCK_CODECS = {0x0002, 0x0011, 0x0020, 0x0031}  # Microsoft, IMA and Yamaha ADPCM, GSM 6.10
 MOST_CHUNKS = 1000
+HEADER_BYTES = 1 << 16
+ENDLESS = 0x7FFF_0000  # bytes; programs that write to a pipe declare about so many, or twice as many
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
@@ -32,13 +35,22 @@ def codec(data: bytes) -> tuple[int, int] | None:
 
 
 def seconds_declared(data: bytes) -> float | None:
-    """Length of compressed sound by the chunk `fact`: the last block of an ADPCM file is padded beyond it."""
-    if data[8:12] != b"WAVE" or (kind := codec(data)) is None or kind[0] in (PCM, FLOAT):
+    """Length of what a block codec holds by the chunk `fact`: its last block is padded beyond it."""
+    if data[8:12] != b"WAVE" or (kind := codec(data)) is None or kind[0] not in BLOCK_CODECS:
         return None
     chunks = {name: body for name, _, body in _chunks(data)}
     sr = struct.unpack_from("<I", chunks[b"fmt "], 4)[0]
-    fact = chunks.get(b"fact", b"")
-    return struct.unpack_from("<I", fact)[0] / sr if len(fact) >= 4 and sr else None
+    frames = int.from_bytes(chunks.get(b"fact", b"")[:4], "little")
+    return frames / sr if frames and sr else None
+
+
+def missing_share(data: bytes) -> float:
+    """Share of the samples that the header declares and the file does not have; 0 where it declares no size."""
+    if data[8:12] == b"WAVE" and (at := data.find(b"data", 12, HEADER_BYTES)) >= 0:
+        size, there = int.from_bytes(data[at + 4 : at + 8], "little"), len(data) - at - 8
+        if there < size < ENDLESS:
+            return 1 - there / size
+    return 0.0
 
 
 def unfinished(data: bytes) -> bool:

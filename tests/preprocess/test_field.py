@@ -9,7 +9,8 @@ import pytest
 import soundfile as sf
 
 from preprocess import Limits, RecordingError, load, prepare, prepare_speech
-from tests.preprocess.making import FFMPEG, by, missing_tools, piped, run, sound
+from preprocess.decode.clock import Clock
+from tests.preprocess.making import FFMPEG, by, id3v2, missing_tools, piped, run, sound
 from tests.recordings import encode, music
 
 tools = pytest.mark.skipif(
@@ -111,9 +112,7 @@ def test_pauses_that_an_amr_encoder_describes_last_as_long_as_they_did(folder):
     assert np.corrcoef(wave.samples[tail], whole.samples[tail])[0, 1] > 0.95
 
 
-def test_a_gap_beyond_the_limit_is_a_clock_that_was_set_anew(folder):
-    from preprocess.decode.clock import Clock
-
+def test_a_gap_beyond_the_limit_is_a_clock_that_was_set_anew():
     clock = Clock(longest=100)
     assert clock.place(5.0, 1.0) == 0
     assert clock.place(5000.0, 1.0) == 0 and clock.position == 2
@@ -122,6 +121,79 @@ def test_a_gap_beyond_the_limit_is_a_clock_that_was_set_anew(folder):
         "Silence fills a gap of 0.50 s where packets are missing or cannot be decoded.",
         "The time stamps jump by 4994 s; what follows was joined to what is before.",
     )
+
+
+def test_time_stamps_that_go_back_or_are_wrong_once_fill_nothing():
+    clock = Clock(longest=100)
+    assert clock.place(5.0, 1.0) == 0
+    assert clock.place(2.0, 1.0) == 0 and clock.place(3.5, 1.0) == 0.5  # another clock, with a gap of its own
+    assert clock.place(40.0, 1.0, following=5.5) == 0 and clock.place(5.5, 1.0) == 0
+    late = Clock(longest=100, origin=0.0)  # the first packets are missing
+    assert late.place(2.0, 1.0) == 2.0
+    unstamped = Clock(longest=100)
+    assert unstamped.place(None, 1.0) == 0 and unstamped.place(1.0, 1.0) == 0 and unstamped.place(5.0, 1.0) == 3.0
+
+
+@tools
+def test_damage_in_an_mp3_gets_a_note_and_no_silence(folder):
+    """Its time stamps count packets, also those that hold no sound; libsndfile ends there without an error."""
+    data = by("lame --quiet -V 2 {src} {out}", "mp3", seconds=12.0)(folder)
+    at = int(0.05 * len(data))
+    wave = load(data[:at] + data[at + 300 :])
+    assert seconds(wave) == pytest.approx(12.0, abs=0.25)
+    assert len(wave.notes) == 1 and re.search(
+        "damaged packet.* could not be decoded and left no gap", wave.notes[0]
+    )
+
+
+@tools
+def test_what_is_missing_at_the_beginning_is_silence_too(folder):
+    ogg = by("opusenc --quiet {src} {out}", "opus", 48000, seconds=6.0)(folder)
+    pages = [page.start() for page in re.finditer(b"OggS", ogg)]
+    flac = bytearray(by("flac -s -f -o {out} {src}", "flac", seconds=6.0)(folder))
+    at = len(flac) // 20
+    flac[at : at + 40] = bytes(40)
+    for data in (ogg[: pages[2]] + ogg[pages[3] :], bytes(flac)):
+        wave = load(data)
+        assert seconds(wave) == pytest.approx(6.0, abs=0.01)
+        assert wave.notes[0].startswith("Silence fills a gap")
+
+
+@tools
+def test_a_fragmented_mp4_that_is_damaged_says_that_the_rest_is_lost(folder):
+    fragments = "-c:a aac -movflags empty_moov+default_base_moof -frag_duration 500000 {out}"
+    data = by(FFMPEG + fragments, "mp4", seconds=6.0)(folder)
+    assert not load(data).notes
+    at = len(data) // 2
+    assert load(data[:at] + data[at + 300 :]).notes[0].startswith("The file is damaged: what follows")
+
+
+@tools
+def test_flac_with_a_wrong_total_or_joined_to_another_format_is_heard_whole(folder):
+    flac = by("flac -s -f -o {out} {src}", "flac")(folder)
+    fields = int.from_bytes(flac[21:26], "big")  # 36 bits of total samples
+    for factor in (0, 0.3, 0.9):
+        total = round((fields & (1 << 36) - 1) * factor)
+        wrong = flac[:21] + (fields >> 36 << 36 | total).to_bytes(5, "big") + flac[26:]
+        assert seconds(load(wrong)) == 4.0
+    assert load(flac[:21] + (fields >> 36 << 36).to_bytes(5, "big") + flac[26:], seconds=1.0).duration == 4.0
+    mono = by(f"{FFMPEG}-c:a flac {{out}}", "flac", 48000, 1)(folder)
+    joined = load(flac + mono, sr=48000)
+    assert seconds(joined) == 8.0 and not joined.notes
+    np.testing.assert_allclose(joined.samples[-192000:], load(mono, sr=48000).samples, atol=1e-6)
+
+
+@tools
+def test_mp3_in_free_format_is_heard(folder):
+    data = by("lame --quiet --freeformat -b 400 {src} {out}", "mp3")(folder)
+    for tagged in (data, id3v2() + data):
+        assert seconds(load(tagged)) == 4.0
+
+
+@pytest.mark.parametrize(("share", "noted"), [(1.0, False), (0.92, True)])
+def test_a_wav_that_is_cut_off_says_so(share, noted):
+    data = encode(music(6.0), 44100, "wav")
+    assert ("cut off" in "".join(load(data[: int(share * len(data))]).notes)) == noted
 
 
 @tools
@@ -219,6 +291,8 @@ def test_a_recording_that_changes_its_rate_keeps_its_pitch_and_length(folder):
     for part in (wave.samples[10000:30000], wave.samples[-30000:-10000]):
         peak = np.argmax(np.abs(np.fft.rfft(part * np.hanning(len(part))))) * 22050 / len(part)
         assert peak == pytest.approx(440, abs=2)
+    with pytest.raises(RecordingError, match="sample rate is 22050 Hz, accepted are 32000 to"):
+        load(joined, limits=Limits(min_sr=32000))
 
 
 def test_a_damaged_link_of_a_chain_does_not_spoil_the_others():
