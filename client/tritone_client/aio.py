@@ -6,16 +6,21 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, M
 from functools import partial
 from typing import TypeVar
 
-from tritone_client import retry
+from tritone_client import client, retry
 from tritone_client.address import parse_url
 from tritone_client.client import (
     Health,
+    Known,
     Method,
+    Parse,
     System,
     emotion_request,
     genre_request,
     method_of,
+    other_answer,
     other_method,
+    seconds_left,
+    served_system,
     systems,
 )
 from tritone_client.emotion import EmotionPrediction, Granularity, parse_emotion
@@ -27,6 +32,8 @@ from tritone_client.transport import Tensors, Tls
 from tritone_client.transport_aio import AsyncGrpcTransport
 
 Answer = TypeVar("Answer")
+
+MUCH = 4 << 20  # bytes that take a few milliseconds to hash
 
 
 class AsyncClient:
@@ -83,7 +90,7 @@ class AsyncClient:
         """The labels of a recording; arguments and errors as for `Client.classify`. A file is read in a thread."""
         start = time.monotonic()
         request = await built(recording, partial(genre_request, recording, model, top_k, options))
-        return parse_prediction(await self._infer(request, timeout), time.monotonic() - start)
+        return await self._ask(request, parse_prediction, start, timeout)
 
     async def emotion(
         self,
@@ -100,7 +107,7 @@ class AsyncClient:
         request = await built(
             recording, partial(emotion_request, recording, model, granularity, embedding, options)
         )
-        return parse_emotion(await self._infer(request, timeout), time.monotonic() - start)
+        return await self._ask(request, parse_emotion, start, timeout)
 
     def classify_stream(
         self,
@@ -145,8 +152,7 @@ class AsyncClient:
             network = f"{name}_network"
             ready = await self._call(partial(self._transport.ready, model=name))
             metadata = partial(self._transport.metadata, network)
-            platform = (await self._call(metadata))["platform"] if network in served else ""
-            return System(name, served[name]["version"] if name in served else "", ready, platform)
+            return served_system(name, ready, served, await self._call(metadata) if network in served else {})
 
         return tuple([await system(name) for name in systems(served)])
 
@@ -180,6 +186,18 @@ class AsyncClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    async def _ask(self, request: Request, parse: Parse[Known], start: float, timeout: float | None) -> Known:
+        """The answer to a request begun at `start`; asked past the cache where the first is that to another."""
+        answer = parse(await self._infer(request, timeout), time.monotonic() - start)
+        if await is_answer_to(request, answer):
+            return answer
+        left = seconds_left(start, self.timeout if timeout is None else timeout)
+        again = request.past_cache
+        answer = parse(await self._infer(again, left), time.monotonic() - start)
+        if await is_answer_to(again, answer):
+            return answer
+        raise other_answer(str(self.address))
 
     async def _infer(self, request: Request, timeout: float | None) -> Tensors:
         """The outputs of one inference; a system that another method asks is told as such."""
@@ -219,3 +237,10 @@ class AsyncClient:
 async def built(recording: Recording, build: Callable[[], Request]) -> Request:
     """The request that `build` makes: in a thread where a file is read or samples are mixed, which takes time."""
     return build() if isinstance(recording, bytes) else await asyncio.to_thread(build)
+
+
+async def is_answer_to(request: Request, answer: Prediction | EmotionPrediction) -> bool:
+    """As `client.is_answer_to`: in a thread where there is much to hash."""
+    if sum(array.nbytes if array.dtype != object else len(array[0]) for array in request.inputs.values()) < MUCH:
+        return client.is_answer_to(request, answer)
+    return await asyncio.to_thread(client.is_answer_to, request, answer)

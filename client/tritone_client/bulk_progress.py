@@ -13,6 +13,7 @@ from tritone_client.bulk import Bulk
 from tritone_client.bulk_files import LeftOut, count_files
 from tritone_client.bulk_results import Results
 from tritone_client.errors import TritoneError
+from tritone_client.plain import plain
 
 EVERY = 30.0  # seconds between two lines where nobody looks
 SHOWN = 5  # notes, of all that there were
@@ -59,7 +60,7 @@ class Watch:
         """Print a line, above the bar if there is one."""
         if self._task is not None:
             with suppress(OSError):
-                self._bar.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+                self._bar.console.print(plain(sentence), markup=False, highlight=False, soft_wrap=True)
         else:
             say(sentence)
 
@@ -73,7 +74,7 @@ class Watch:
 def say(*lines: str) -> None:
     """Print lines where somebody listens: hours of work do not end because nobody does any more."""
     with suppress(OSError, ValueError, AttributeError):  # a full disk or a closed pipe; closed; none
-        print(*lines, sep="\n", file=sys.stderr, flush=True)
+        print(*map(plain, lines), sep="\n", file=sys.stderr, flush=True)
 
 
 def pace(bulk: Bulk, total: int | None) -> str:

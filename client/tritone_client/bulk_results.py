@@ -17,7 +17,19 @@ from hashlib import blake2b
 from typing import Any, BinaryIO
 
 from tritone_client import bulk_parquet
-from tritone_client.bulk_rows import Answer, Csv, Format, Jsonl, Row, flat_row, full_row, records, written
+from tritone_client.bulk_rows import (
+    LONGEST,
+    Answer,
+    Csv,
+    Format,
+    Jsonl,
+    Row,
+    flat_row,
+    full_row,
+    records,
+    too_long,
+    written,
+)
 from tritone_client.errors import OutputFailed
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
@@ -109,8 +121,12 @@ class Results:
     def add(self, file: str, answer: Answer) -> None:
         """Append the row of a file. Raises `OutputFailed`, with no part of the row in the file."""
         row = self._row(file, answer, self._model, self._options)
+        record = self._format.encode(row)
+        if len(record) > LONGEST:  # which no run could read again
+            row = self._row(file, too_long(len(record)), self._model, self._options)
+            record = self._format.encode(row)
         with writing(self.out):
-            self._append(self._format.encode(row))
+            self._append(record)
         self._count(row)
 
     def sync(self) -> None:

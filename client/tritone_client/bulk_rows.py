@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, Protocol
 
 from tritone_client.emotion import EmotionPrediction
-from tritone_client.errors import TritoneError
+from tritone_client.errors import InferenceFailed, TritoneError
+from tritone_client.plain import json_text, plain
 from tritone_client.prediction import Prediction
 
 Answer = Prediction | EmotionPrediction | TritoneError
@@ -18,6 +19,9 @@ COLUMNS = (
     *("file", "model", "label", "label_zh", "probability", "label_2", "probability_2", "label_3", "probability_3"),
     *("duration", "needs_review", "notes", "seconds", "error", "cause", "options"),
 )
+OURS = ("file", "error", "cause")  # of a row, whatever a server says
+# What spreadsheets take for a formula. It gets a `'`, also behind others, so that one can be taken off again.
+FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 LONGEST = 4 << 20  # bytes of a row; the timeline of ten minutes of speech takes a hundredth
 
 
@@ -34,8 +38,9 @@ def full_row(file: str, answer: Answer, model: str, options: Mapping[str, Any]) 
     """All that the server said of a file, or why it said nothing."""
     asked = {"model": model, "options": dict(options)}
     if isinstance(answer, TritoneError):
-        return {"file": written(file), "error": written(str(answer)), "cause": type(answer).__name__, **asked}
-    return {"file": written(file), **answer.to_dict(), **asked}
+        return {"file": written(file), "error": plain(answer), "cause": type(answer).__name__, **asked}
+    said = {name: value for name, value in answer.to_dict().items() if name not in OURS}
+    return {"file": written(file), **said, **asked}
 
 
 def flat_row(file: str, answer: Answer, model: str, options: Mapping[str, Any]) -> Row:
@@ -44,24 +49,41 @@ def flat_row(file: str, answer: Answer, model: str, options: Mapping[str, Any]) 
     row: Row = dict.fromkeys((*COLUMNS, "labels", "probabilities"))
     row |= {"file": written(file), "model": model, "options": text}
     if isinstance(answer, TritoneError):
-        return row | {"error": written(str(answer)), "cause": type(answer).__name__}
+        return row | {"error": plain(answer), "cause": type(answer).__name__}
     row |= {
         "duration": answer.duration,
         "needs_review": answer.needs_review,
-        "notes": " ".join(answer.notes),
+        "notes": plain(" ".join(answer.notes)),
         "seconds": round(answer.seconds, 4),
-        "labels": list(answer.labels),
+        "labels": [plain(label) for label in answer.labels],
     }
     if isinstance(answer, Prediction):
-        ranked = [(entry.label, entry.probability) for entry in answer.top]
-        row |= {"label_zh": answer.top[0].label_zh, "probabilities": answer.probabilities.tolist()}
+        ranked = [(plain(entry.label), entry.probability) for entry in answer.top]
+        row |= {"label_zh": plain(answer.top[0].label_zh), "probabilities": answer.probabilities.tolist()}
     else:
         # A silent recording has scores, which are all the same, and no emotion.
-        ranked = [] if answer.silence else sorted(answer.scores.items(), key=lambda entry: -entry[1])
-        row |= {"label_zh": answer.emotion_zh, "probabilities": list(answer.scores.values())}
+        scores = list(answer.scores.values())
+        scored = sorted(zip(row["labels"], scores, strict=True), key=lambda entry: -entry[1])
+        ranked = [] if answer.silence else scored
+        row |= {"label_zh": answer.emotion_zh and plain(answer.emotion_zh), "probabilities": scores}
     for place, (label, probability) in zip(("", "_2", "_3"), ranked, strict=False):
         row |= {f"label{place}": label, f"probability{place}": probability}
     return row
+
+
+def too_long(size: int) -> InferenceFailed:
+    """What a row says in the place of an answer that no row can hold."""
+    return InferenceFailed(f"The answer would be a row of {size} bytes, more than the {LONGEST} of any row.")
+
+
+def defused(cell: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula; numbers stay as they are."""
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
+
+
+def as_it_was(cell: str) -> str:
+    """A cell before it was `defused`."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 
 class Format(Protocol):
@@ -87,7 +109,7 @@ class Jsonl:
 
     def encode(self, row: Row) -> bytes:
         """A row as it is appended."""
-        return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        return json_text(row).encode() + b"\n"
 
     def decode(self, record: bytes) -> Row:
         """A row from its bytes. Raises `ValueError` for what is none."""
@@ -103,7 +125,7 @@ class Jsonl:
 
 
 class Csv:
-    """RFC 4180, the columns' names first; numbers and true/false as in JSON, nothing for nothing."""
+    """RFC 4180, the columns' names first; numbers and true/false as in JSON, nothing for nothing; no formulas."""
 
     quoted = True
 
@@ -113,7 +135,7 @@ class Csv:
     def encode(self, row: Row) -> bytes:
         """A row as it is appended."""
         cells = (row[column] for column in COLUMNS)
-        return self._line([json.dumps(cell) if isinstance(cell, bool) else cell for cell in cells])
+        return self._line([json.dumps(cell) if isinstance(cell, bool) else defused(cell) for cell in cells])
 
     def decode(self, record: bytes) -> Row:
         """A row from its bytes. Raises `ValueError` for what is none."""
@@ -121,7 +143,7 @@ class Csv:
             (cells,) = csv.reader(io.StringIO(record.decode(), newline=""), strict=True)
         except csv.Error as error:
             raise ValueError(str(error)) from None
-        return dict(zip(COLUMNS, cells, strict=True))
+        return dict(zip(COLUMNS, map(as_it_was, cells), strict=True))
 
     def may_begin(self, record: bytes) -> bool:
         """Any text may, behind the columns' names."""

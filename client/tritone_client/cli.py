@@ -1,6 +1,5 @@
 """The command `tritone`: label recordings, tell emotions; what else it does is in the modules cli_*."""
 
-import json
 import sys
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -31,6 +30,7 @@ from tritone_client.client import Client
 from tritone_client.emotion import EmotionPrediction
 from tritone_client.errors import TritoneError
 from tritone_client.inflight import in_order
+from tritone_client.plain import plain
 from tritone_client.prediction import Prediction
 from tritone_client.request import Recording
 
@@ -203,7 +203,7 @@ def models(url: Url = URL, timeout: Timeout = TIMEOUT, as_json: Json = False) ->
         served = client.models()
     if as_json:
         for system in served:
-            print(json.dumps(asdict(system)))
+            print_json(asdict(system))
     else:
         report.print_systems(output(), served)
 
@@ -214,7 +214,7 @@ def health(url: Url = URL, timeout: Timeout = TIMEOUT, as_json: Json = False) ->
     with open_client(url, timeout) as client:
         state = client.health()
     if as_json:
-        print(json.dumps(asdict(state)))
+        print_json(asdict(state))
     else:
         report.print_health(output(), state, str(client.address))
     if not (state.ready and all(state.systems.values())):
@@ -241,5 +241,5 @@ def main() -> None:
     try:
         app()
     except TritoneError as error:
-        print(f"tritone: {error}", file=sys.stderr)
+        print(f"tritone: {plain(error)}", file=sys.stderr)
         sys.exit(1)

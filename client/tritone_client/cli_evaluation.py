@@ -22,6 +22,7 @@ from tritone_client.cli_options import (
     print_json,
 )
 from tritone_client.labelled import read_labelled
+from tritone_client.plain import json_text
 
 DEFAULT = "default"  # the option set that is always there: what the server does unasked
 
@@ -78,7 +79,7 @@ def evaluate(
     if folder:
         path = folder / "evaluation.json"
         with outputs.writing(path):
-            path.write_text(json.dumps(records, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+            path.write_text(json_text(records, indent=1) + "\n", encoding="utf-8")
         for name, one in found.items() if drawing.can_plot() else ():
             path = folder / f"confusion-{name}.png"
             with outputs.writing(path):

@@ -10,6 +10,7 @@ from rich.progress import track
 
 from tritone_client.client import Client
 from tritone_client.errors import TritoneError
+from tritone_client.plain import json_text
 from tritone_client.request import check_names
 
 Url = Annotated[
@@ -68,7 +69,7 @@ def bar(questions: Sequence[Any]) -> Iterable[Any]:
 
 def print_json(record: dict[str, object]) -> None:
     """A line of JSON, at once: programs read it while the next recording is on its way."""
-    print(json.dumps(record, ensure_ascii=False), flush=True)
+    print(json_text(record), flush=True)
 
 
 def output() -> Console:

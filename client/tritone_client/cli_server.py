@@ -30,6 +30,7 @@ from tritone_client.cli_options import (
     print_json,
 )
 from tritone_client.errors import ServerUnavailable
+from tritone_client.plain import plain
 from tritone_client.statistics import Counts, Look
 
 
@@ -72,9 +73,9 @@ def watched(url: str, timeout: float, earlier: Look | None, screen: Live | None,
         found = now(url, timeout)
     except ServerUnavailable as error:  # it may come back, with counters that begin anew
         if screen:
-            screen.update(Text(str(error), style="red"), refresh=True)
+            screen.update(Text(plain(error), style="red"), refresh=True)
         else:
-            print(f"tritone: {error}", file=sys.stderr, flush=True)
+            print(f"tritone: {plain(error)}", file=sys.stderr, flush=True)
         return None
     if as_json:
         print_json(record(found, earlier))

@@ -9,6 +9,7 @@ import typer
 from tritone_client.cli_options import TIMEOUT, URL, Timeout, Url, connection
 from tritone_client.errors import TritoneError
 from tritone_client.labelled import SUFFIXES
+from tritone_client.web.uploads import QUOTA_MB
 
 
 def web(
@@ -26,6 +27,14 @@ def web(
             envvar="TRITONE_EXAMPLES", metavar="DIR", help="Folder of recordings to try, which visitors may hear."
         ),
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(envvar="TRITONE_WEB_ALLOW_HOST", metavar="NAME", help="Name that a proxy has for the page."),
+    ] = None,
+    quota: Annotated[
+        int,
+        typer.Option(envvar="TRITONE_WEB_QUOTA", metavar="MB", min=1, help="Disk that all uploads may take."),
+    ] = QUOTA_MB,
     timeout: Timeout = TIMEOUT,
 ) -> None:
     """Serve a page on which people drop recordings, or speak, and see what they are. Ctrl-C ends it."""
@@ -33,7 +42,8 @@ def web(
         raise TritoneError("The page needs Gradio: pip install 'tritone-client[web]' brings it.")
     from tritone_client.web.app import serve  # takes seconds to import
 
-    serve(url, host, port, recordings(examples) if examples else [], timeout, connection)
+    found = recordings(examples) if examples else []
+    serve(url, host, port, found, timeout, connection, allow_host or [], quota)
 
 
 def recordings(folder: Path) -> list[Path]:

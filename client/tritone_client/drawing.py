@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from tritone_client.svg import colour
+from tritone_client.plain import plain
+from tritone_client.svg import colour, colour_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,6 +39,11 @@ def interpolation(size: int, cells: int) -> npt.NDArray[np.float64]:
     return np.maximum(1 - np.abs(position[:, None] - np.arange(cells)), 0)
 
 
+def literal(text: object) -> str:
+    """A text as Matplotlib shows it: between two dollars it would read a formula, and fail of one that is none."""
+    return plain(text).replace("$", r"\$")
+
+
 def can_plot() -> bool:
     """Whether Matplotlib is installed, which the extra `plot` brings."""
     return find_spec("matplotlib") is not None
@@ -51,10 +57,11 @@ def plot_confusion(path: Path, title: str, labels: Sequence[str], confusion: Seq
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 3 + 0.42 * len(labels)  # inches
     figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.add_subplot(title=title, xlabel="answer", ylabel="truth")
+    axes = figure.add_subplot(title=literal(title), xlabel="answer", ylabel="truth")
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(labels)), labels, rotation=90)
-    axes.set_yticks(range(len(labels)), labels)
+    names = list(map(literal, labels))
+    axes.set_xticks(range(len(labels)), names, rotation=90)
+    axes.set_yticks(range(len(labels)), names)
     for row, column in np.argwhere(counts):
         colour = "white" if shares[row, column] > 0.5 else "black"
         axes.text(column, row, counts[row, column], ha="center", va="center", color=colour, fontsize=8)
@@ -107,11 +114,11 @@ def plot_answer(
 
     heights = [0.6 + 0.3 * len(ranked), 1.3] + [2.3] * bool(pictures)  # inches
     figure = Figure(figsize=(7, sum(heights)), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(literal(title))
     parts = figure.subfigures(len(heights), height_ratios=heights)
     bars = parts[0].subplots()
     names, shares = [label for label, _ in ranked], [share for _, share in ranked]
-    drawn = bars.barh(names, shares, color=[colour(labels.index(label)) for label in names])
+    drawn = bars.barh(list(map(literal, names)), shares, color=[colour_of(label, labels) for label in names])
     bars.bar_label(drawn, [f"{share:.1%}" for share in shares], padding=3)
     bars.invert_yaxis()
     bars.set_xlim(0, 1.12)
@@ -121,7 +128,7 @@ def plot_answer(
         parts[2].subplots(1, len(pictures), squeeze=False)[0] if pictures else (), pictures, strict=True
     ):
         axes.imshow(picture)
-        axes.set_title(caption, fontsize=8)
+        axes.set_title(literal(caption), fontsize=8)
         axes.set_axis_off()
     return figure, parts[1].subplots()
 
@@ -129,7 +136,7 @@ def plot_answer(
 def plot_parts(axes: "Axes", parts: Sequence[tuple[float, float, str, float]], labels: Sequence[str]) -> None:
     """Parts of a recording over time: start and end in seconds, label in its colour, probability as height."""
     for start, end, label, share in parts:
-        axes.bar(start, share, end - start, align="edge", color=colour(labels.index(label)), edgecolor="white")
+        axes.bar(start, share, end - start, align="edge", color=colour_of(label, labels), edgecolor="white")
     axes.set_ylim(0, 1)
     axes.set_xlabel("seconds")
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,6 +1,5 @@
 """The emotions in a recording of speech, as a whole and frame by frame."""
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -9,7 +8,8 @@ import numpy.typing as npt
 
 from tritone_client.drawing import plot_emotion
 from tritone_client.errors import InvalidRecording, reading_answer
-from tritone_client.prediction import Computed, Weights, parse_computed, parse_weights
+from tritone_client.prediction import Computed, Weights, parse_computed, parse_doubt, parse_weights
+from tritone_client.reading import Fields, labels_of, result_of, shares, tensor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -117,28 +117,48 @@ def emotion_outputs(granularity: Granularity, embedding: bool) -> tuple[str, ...
 def parse_emotion(tensors: dict[str, npt.NDArray[Any]], seconds: float) -> EmotionPrediction:
     """The prediction in a system's output tensors. Raises `InferenceFailed` if they are no such answer."""
     with reading_answer():
-        raw = json.loads(tensors["RESULT"][0])
-        labels = tuple(label.decode() for label in tensors["LABELS"])
+        raw = result_of(tensors)
+        result, labels = Fields(raw), labels_of(tensors)
+        silence, known = result.flag("silence"), dict.fromkeys(("emotion", "emotion_zh", "confidence"))
+        if result.has("labels_zh"):
+            result.texts("labels_zh")  # which is read when the answer is shown
+        if not silence:
+            known = {
+                "emotion": result.one_of("emotion", labels),
+                "emotion_zh": result.text("emotion_zh"),
+                "confidence": result.share("confidence"),
+            }
         return EmotionPrediction(
-            model=raw["model"],
-            emotion=raw["emotion"],
-            emotion_zh=raw["emotion_zh"],
-            confidence=raw["confidence"],
-            scores=dict(zip(labels, tensors["SCORES"].tolist(), strict=True)),
+            model=result.text("model"),
+            **known,
+            scores=dict(zip(labels, shares(tensors, "SCORES", len(labels)).tolist(), strict=True)),
             labels=labels,
-            segments=tuple(Segment(s["start"], s["end"], s["emotion"], s["confidence"]) for s in raw["segments"]),
-            frame_scores=tensors.get("FRAME_SCORES"),
-            frame_hop=raw["frame_hop"],
-            embedding=tensors.get("EMBEDDING"),
-            frame_embeddings=tensors.get("FRAME_EMBEDDINGS"),
-            silence=raw["silence"],
-            windows=raw["windows"],
-            duration=raw["duration"],
-            weights=parse_weights(raw),
-            notes=tuple(raw["notes"]),
+            segments=tuple(parse_segment(entry, labels) for entry in result.objects("segments")),
+            frame_scores=shares(tensors, "FRAME_SCORES", None, len(labels)) if "FRAME_SCORES" in tensors else None,
+            frame_hop=result.seconds("frame_hop"),
+            embedding=parse_embedding(tensors, "EMBEDDING", None),
+            frame_embeddings=parse_embedding(tensors, "FRAME_EMBEDDINGS", None, None),
+            silence=silence,
+            windows=result.count("windows"),
+            duration=result.seconds("duration"),
+            weights=parse_weights(result),
+            notes=result.texts("notes"),
             seconds=seconds,
             raw=raw,
-            needs_review=raw.get("needs_review"),
-            uncertainty=raw.get("uncertainty", {}),
-            computed=parse_computed(raw),
+            computed=parse_computed(result),
+            **parse_doubt(result),
         )
+
+
+def parse_segment(entry: Fields, labels: tuple[str, ...]) -> Segment:
+    """A stretch of one emotion, by RESULT."""
+    return Segment(
+        entry.seconds("start"), entry.seconds("end"), entry.one_of("emotion", labels), entry.share("confidence")
+    )
+
+
+def parse_embedding(
+    tensors: dict[str, npt.NDArray[Any]], name: str, *shape: None
+) -> npt.NDArray[np.float32] | None:
+    """The network's features, None where they were not asked for."""
+    return tensor(tensors, name, np.float32, *shape) if name in tensors else None

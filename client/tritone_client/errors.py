@@ -8,6 +8,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tritone_client.plain import plain
+
+MAX_ANSWER = 256 << 20  # bytes; embeddings of the frames of ten minutes, the longest speech there is, take half
+TOO_LARGE = f"larger than the {MAX_ANSWER >> 20} MB that are taken"
+
+
+LONGEST = 2000  # characters of what a server said that are kept: an error is a sentence
+
 
 class TritoneError(Exception):
     """Root of all errors of this package; the message is one sentence that says what to do."""
@@ -38,7 +46,7 @@ class DeadlineExceeded(TritoneError):
 
 
 class InferenceFailed(TritoneError):
-    """The server failed on a recording that it had accepted."""
+    """The server failed on a recording that it had accepted, or gave an answer that is none."""
 
 
 class InvalidLabels(TritoneError):
@@ -53,9 +61,9 @@ class Failure(Exception):
     """What a transport met: a gRPC status name such as `UNAVAILABLE`, and the text that came with it."""
 
     def __init__(self, status: str, text: str) -> None:
-        super().__init__(f"{status}: {text}")
         self.status = status
-        self.text = text
+        self.text = text[:LONGEST]
+        super().__init__(f"{status}: {self.text}")
 
 
 # Failures that cure themselves, as Triton 2.51 (24.10) and gRPC word them: status, pattern, when it is seen.
@@ -111,6 +119,8 @@ def explain(failure: Failure, *, url: str, model: str, seconds: float) -> Triton
         )
     if failure.status == "CANCELLED":
         return InferenceFailed(f"The call to {url} was ended ({clause}): ask again.")
+    if failure.status == "RESOURCE_EXHAUSTED" and "larger than max" in said:
+        return InferenceFailed(f"The answer from {url} is {TOO_LARGE}: send a shorter recording, or ask for less.")
     if is_curable(failure):
         return ServerUnavailable(
             f"Model '{model}' at {url} was not ready after {seconds:.1f} s ({clause}): try again."
@@ -123,8 +133,10 @@ def reading_answer() -> Iterator[None]:
     """Turn what goes wrong while a server's answer is read into `InferenceFailed`."""
     try:
         yield
-    except (KeyError, TypeError, ValueError) as error:
+    except (TritoneError, Failure):
+        raise
+    except Exception as error:  # whatever tritonclient, NumPy or json raise of bytes that they cannot know
         raise InferenceFailed(
-            f"The server's answer cannot be read ({type(error).__name__}: {error}): "
+            f"The server's answer cannot be read ({type(error).__name__}: {plain(error):.200}): "
             "client and server must be of one version."
         ) from error

@@ -17,7 +17,14 @@ import numpy as np
 from tritone_client import metrics
 from tritone_client.client import Client
 from tritone_client.emotion import EmotionPrediction
-from tritone_client.errors import DeadlineExceeded, InferenceFailed, InvalidLabels, InvalidRecording, TritoneError
+from tritone_client.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidLabels,
+    InvalidRecording,
+    TritoneError,
+    reading_answer,
+)
 from tritone_client.inflight import AT_ONCE, in_order
 from tritone_client.labelled import Labelled
 from tritone_client.prediction import Prediction, Weights
@@ -151,7 +158,9 @@ def evaluate(
 
     def outcome(question: tuple[Labelled, str, str]) -> Outcome:
         item, right, name = question
-        return judged(item, right, ask(item, option_sets[name]))
+        answer = ask(item, option_sets[name])
+        with reading_answer():  # which may lack labels that the first had
+            return judged(item, right, answer)
 
     outcomes: dict[str, list[Outcome]] = {name: [] for name in option_sets}
     with closing(in_order(client, outcome, questions, at_once=at_once, progress=progress)) as found:

@@ -6,7 +6,6 @@ which fails on a folder that has content; so no folder is ever seen half-written
 """
 
 import errno
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ import numpy.typing as npt
 
 from tritone_client.emotion import EmotionPrediction, rounded
 from tritone_client.errors import OutputFailed
+from tritone_client.plain import json_text
 
 STEM_BYTES = 200  # of the file's name in a folder's, which may have 255 with all that is added
 
@@ -75,9 +75,9 @@ def write_folder(parent: Path, file: str, prediction: EmotionPrediction) -> Path
     with writing(parent):
         try:
             hidden.mkdir()
-            text = json.dumps(result(prediction, file, now), ensure_ascii=False, indent=2)
+            text = json_text(result(prediction, file, now), indent=2)
             # A file's name need not be UTF-8; what is not, is written as JSON's \udcXX.
-            (hidden / "result.json").write_bytes(text.encode("utf-8", "backslashreplace") + b"\n")
+            (hidden / "result.json").write_bytes(text.encode() + b"\n")
             np.save(hidden / "embedding.npy", embeddings(prediction))
             return rename_to_free(hidden, f"{stem(file)}_{now:%Y%m%d_%H%M%S}")
         except BaseException:

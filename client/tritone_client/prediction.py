@@ -1,6 +1,5 @@
 """The answer to one recording."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ import numpy.typing as npt
 
 from tritone_client.drawing import overlay, plot_prediction
 from tritone_client.errors import reading_answer
+from tritone_client.reading import Fields, labels_of, result_of, shares, tensor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -177,54 +177,115 @@ def prediction_outputs(options: Mapping[str, object]) -> tuple[str, ...]:
 def parse_prediction(tensors: dict[str, npt.NDArray[Any]], seconds: float) -> Prediction:
     """The prediction in a system's output tensors. Raises `InferenceFailed` if they are no such answer."""
     with reading_answer():
-        raw = json.loads(tensors["RESULT"][0])
+        raw = result_of(tensors)
+        result, labels = Fields(raw), labels_of(tensors)
+        slices = tuple(parse_slice(entry, labels) for entry in result.objects("slices"))
+        pictured, pictures = parse_shown(tensors, raw, "PICTURES", len(slices))
+        explained, explanation = parse_shown(tensors, raw, "EXPLANATION", len(slices))
+        if explained != pictured[: len(explained)] and pictures is not None:
+            raise ValueError("RESULT.explanation and RESULT.pictures name different slices")
+        vote = result.object("vote")
+        levels = result.object("levels") if result.has("levels") else Fields({})
         return Prediction(
-            model=raw["model"],
-            label=raw["label"],
-            probability=raw["probability"],
-            top=ranked(raw["top"]),
-            labels=tuple(label.decode() for label in tensors["LABELS"]),
-            probabilities=tensors["PROBABILITIES"],
-            slice_probabilities=tensors["SLICE_PROBABILITIES"],
-            slices=tuple(Slice(s["start"], s["end"], s["label"], s["probability"]) for s in raw["slices"]),
-            slices_total=raw["slices_total"],
-            vote=Vote(raw["vote"]["label"], raw["vote"]["share"]),
-            levels={name: ranked(level) for name, level in raw.get("levels", {}).items()},
-            duration=raw["duration"],
-            profile=raw["profile"],
-            weights=parse_weights(raw),
-            notes=tuple(raw["notes"]),
+            model=result.text("model"),
+            label=result.one_of("label", labels),
+            probability=result.share("probability"),
+            top=ranked(result, "top", labels),
+            labels=labels,
+            probabilities=shares(tensors, "PROBABILITIES", len(labels)),
+            slice_probabilities=shares(tensors, "SLICE_PROBABILITIES", None, len(labels)),
+            slices=slices,
+            slices_total=result.count("slices_total"),
+            vote=Vote(vote.text("label"), vote.share("share")),
+            levels={name: ranked(levels, name) for name in levels.values},
+            duration=result.seconds("duration"),
+            profile=result.text("profile"),
+            weights=parse_weights(result),
+            notes=result.texts("notes"),
             seconds=seconds,
             raw=raw,
-            needs_review=raw.get("needs_review"),
-            uncertainty=raw.get("uncertainty", {}),
-            agreement=raw.get("agreement"),
-            rules=tuple(applied_rule(rule) for rule in raw.get("rules", [])),
-            explained=tuple(raw.get("explanation", {}).get("slices", [])),
-            explanation=tensors.get("EXPLANATION"),
-            pictured=tuple(raw.get("pictures", raw.get("explanation", {})).get("slices", [])),
-            pictures=tensors.get("PICTURES"),
-            computed=parse_computed(raw),
+            agreement=result.share("agreement") if result.has("agreement") else None,
+            rules=tuple(map(applied_rule, result.objects("rules"))) if result.has("rules") else (),
+            explained=explained,
+            explanation=explanation,
+            pictured=pictured,
+            pictures=pictures,
+            computed=parse_computed(result),
+            **parse_doubt(result),
         )
 
 
-def applied_rule(entry: dict[str, Any]) -> AppliedRule:
+def parse_slice(entry: Fields, labels: tuple[str, ...]) -> Slice:
+    """A slice, by RESULT."""
+    return Slice(
+        entry.seconds("start"), entry.seconds("end"), entry.one_of("label", labels), entry.share("probability")
+    )
+
+
+# A slice's size in each tensor that shows slices, and RESULT's entry that tells which.
+SHOWN: dict[str, tuple[tuple[int | None, ...], npt.DTypeLike]] = {
+    "PICTURES": ((None, None, 3), np.uint8),
+    "EXPLANATION": ((None, None), np.float32),
+}
+
+
+def parse_shown(
+    tensors: dict[str, npt.NDArray[Any]], raw: dict[str, Any], name: str, slices: int
+) -> tuple[tuple[int, ...], npt.NDArray[Any] | None]:
+    """Which slices are shown in a tensor, by RESULT, and that tensor, None where it was not asked for."""
+    entry = raw.get(name.lower()) or (raw.get("explanation") if name == "PICTURES" else None) or {"slices": []}
+    places = Fields(entry, f"RESULT.{name.lower()}").places("slices", slices)
+    if name not in tensors:
+        return places, None
+    size, dtype = SHOWN[name]
+    return places, tensor(tensors, name, dtype, len(places), *size)
+
+
+def parse_doubt(result: Fields) -> dict[str, Any]:
+    """How unsure the answer is, and whether a person should look, as far as that was asked for."""
+    measures = result.object("uncertainty").numbers() if result.has("uncertainty") else {}
+    if result.has("review"):
+        review = result.object("review")
+        review.one_of("by", measures), review.number("threshold")
+    return {
+        "needs_review": result.flag("needs_review") if result.has("needs_review") else None,
+        "uncertainty": measures,
+    }
+
+
+def applied_rule(entry: Fields) -> AppliedRule:
     """A rule that was applied, by RESULT."""
-    changes = (Change(c["label"], c["factor"], c["before"], c["after"]) for c in entry["changes"])
-    return AppliedRule(entry["rule"], entry["because"], tuple(changes))
+    changes = (
+        Change(c.text("label"), c.number("factor"), c.share("before"), c.share("after"))
+        for c in entry.objects("changes")
+    )
+    return AppliedRule(entry.text("rule"), entry.object("because").numbers(), tuple(changes))
 
 
-def parse_computed(raw: dict[str, Any]) -> Computed | None:
+def parse_computed(result: Fields) -> Computed | None:
     """Where the network ran and how, by RESULT; None where it does not tell."""
-    told = raw.get("computed")
-    return Computed(told["device"], told["precision"], told["backend"]) if told else None
+    if not result.has("computed"):
+        return None
+    told = result.object("computed")
+    return Computed(told.text("device"), told.text("precision"), told.text("backend"))
 
 
-def parse_weights(raw: dict[str, Any]) -> Weights:
+def parse_weights(result: Fields) -> Weights:
     """Where the weights come from, by RESULT."""
-    return Weights(*(raw["weights"][key] for key in ("origin", "source", "sha256", "demo")))
+    weights = result.object("weights")
+    return Weights(*map(weights.text, ("origin", "source", "sha256")), demo=weights.flag("demo"))
 
 
-def ranked(entries: list[dict[str, Any]]) -> tuple[Ranked, ...]:
-    """RESULT's list of labels as it is ranked there."""
-    return tuple(Ranked(e["label"], e.get("label_zh", ""), e["probability"]) for e in entries)
+def ranked(result: Fields, name: str, labels: tuple[str, ...] = ()) -> tuple[Ranked, ...]:
+    """RESULT's list of labels as it is ranked there, one at least; of these `labels` alone, if there are any."""
+    found = tuple(
+        Ranked(
+            entry.one_of("label", labels) if labels else entry.text("label"),
+            entry.text("label_zh") if entry.has("label_zh") else "",
+            entry.share("probability"),
+        )
+        for entry in result.objects(name)
+    )
+    if not found:
+        raise ValueError(f"RESULT.{name} is empty")
+    return found

@@ -10,7 +10,8 @@ from rich.table import Table
 from tritone_client.client import Health, System
 from tritone_client.emotion import EmotionPrediction, Segment
 from tritone_client.errors import TritoneError
-from tritone_client.prediction import Prediction
+from tritone_client.plain import formatted, plain
+from tritone_client.prediction import AppliedRule, Prediction
 
 Answer = TypeVar("Answer", Prediction, EmotionPrediction)
 
@@ -19,11 +20,16 @@ RUNNERS_UP = 3  # emotions shown beside the best
 SEGMENTS = 8  # of a timeline shown; the others are counted
 
 
+def marked(text: object) -> str:
+    """Any text as rich prints it in one line: rich reads marks in brackets, and passes control characters on."""
+    return escape(plain(text))
+
+
 def record(file: str, answer: Prediction | EmotionPrediction | TritoneError) -> dict[str, Any]:
     """One file's answer for a line of JSON."""
     if isinstance(answer, TritoneError):
         return {"file": file, "error": str(answer), "cause": type(answer).__name__}
-    return {"file": file, **answer.to_dict()}
+    return {"file": file} | answer.to_dict() | {"file": file}  # a server may name one, too
 
 
 def print_predictions(console: Console, answers: Sequence[tuple[str, Prediction | TritoneError]]) -> None:
@@ -59,13 +65,13 @@ def print_answers(
     notes: dict[str, None] = {}  # in order, each once
     for file, answer in answers:
         if isinstance(answer, TritoneError):
-            table.add_row(escape(file), "[red]failed[/]", "", f"[not dim red]{escape(str(answer))}[/]")
+            table.add_row(marked(file), "[red]failed[/]", "", f"[not dim red]{marked(answer)}[/]")
             continue
-        table.add_row(escape(file), *cells(answer), f"{1000 * answer.seconds:.0f}")
+        table.add_row(marked(file), *cells(answer), f"{1000 * answer.seconds:.0f}")
         notes |= dict.fromkeys([*answer.notes, *(f"{file}: {reason}" for reason in reasons(answer))])
     console.print(table)
     for note in notes:
-        console.print(f"[yellow]Note:[/] {escape(note)}")
+        console.print(f"[yellow]Note:[/] {marked(note)}")
 
 
 def cells(prediction: Prediction) -> list[str]:
@@ -75,8 +81,8 @@ def cells(prediction: Prediction) -> list[str]:
     vote = f"{prediction.vote.share:.0%} of {len(prediction.slices)}"
     if prediction.vote.label != prediction.label:
         vote += f": {prediction.vote.label}"
-    label = escape(f"{best.label} {best.label_zh}".strip()) + review(prediction)
-    return [label, bar(best.probability), escape(runners_up), escape(vote)]
+    label = marked(f"{best.label} {best.label_zh}".strip()) + review(prediction)
+    return [label, bar(best.probability), marked(runners_up), marked(vote)]
 
 
 def emotion_cells(prediction: EmotionPrediction) -> list[str]:
@@ -86,8 +92,8 @@ def emotion_cells(prediction: EmotionPrediction) -> list[str]:
     ranked = sorted(prediction.scores.items(), key=lambda entry: -entry[1])
     others = [entry for entry in ranked if entry[0] != prediction.emotion][:RUNNERS_UP]
     runners_up = ", ".join(f"{emotion} {score:.0%}" for emotion, score in others)
-    label = escape(f"{prediction.emotion} {prediction.emotion_zh or ''}".strip()) + review(prediction)
-    return [label, bar(prediction.confidence), escape(runners_up), escape(timeline(prediction.segments))]
+    label = marked(f"{prediction.emotion} {prediction.emotion_zh or ''}".strip()) + review(prediction)
+    return [label, bar(prediction.confidence), marked(runners_up), marked(timeline(prediction.segments))]
 
 
 def review(prediction: Prediction | EmotionPrediction) -> str:
@@ -99,12 +105,17 @@ def reasons(prediction: Prediction | EmotionPrediction) -> list[str]:
     """What the rules changed in a prediction, a sentence each."""
     if isinstance(prediction, EmotionPrediction):
         return []
-    return [
-        f"Rule '{one.rule}' ({', '.join(f'{name} {value:.3g}' for name, value in one.because.items())}): "
-        + ", ".join(f"{c.label} {c.before:.0%} → {c.after:.0%}" for c in one.changes)
-        + "."
-        for one in prediction.rules
-    ]
+    return [reason(rule) for rule in prediction.rules]
+
+
+def reason(applied: AppliedRule) -> str:
+    """What a rule changed, and why."""
+    because = ", ".join(f"{name} {formatted(value, '.3g')}" for name, value in applied.because.items())
+    changes = (
+        f"{change.label} {formatted(change.before, '.0%')} → {formatted(change.after, '.0%')}"
+        for change in applied.changes
+    )
+    return f"Rule '{applied.rule}' ({because}): {', '.join(changes)}."
 
 
 def timeline(segments: Sequence[Segment]) -> str:
@@ -130,7 +141,7 @@ def print_systems(console: Console, systems: Sequence[System]) -> None:
         table.add_column(column)
     for system in systems:
         state = "[green]ready[/]" if system.ready else "[red]not ready[/]"
-        table.add_row(system.name, state, system.version, system.platform)
+        table.add_row(marked(system.name), state, marked(system.version), marked(system.platform))
     console.print(table)
 
 
@@ -138,4 +149,4 @@ def print_health(console: Console, health: Health, url: str) -> None:
     """A line for the server and one per system."""
     lines = {f"server {url}": health.ready} | {f"system {name}": ready for name, ready in health.systems.items()}
     for name, ready in lines.items():
-        console.print(f"{'[green]ready[/]    ' if ready else '[red]not ready[/]'}  {escape(name)}")
+        console.print(f"{'[green]ready[/]    ' if ready else '[red]not ready[/]'}  {marked(name)}")

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from tritone_client.calibration import Calibration
 from tritone_client.evaluation import Evaluation, Scores
 from tritone_client.prediction import Weights
+from tritone_client.report import marked
 
 DEMO = "The server has demo weights: these figures mean nothing for real recordings."
 SHOWN = 5  # failures in a row of their own; the others are counted
@@ -29,7 +29,7 @@ def print_evaluations(console: Console, evaluations: Sequence[Evaluation]) -> No
         table = grid("right, by group", *first.groups)
         table.add_row("recordings", *(str(scores.recordings) for scores in first.groups.values()), style="dim")
         for one in evaluations:
-            table.add_row(escape(one.name), *(percent(scores.top1) for scores in one.groups.values()))
+            table.add_row(marked(one.name), *(percent(scores.top1) for scores in one.groups.values()))
         tables.append(table)
     tables.append(label_table(evaluations))
     for table in tables:
@@ -38,9 +38,9 @@ def print_evaluations(console: Console, evaluations: Sequence[Evaluation]) -> No
     for one in evaluations:
         failed = [outcome for outcome in one.outcomes if outcome.error]
         for outcome in failed[:SHOWN]:
-            console.print(f"[red]failed[/] {escape(f'{one.name}, {outcome.file}: {outcome.error}')}")
+            console.print(f"[red]failed[/] {marked(f'{one.name}, {outcome.file}: {outcome.error}')}")
         if len(failed) > SHOWN:
-            console.print(f"[red]failed[/] {escape(one.name)}, and {len(failed) - SHOWN} more")
+            console.print(f"[red]failed[/] {marked(one.name)}, and {len(failed) - SHOWN} more")
     print_demo(console, first.weights)
 
 
@@ -61,7 +61,7 @@ def overall_table(evaluations: Sequence[Evaluation]) -> Table:
         del columns["to review"], columns["right of the others"]
     table = grid(f"{evaluations[0].overall.recordings} recordings", *columns)
     for name, scores in rows:
-        table.add_row(escape(name), *(cell(scores) for cell in columns.values()))
+        table.add_row(marked(name), *(cell(scores) for cell in columns.values()))
     return table
 
 
@@ -72,7 +72,7 @@ def label_table(evaluations: Sequence[Evaluation]) -> Table:
         classes = [one.classes.get(label) for one in evaluations]
         if support := max((scores.support for scores in classes if scores), default=0):
             cells = ("" if scores is None else f"{scores.f1:.2f}" for scores in classes)
-            table.add_row(escape(label), str(support), *cells)
+            table.add_row(marked(label), str(support), *cells)
     return table
 
 
@@ -85,7 +85,7 @@ def print_calibration(console: Console, calibration: Calibration) -> None:
         table.add_row(name, f"{one.temperature:.3f}", str(one.recordings), *nll, *ece)
     console.print(table)
     for file, why in list(calibration.failed.items())[:SHOWN]:
-        console.print(f"[red]left out[/] {escape(f'{file}: {why}')}")
+        console.print(f"[red]left out[/] {marked(f'{file}: {why}')}")
     if len(calibration.failed) > SHOWN:
         console.print(f"[red]left out[/] {len(calibration.failed) - SHOWN} more")
     print_demo(console, calibration.weights)
@@ -99,15 +99,15 @@ def print_demo(console: Console, weights: Weights) -> None:
 
 def print_note(console: Console, text: str) -> None:
     """A sentence that a person should read."""
-    console.print(f"[yellow]Note:[/] {escape(text)}")
+    console.print(f"[yellow]Note:[/] {marked(text)}")
 
 
 def grid(first: str, *others: str) -> Table:
     """An empty table of a name and figures."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(escape(first), overflow="fold")
+    table.add_column(marked(first), overflow="fold")
     for column in others:
-        table.add_column(escape(column), justify="right", overflow="fold")
+        table.add_column(marked(column), justify="right", overflow="fold")
     return table
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from tritone_client.plain import plain
+from tritone_client.report import marked
 from tritone_client.stages import Profile
 from tritone_client.statistics import Gpu, Look, Machine, StepStatistics, SystemStatistics
 
@@ -45,7 +46,7 @@ def statistics_view(systems: Sequence[SystemStatistics], look: Look, seconds: fl
     for system in systems:
         lookups = system.cache_hits + system.cache_misses
         table.add_row(
-            escape(system.system),
+            marked(system.system),
             str(system.answered),
             *([f"{system.answered / seconds:.1f}"] if seconds else []),
             str(system.failed),
@@ -55,7 +56,7 @@ def statistics_view(systems: Sequence[SystemStatistics], look: Look, seconds: fl
         )
         for step in system.steps:
             blank = [""] * (2 if seconds else 1)
-            table.add_row(f"  {step.step}", *blank, failures(step), "", "", *step_cells(step))
+            table.add_row(f"  {step.step}", *blank, marked(failures(step)), "", "", *step_cells(step))
     since = (
         f"In the last {seconds:.1f} s."
         if seconds
@@ -90,7 +91,7 @@ def machine_lines(machine: Machine | None, gpus: Sequence[Gpu]) -> list[Text]:
         lines.append(Text(f"Machine: CPU {machine.cpu:.0%}, memory {memory}."))
     for i, gpu in enumerate(gpus):
         memory = f"{gpu.memory_used / GB:.1f} of {gpu.memory_total / GB:.1f} GB"
-        lines.append(Text(f"GPU {i}: {gpu.use:.0%}, memory {memory}, {gpu.power:.0f} W ({gpu.uuid})."))
+        lines.append(Text(f"GPU {i}: {gpu.use:.0%}, memory {memory}, {gpu.power:.0f} W ({plain(gpu.uuid)})."))
     return lines
 
 
@@ -103,12 +104,12 @@ def profile_view(file: str, found: Profile) -> RenderableType:
     table.add_column("", style="green", no_wrap=True)
     for stage, ms in found.stages.items():
         share = ms / found.ms
-        table.add_row(stage, f"{ms:.2f}", f"{share:.1%}", "━" * round(BAR * max(share, 0)))
+        table.add_row(marked(stage), f"{ms:.2f}", f"{share:.1%}", "━" * round(BAR * max(share, 0)))
     table.add_row("all", f"{found.ms:.2f}", "100.0%", style="bold")
     count = len(found.runs)
     span = f", {min(found.runs):.1f} to {max(found.runs):.1f} ms," if count > 1 else ""
     how = f"{file} by {found.model}: mean of {plural(count, 'run')}{span} after one that is not counted."
-    lines = [Text(verdict(found)), Text(f"{how} {STAGES}", style="dim")]
+    lines = [Text(plain(verdict(found))), Text(plain(f"{how} {STAGES}"), style="dim")]
     if found.others:
         others = plural(found.others, "request")
         note = f"Note: at least {others} of others came in between: the server's stages are means of theirs, too."

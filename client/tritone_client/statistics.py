@@ -18,9 +18,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tritone_client.client import STEPS, systems
-from tritone_client.errors import InvalidUrl, ServerUnavailable
+from tritone_client.errors import Failure, InvalidUrl, ServerUnavailable
+from tritone_client.exchange import exchange
 
 METRICS_PORT = 8002  # Triton's own
+LONGEST_LINE = 4096  # characters of a sample; Triton's have some hundred
 
 # A front asks the chain of the steps, which is what is cached; a step asks the network that explains.
 CACHED_IN = ("", "_chain")
@@ -46,7 +48,7 @@ def parse(text: str) -> list[Sample]:
     for line in map(str.strip, text.split("\n")):
         if not line or line.startswith("#"):
             continue
-        found = LINE.fullmatch(line)
+        found = LINE.fullmatch(line) if len(line) <= LONGEST_LINE else None
         if not found:
             raise ValueError(f"'{line:.80}' is no sample of Prometheus' text format")
         name, labels, value = found.groups()
@@ -175,7 +177,7 @@ def look(url: str, timeout: float, headers: Mapping[str, str], root_certificates
     advice = f"is the server started, and does --metrics-url name its metrics (port {METRICS_PORT} unless set)?"
     try:
         status, text = fetch(url, timeout, headers, root_certificates)
-    except (OSError, UnicodeError, http.client.HTTPException) as error:
+    except (OSError, UnicodeError, http.client.HTTPException, Failure) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ServerUnavailable(f"No metrics can be reached at {url} ({reason}): {advice}") from None
     with suppress(ValueError, OverflowError):
@@ -195,18 +197,18 @@ def fetch(url: str, timeout: float, headers: Mapping[str, str], root_certificate
     if parts.scheme not in ("http", "https") or not host:
         raise InvalidUrl(f"'{url}' is no address of metrics: write http://host:{METRICS_PORT}/metrics.")
     connection: http.client.HTTPConnection
+    deadline = time.monotonic() + timeout
     if parts.scheme == "https":
         try:
             context = ssl.create_default_context(cafile=root_certificates)
         except OSError as error:
             raise InvalidUrl(f"The TLS files for {url} cannot be used: {error}.") from None
-        connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
+        connection = http.client.HTTPSConnection(host, port, context=context)
     else:
-        connection = http.client.HTTPConnection(host, port, timeout=timeout)
+        connection = http.client.HTTPConnection(host, port)
     try:
-        connection.request("GET", parts.path or "/metrics", headers=dict(headers))
-        response = connection.getresponse()
-        return response.status, response.read().decode(errors="replace")
+        response, text = exchange(connection, "GET", parts.path or "/metrics", deadline, headers=headers)
+        return response.status, text.decode(errors="replace")
     finally:
         connection.close()
 

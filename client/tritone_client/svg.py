@@ -1,11 +1,11 @@
 """Strips over time as inline SVG, and pictures as PNG data URIs; nothing but NumPy and zlib is needed."""
 
 import base64
+import math
 import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ HEIGHT = 44  # px of a strip
 
 @dataclass(frozen=True)
 class Block:
-    """A stretch of a strip, from `start` to `end` seconds; `height` is a share of 1, `title` for a mouse."""
+    """A stretch of a strip, from `start` to `end` seconds; `height` is a share of 1, `title` HTML for a mouse."""
 
     start: float
     end: float
@@ -35,18 +35,34 @@ def colour(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
 
 
+def colour_of(label: str, labels: Sequence[str]) -> str:
+    """The colour of a label; the first for one that is not among these."""
+    return colour(labels.index(label) if label in labels else 0)
+
+
+def drawn(value: object, high: float = math.inf) -> float:
+    """A number from 0 to `high` as it can be drawn; 0 in the place of anything else, such as NaN."""
+    try:
+        number = float(value) if isinstance(value, int | float | np.number) else 0.0
+    except OverflowError:
+        return 0.0
+    return min(max(number, 0.0), high) if math.isfinite(number) else 0.0
+
+
 def strip(blocks: Sequence[Block], duration: float) -> str:
     """Blocks over a time axis from 0 to `duration` seconds, each filled up to its height.
 
-    Where blocks overlap, the earlier ends where the later begins.
+    Where blocks overlap, the earlier ends where the later begins. Nothing for what takes no time.
     """
+    if not drawn(duration) or not blocks:
+        return ""
     shapes = []
-    for block, later in zip(blocks, [*(b.start for b in blocks[1:]), duration], strict=True):
-        x, end = (1000 * min(max(t, 0), duration) / duration for t in (block.start, min(block.end, later)))
+    for block, later in zip(blocks, [*(drawn(b.start) for b in blocks[1:]), duration], strict=True):
+        x, end = (1000 * drawn(t, duration) / duration for t in (block.start, min(drawn(block.end), later)))
         width = max(end - x - 1.5, 0.5)  # a gap between neighbours
-        top = 100 * (1 - block.height)
+        top = 100 * (1 - drawn(block.height, 1))
         shapes.append(
-            f'<g fill="{block.colour}"><title>{escape(block.title)}</title>'
+            f'<g fill="{block.colour}"><title>{block.title}</title>'
             f'<rect x="{x:.1f}" y="0" width="{width:.1f}" height="100" opacity=".22"/>'
             f'<rect x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" height="{100 - top:.1f}"/></g>'
         )
@@ -56,6 +72,9 @@ def strip(blocks: Sequence[Block], duration: float) -> str:
 def area(scores: npt.NDArray[np.float32], duration: float) -> str:
     """Stacked areas over a time axis: float32 [frames, classes], rows of sum 1; means where frames are many."""
     count = min(len(scores), COLUMNS)
+    if not count or not drawn(duration):
+        return ""
+    scores = np.nan_to_num(scores, posinf=0, neginf=0)
     edges = np.linspace(0, len(scores), count + 1).astype(int)
     means = np.add.reduceat(scores.astype(np.float64), edges[:-1]) / np.diff(edges)[:, None]
     tops = 100 * (1 - np.cumsum(means, axis=1)).clip(0, 1)
@@ -81,8 +100,12 @@ def drawing(shapes: str) -> str:
 
 
 def axis(duration: float) -> str:
-    """The times beneath a strip: its beginning, round steps, its end."""
-    step = next(s for s in (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 1e9) if duration / s <= 5)
+    """The times beneath a strip: its beginning, round steps, its end; nothing for what takes no time."""
+    if not drawn(duration):
+        return ""
+    step = next(
+        s for s in (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, duration / 2) if duration / s <= 5
+    )
     ticks = [t for t in np.arange(0, duration, step) if t == 0 or t <= duration - 0.8 * step]
     marks = "".join(
         f'<span style="position:absolute;left:{100 * t / duration:.2f}%;'
@@ -96,8 +119,9 @@ def axis(duration: float) -> str:
     )
 
 
-def clock(seconds: float) -> str:
-    """`1:05` from a minute on, below it `12 s`, `5.5 s` or `0.25 s`."""
+def clock(value: object) -> str:
+    """Seconds as `1:05` from a minute on, below it as `12 s`, `5.5 s` or `0.25 s`."""
+    seconds = drawn(value)
     if seconds >= 60:
         return f"{round(seconds) // 60}:{round(seconds) % 60:02d}"
     if seconds >= 10 or seconds % 1 == 0:

@@ -4,7 +4,8 @@ Both use tritonclient's tensors and codecs. tritonclient's own HTTP client is le
 (gevent), its time limit starts anew with every packet, and with TLS it needs functions that Python 3.12 dropped.
 The standard library's connections, kept in a pool, have none of these limits.
 
-All methods take the seconds left for them and raise `Failure`.
+All methods take the seconds left for them and raise `Failure`, or `InferenceFailed` for an answer that is none. No
+answer may be larger than `MAX_ANSWER`.
 """
 
 import http.client
@@ -27,7 +28,8 @@ import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from tritone_client.address import Address
-from tritone_client.errors import Failure, InvalidUrl
+from tritone_client.errors import MAX_ANSWER, Failure, InvalidUrl, reading_answer
+from tritone_client.exchange import exchange
 from tritone_client.request import Request
 
 Tensors = dict[str, npt.NDArray[Any]]
@@ -36,7 +38,8 @@ Statistics = dict[str, dict[str, Any]]
 
 GRPC_OPTIONS = [
     ("grpc.max_send_message_length", -1),  # unlimited: long recordings
-    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_receive_message_length", MAX_ANSWER),
+    ("grpc.compression_enabled_algorithms_bitset", 1),  # none: what is compressed has that length behind it
     # Triton hangs up on clients that ping more often than every five minutes while no data flows.
     ("grpc.keepalive_time_ms", 310_000),
     ("grpc.keepalive_timeout_ms", 20_000),
@@ -110,7 +113,7 @@ class GrpcTransport:
         """Run one inference; the wanted outputs by name."""
         inputs, outputs = tensors(triton_grpc, request)
         result = self._call("infer", timeout, request.model, inputs, outputs=outputs)
-        return {name: result.as_numpy(name) for name in request.outputs}
+        return arrays(result, request)
 
     def live(self, timeout: float) -> bool:
         """Whether the server runs."""
@@ -147,7 +150,8 @@ class HttpTransport:
     """Triton's HTTP protocol with binary tensors, over a pool of kept connections."""
 
     def __init__(self, address: Address, tls: Tls, headers: Mapping[str, str]) -> None:
-        self._address, self._headers = address, headers
+        # A header that the page of another web site cannot send: a server may require it (--require-header).
+        self._address, self._headers = address, {"x-tritone": "1", **headers}
         self._context = None
         if address.tls:
             self._context = ssl.create_default_context(cafile=tls.root_certificates)
@@ -167,10 +171,9 @@ class HttpTransport:
         path = f"/v2/models/{quote(request.model, safe='')}/infer"
         response, data = self._exchange("POST", path, timeout, body, headers)
         self._check(response, data)
-        result = client.parse_response_body(
-            data, header_length=response.headers["Inference-Header-Content-Length"]
-        )
-        return {name: result.as_numpy(name) for name in request.outputs}
+        with reading_answer():
+            header_length = response.headers["Inference-Header-Content-Length"]
+            return arrays(client.parse_response_body(data, header_length=header_length), request)
 
     def live(self, timeout: float) -> bool:
         """Whether the server runs."""
@@ -187,7 +190,8 @@ class HttpTransport:
 
     def metadata(self, model: str, timeout: float) -> dict[str, Any]:
         """Triton's metadata of a model."""
-        return dict(self._json("GET", f"/v2/models/{quote(model, safe='')}", timeout))
+        with reading_answer():
+            return dict(self._json("GET", f"/v2/models/{quote(model, safe='')}", timeout))
 
     def close(self) -> None:
         """End all calls and connections."""
@@ -204,7 +208,8 @@ class HttpTransport:
     def _json(self, method: str, path: str, timeout: float) -> Any:
         response, data = self._exchange(method, path, timeout)
         self._check(response, data)
-        return json.loads(data)
+        with reading_answer():
+            return json.loads(data)
 
     @staticmethod
     def _check(response: http.client.HTTPResponse, data: bytes) -> None:
@@ -212,8 +217,8 @@ class HttpTransport:
         if response.status == 200:
             return
         try:
-            raise Failure(HTTP_STATUS.get(response.status, "INTERNAL"), json.loads(data)["error"])
-        except (ValueError, KeyError, TypeError):  # not Triton's words, but those of something before it
+            raise Failure(HTTP_STATUS.get(response.status, "INTERNAL"), str(json.loads(data)["error"]))
+        except (ValueError, KeyError, TypeError, RecursionError):  # not Triton's words: those of a proxy
             status = "UNAVAILABLE" if HTTP_STATUS.get(response.status) == "UNAVAILABLE" else "INTERNAL"
             raise Failure(status, f"HTTP status {response.status} {response.reason}") from None
 
@@ -222,13 +227,11 @@ class HttpTransport:
     ) -> tuple[http.client.HTTPResponse, bytes]:
         """One request and its answer, whatever its status."""
         deadline = time.monotonic() + timeout
-        connection = self._take(timeout)
+        connection = self._take()
         reusable = False
         try:
-            connection.request(method, self._address.path + path, body, {**self._headers, **(headers or {})})
-            connection.sock.settimeout(max(deadline - time.monotonic(), 1e-3))
-            response = connection.getresponse()
-            data = response.read()
+            whole_path, all_headers = self._address.path + path, {**self._headers, **(headers or {})}
+            response, data = exchange(connection, method, whole_path, deadline, body, all_headers)
             reusable = not response.will_close
             return response, data
         except TimeoutError:
@@ -240,20 +243,18 @@ class HttpTransport:
         finally:
             self._give_back(connection, reusable)
 
-    def _take(self, timeout: float) -> http.client.HTTPConnection:
+    def _take(self) -> http.client.HTTPConnection:
         """An idle connection, or a new one that is not connected yet."""
         with self._lock:
             if self._closed:
                 raise Failure("CANCELLED", "the client was closed")
             if self._idle:
                 connection = self._idle.pop()
-                connection.sock.settimeout(timeout)
             elif self._context:
-                connection = http.client.HTTPSConnection(
-                    self._address.host, self._address.port, timeout=timeout, context=self._context
-                )
+                host, port = self._address.host, self._address.port
+                connection = http.client.HTTPSConnection(host, port, context=self._context)
             else:
-                connection = http.client.HTTPConnection(self._address.host, self._address.port, timeout=timeout)
+                connection = http.client.HTTPConnection(self._address.host, self._address.port)
             self._busy.add(connection)
             return connection
 
@@ -275,9 +276,16 @@ def tensors(module: Any, request: Request) -> tuple[list[Any], list[Any]]:
     return inputs, [module.InferRequestedOutput(name) for name in request.outputs]
 
 
+def arrays(result: Any, request: Request) -> Tensors:
+    """The wanted outputs by name, None for one that is missing. Raises `InferenceFailed`."""
+    with reading_answer():
+        return {name: result.as_numpy(name) for name in request.outputs}
+
+
 def by_name(statistics: Mapping[str, Any]) -> Statistics:
-    """Triton's statistics as a dictionary."""
-    return {entry["name"]: entry for entry in statistics.get("model_stats", [])}
+    """Triton's statistics as a dictionary. Raises `InferenceFailed`."""
+    with reading_answer():
+        return {str(entry["name"]): dict(entry) for entry in statistics.get("model_stats", [])}
 
 
 def grpc_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 Cancelling whoever awaits a method ends its call on the wire, so that the server drops it. A call younger than
 `YOUNG` is ended when it is that old: Triton 24.10 may die of one that is cancelled as it arrives (its issues 7368
 and 8034).
-All methods take the seconds left for them and raise `Failure`.
+All methods take the seconds left for them and raise `Failure`, or `InferenceFailed` for an answer that is none.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from tritone_client.transport import (
     Statistics,
     Tensors,
     Tls,
+    arrays,
     by_name,
     grpc_channel,
     grpc_failure,
@@ -48,7 +49,7 @@ class AsyncGrpcTransport:
         """Run one inference; the wanted outputs by name."""
         inputs, outputs = tensors(triton_grpc, request)
         result = await self._call("infer", timeout, request.model, inputs, outputs=outputs)
-        return {name: result.as_numpy(name) for name in request.outputs}
+        return arrays(result, request)
 
     async def live(self, timeout: float) -> bool:
         """Whether the server runs."""

@@ -1,10 +1,14 @@
 """Answers of every shape, parsed from tensors as a server sends them, for the tests of what people are shown."""
 
+import io
 import json
 from itertools import pairwise
 
 import numpy as np
+from rich.console import Console
+from tritone_client import report
 from tritone_client.emotion import EmotionPrediction, parse_emotion
+from tritone_client.errors import TritoneError
 from tritone_client.prediction import Prediction, parse_prediction
 
 GENRES = (
@@ -29,6 +33,13 @@ def tensor(value: dict) -> np.ndarray:
 
 
 def genre(slices: int = 20, pictures: int = 0, explained: int = 0, **result: object) -> Prediction:
+    """The answer in `genre_tensors`."""
+    return parse_prediction(genre_tensors(slices, pictures, explained, **result), 0.0423)
+
+
+def genre_tensors(
+    slices: int = 20, pictures: int = 0, explained: int = 0, **result: object
+) -> dict[str, np.ndarray]:
     """A song of `slices` slices of 11.4 s; `result` are further entries of RESULT."""
     rows = np.random.default_rng(slices).dirichlet(np.full(len(GENRES), 0.3), slices).astype(np.float32)
     rows[:, 5] += 0.4  # one that leads
@@ -62,10 +73,15 @@ def genre(slices: int = 20, pictures: int = 0, explained: int = 0, **result: obj
     }
     tensors |= {"PICTURES": np.stack([picture] * pictures)} if pictures else {}
     tensors |= {"EXPLANATION": heat} if explained else {}
-    return parse_prediction(tensors, 0.0423)
+    return tensors
 
 
 def emotion(frames: int = 400, with_frames: bool = True, **result: object) -> EmotionPrediction:
+    """The answer in `emotion_tensors`."""
+    return parse_emotion(emotion_tensors(frames, with_frames, **result), 0.123)
+
+
+def emotion_tensors(frames: int = 400, with_frames: bool = True, **result: object) -> dict[str, np.ndarray]:
     """Speech of `frames` frames of 20 ms, which goes through all nine emotions."""
     centres = np.linspace(0, frames, 9)
     rows = np.exp(-(((np.arange(frames)[:, None] - centres) / (frames / 12)) ** 2)).astype(np.float32) + 0.03
@@ -94,7 +110,17 @@ def emotion(frames: int = 400, with_frames: bool = True, **result: object) -> Em
         "SCORES": scores,
         "LABELS": np.array([label.encode() for label in EMOTIONS], object),
     }
-    return parse_emotion(tensors | ({"FRAME_SCORES": rows} if with_frames else {}), 0.123)
+    return tensors | ({"FRAME_SCORES": rows} if with_frames else {})
+
+
+def printed(answer: Prediction | EmotionPrediction | TritoneError, file: str = "song.mp3") -> str:
+    """What the commands print of an answer."""
+    console = Console(file=io.StringIO(), width=200)
+    if isinstance(answer, EmotionPrediction):
+        report.print_emotions(console, [(file, answer)], timelines=True)
+    else:
+        report.print_predictions(console, [(file, answer)])
+    return console.file.getvalue()
 
 
 UNSURE = {

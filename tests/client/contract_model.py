@@ -3,7 +3,8 @@
 It is copied into a model repository by `triton.py`. The answer echoes what arrived, so that a test sees what the
 client really sent, and the option `behave` makes it fail in a chosen way:
 `invalid`, `busy` (the first `times` calls that name the same `counter`), `internal`,
-`slow` (`seconds`), `patient` (the same, but ends when it is cancelled, and notes that), `raise`, `crash`.
+`slow` (`seconds`), `patient` (the same, but ends when it is cancelled, and notes that), `raise`, `crash`,
+`poisoned` (RESULT's `sha256` is that of another request, unless blanks lead past the cache), `mixed` (always).
 
 A recording that is a JSON object says what it is taken for: `slices`, the probabilities of each of its slices, and
 `denoised`, the same where the option `denoise` is set; `broken` ones are refused. The options `temperature`,
@@ -50,6 +51,7 @@ class TritonPythonModel:
             return None if tensor is None else tensor.as_numpy()
 
         audio, pcm, rate, options = (value(name) for name in ("AUDIO", "PCM", "SAMPLE_RATE", "OPTIONS"))
+        asked = b"" if options is None else options[0]
         options = {} if options is None else json.loads(options[0])
         self.behave(request, **options)
         rows = slices_of(b"" if audio is None else audio[0], options)
@@ -81,6 +83,7 @@ class TritonPythonModel:
             "notes": notes,
             "weights": {"origin": "demo", "source": "seed 0", "sha256": "00ff", "demo": True},
             **further(options, probabilities),
+            "sha256": sha256_of(audio, pcm, rate, asked, options.get("behave")),
             "echo": {
                 "audio_sha256": None if audio is None else hashlib.sha256(audio[0]).hexdigest(),
                 "audio_bytes": None if audio is None else len(audio[0]),
@@ -133,6 +136,14 @@ class TritonPythonModel:
                 refuse("The request was cancelled.", "CANCELLED")
         elif behave == "crash":
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sha256_of(audio, pcm, rate, options, behave):
+    """What the answer is to, as a contract: written out here once more, apart from the client."""
+    recording = pcm.astype("<f4").tobytes() + rate.astype("<i4").tobytes() if audio is None else audio[0]
+    if behave == "mixed" or (behave == "poisoned" and options == options.rstrip()):
+        recording = b"another"
+    return hashlib.sha256(recording + b"\0" + options).hexdigest()
 
 
 def slices_of(data, options):

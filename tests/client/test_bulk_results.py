@@ -69,6 +69,41 @@ def test_a_run_killed_at_any_line(suffix: str, stride: int):
     assert int(done.stdout) > 500 // stride
 
 
+FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''=1", "'x")
+
+
+def test_no_cell_of_csv_is_a_formula(tmp_path: Path):
+    """Not in what a spreadsheet shows; a name is known again all the same, and numbers are numbers."""
+    out = tmp_path / "out.csv"
+    said = prediction(1.5, notes=["=HYPERLINK(1)"])
+    rows = {name: said for name in FORMULAS} | {"=failed": InvalidRecording("+refused")}
+    assert run(out, rows) == list(rows)
+    found = read_rows(out)
+    assert [row["file"] for row in found] == [name if name == "'x" else f"'{name}" for name in rows]
+    assert found[0]["notes"] == "'=HYPERLINK(1)" and found[-1]["error"] == "'+refused"
+    assert found[0]["duration"] == "1.5" and not any(
+        (cell or "")[:1] in "=+-@\t\r" for row in found for cell in row.values() if cell
+    )
+    assert run(out, rows) == []
+
+
+@FORMATS
+def test_a_row_stays_a_row_whatever_a_server_says(tmp_path: Path, suffix: str):
+    """Names of ours in RESULT, what is no text, and more than a row can hold."""
+    out = tmp_path / f"out{suffix}"
+    notes = ["\ud800 \x00 \x1b[2J \u202e"]
+    rows = {
+        "a": prediction(notes=notes, file="b", error="none", cause="none"),
+        "b": prediction(notes=["x" * (5 << 20)], more="x" * (5 << 20)),
+        "c": prediction(),
+    }
+    assert run(out, rows) == ["a", "b", "c"] and run(out, rows) == []
+    first, second, third = read_rows(out)
+    assert (first["file"], first.get("cause"), third.get("cause")) == ("a", None, None)
+    assert second["cause"] == "InferenceFailed" and "more than the 4194304 of any row" in second["error"]
+    assert not any(mark in out.read_bytes() for mark in (b"\0 ", b"\x1b", b"\xe2\x80\xae")) or suffix == ".parquet"
+
+
 @FORMATS
 def test_every_name_comes_back(tmp_path: Path, suffix: str):
     """Names that are no UTF-8 are told from those that look like how they are written."""

@@ -1,5 +1,6 @@
 """The client against a real Triton, over gRPC and over HTTP."""
 
+import asyncio
 import hashlib
 import socket
 import threading
@@ -10,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritone_client
-from tritone_client import Client, retry
+from tritone_client import AsyncClient, Client, Prediction, retry
+from tritone_client.client import genre_request, is_answer_to
 
 from tests.client.triton import Triton, free_ports
 
@@ -154,6 +156,32 @@ def test_no_server(scheme: str):
         assert time.monotonic() - start < 5  # asked again it takes 10 s
 
 
+def test_an_answer_to_another_recording_is_asked_for_past_the_cache(client: Client):
+    """Triton's cache can be made to take one recording for another; RESULT says what its answer is to."""
+    for recording in (b"x", (np.zeros(9, np.float32), 8000)):
+        echo = client.classify(recording, behave="poisoned").raw["echo"]
+        assert echo["options"] == {"behave": "poisoned", "top_k": 5}
+        assert client.classify(recording).raw["sha256"]
+        with pytest.raises(tritone_client.InferenceFailed, match="answered something else than what was asked"):
+            client.classify(recording, behave="mixed")
+
+
+def test_the_asynchronous_client_asks_past_the_cache_as_well(triton: Triton):
+    async def ask(behave: str, recording: bytes = b"x") -> Prediction:
+        async with AsyncClient(triton.grpc) as client:
+            return await client.classify(recording, behave=behave)
+
+    assert asyncio.run(ask("poisoned")).label == asyncio.run(ask("poisoned", bytes(5 << 20))).label == "Opera"
+    with pytest.raises(tritone_client.InferenceFailed, match="something else"):
+        asyncio.run(ask("mixed"))
+
+
+def test_a_server_that_says_no_hash_is_believed(client: Client, monkeypatch: pytest.MonkeyPatch):
+    prediction = client.classify(b"x")
+    del prediction.raw["sha256"]
+    assert is_answer_to(genre_request(b"y", "m", 5, {}), prediction)
+
+
 def test_closing_ends_calls_in_flight(client: Client):
     errors: list[BaseException] = []
 
@@ -209,7 +237,7 @@ def test_the_deadline_holds_while_sending_over_a_kept_connection():
 
 
 def test_an_answer_of_another_version_is_an_error(client: Client, monkeypatch: pytest.MonkeyPatch):
-    answer = {"RESULT": np.array([b'{"model": "m"}'], object)}
+    answer = {"RESULT": np.array([b'{"model": "m", "slices": []}'], object), "LABELS": np.array([b"a"], object)}
     monkeypatch.setattr(client._transport, "infer", lambda *_: answer)
-    with pytest.raises(tritone_client.InferenceFailed, match="KeyError: 'label'"):
+    with pytest.raises(tritone_client.InferenceFailed, match="KeyError: 'vote'"):
         client.classify(b"x")

@@ -5,6 +5,7 @@ import io
 import re
 import subprocess
 import sys
+from dataclasses import fields, is_dataclass, replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -60,6 +61,14 @@ ANSWERS = {
     "utterance": emotion(with_frames=False),
     "silence": emotion(silence=True, emotion=None, emotion_zh=None, confidence=None, segments=[]),
 }
+
+
+RULE = {
+    "rule": "fast",
+    "because": {"tempo": 152.0},
+    "changes": [{"label": "Opera", "factor": 0.3, "before": 0.4, "after": 0.2}],
+}
+RULED = genre(3, pictures=1, rules=[RULE], agreement=0.5, **UNSURE)
 
 
 @pytest.mark.parametrize("language", TEXTS)
@@ -127,6 +136,59 @@ def test_what_a_server_says_is_text():
     assert "&lt;unk&gt;" in answer_html(ANSWERS["emotion"]) and "<unk>" not in answer_html(ANSWERS["emotion"])
 
 
+def marked(value: object, name: str = "answer") -> object:
+    """The same with `<b>name</b>` in the place of every text and number."""
+    if is_dataclass(value):
+        entries = {f.name: marked(getattr(value, f.name), f"{name}.{f.name}") for f in fields(value)}
+        return replace(value, **entries)
+    if isinstance(value, dict):
+        return {key: marked(entry, f"{name}.{key}") for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(marked(entry, f"{name}.{i}") for i, entry in enumerate(value))
+    return f"<b>{name}</b>" if isinstance(value, str | int | float) and not isinstance(value, bool) else value
+
+
+@pytest.mark.parametrize("language", TEXTS)
+@pytest.mark.parametrize("answer", [RULED, ANSWERS["genre"], ANSWERS["emotion"], ANSWERS["utterance"]])
+def test_nothing_of_an_answer_is_markup(answer, language):
+    """Also not where a number should be: each field is marked with its name, and none is left unescaped."""
+    seconds, pictured, explained = (
+        answer.seconds,
+        getattr(answer, "pictured", ()),
+        getattr(answer, "explained", ()),
+    )
+    shown = {"pictured": pictured, "explained": explained} if pictured else {}
+    hostile = replace(marked(answer), seconds=seconds, **shown)
+    review = {"by": "<b>by</b>", "threshold": "<b>threshold</b>"}
+    uncertainty = {"<b>by</b>": "<b>measure</b>"} if answer.uncertainty else {}
+    hostile = replace(hostile, raw=hostile.raw | {"review": review}, uncertainty=uncertainty)
+    html = answer_html(hostile, language, ["<b>remark</b>"])
+    assert "<b>" not in html.replace('<b style="font-weight:600">', "")
+    names = {"model", "duration", "notes.0", "raw.profile", "computed.device"}
+    names |= {"label", "slices_total", "slices.0.probability"} if pictured else {"emotion", "confidence"}
+    for name in names:
+        assert f"&lt;b&gt;answer.{name}&lt;/b&gt;" in html, name
+    assert Read(html).open == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0, -1.0, 10**400])
+def test_numbers_that_cannot_be_drawn(value):
+    """A recording without length, and what is no number, are shown all the same."""
+    parts = tuple(replace(part, start=value, end=value, probability=value) for part in ANSWERS["genre"].slices)
+    for part in (parts, ()):
+        answer = replace(
+            ANSWERS["genre"], duration=value, slices=part, probability=value, agreement=value, pictures=None
+        )
+        assert Read(answer_html(answer)).open == []
+    segments = tuple(
+        replace(part, start=value, end=value, confidence=value) for part in ANSWERS["emotion"].segments
+    )
+    scores = np.full_like(ANSWERS["emotion"].frame_scores, np.nan)
+    for part, hop in ((segments, value), ((), 0.02)):
+        answer = replace(ANSWERS["emotion"], duration=value, segments=part, frame_hop=hop, frame_scores=scores)
+        assert not re.search(r'points="[^"]*nan', answer_html(answer))
+
+
 def test_both_languages_have_the_same_words():
     assert TEXTS["en"].keys() == TEXTS["zh"].keys()
 
@@ -180,6 +242,14 @@ def test_plots():
     speech = ANSWERS["emotion"].plot().findobj(lambda o: type(o).__name__ == "Axes")
     assert len(speech[0].patches) == len(EMOTIONS) and len(speech[1].lines) == len(EMOTIONS)
     ANSWERS["silence"].plot().canvas.draw()
+
+
+def test_a_label_is_no_formula():
+    """Matplotlib fails of one that is none."""
+    label = r"$\frac{"
+    top = tuple(replace(entry, label=label + "$" * i) for i, entry in enumerate(ANSWERS["genre"].top))
+    slices = tuple(replace(part, label=label + "$") for part in ANSWERS["genre"].slices)
+    replace(ANSWERS["genre"], label=label + "$", top=top, slices=slices).plot().savefig(io.BytesIO())
 
 
 def test_plot_without_matplotlib_names_the_extra(monkeypatch):

@@ -1,6 +1,8 @@
 """Recordings as tensors: what is sent, and what is refused before anything is sent."""
 
+import hashlib
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,20 @@ def build_request(recording: object, model: str, options: dict[str, object]) -> 
 
 def test_bytes_keep_their_trailing_zeros():
     assert build_request(b"RIFF\0\0", "m", {}).inputs["AUDIO"][0] == b"RIFF\0\0"
+
+
+def test_a_request_is_known_by_recording_and_options():
+    """Written out, so that other clients can do the same; hashed once, and again only its options."""
+    request = build_request(b"song", "m", {"top_k": 3})
+    assert request.sha256 == hashlib.sha256(b'song\0{"top_k": 3}').hexdigest()
+    again = request.past_cache
+    assert json.loads(again.inputs["OPTIONS"][0]) == {"top_k": 3}
+    assert again.sha256 == hashlib.sha256(b"song\0" + again.inputs["OPTIONS"][0]).hexdigest() != request.sha256
+    samples = build_request((np.array([0.5, -1.0], np.float32), 8000), "m", {})
+    assert samples.sha256 == hashlib.sha256(struct.pack("<ffi", 0.5, -1.0, 8000) + b"\0{}").hexdigest()
+    alone = Request("m", {"AUDIO": request.inputs["AUDIO"]}, ("RESULT",))
+    assert alone.sha256 == hashlib.sha256(b"song\0").hexdigest()
+    assert alone.past_cache.inputs["OPTIONS"][0].rstrip(b" \t") == b"{}"
 
 
 @pytest.mark.parametrize("as_path", [str, Path])
