@@ -14,10 +14,12 @@ SERVE := $(addprefix requirements/,serve.txt container.txt steps.txt triton.txt 
 EXPORT := requirements/export.txt
 WEB := requirements/web.txt
 TEST := requirements/test.txt requirements/bench.txt
+AUDIT := .cache/audit
+PIP_AUDIT := pip-audit==2.10.1
 GPU := $(wildcard $(VENV)/.gpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-gpu export int8 explain fp16 tensorrt gpu serve web bench evaluate tune lint clean
+.PHONY: help demo test test-slow test-gpu export int8 explain fp16 tensorrt gpu serve web bench evaluate tune lint lock audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -84,6 +86,12 @@ test-gpu: $(VENV)/.test $(GPU) ## The tests that need an NVIDIA GPU
 lint: $(VENV)/.test
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
+lock: $(VENV)/.test ## Pin what requirements/*.txt bring along, with hashes for the images (needs python3.10, 3.11 and 3.12)
+	@$(BIN)/python -m requirements.lock
+
+audit: $(AUDIT)/.done $(VENV)/.test ## List outdated packages and pins with known vulnerabilities; changes nothing
+	@$(AUDIT)/bin/python -m requirements.audit "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+
 clean: ## Remove what can be made again (weights, caches, the virtual environment)
 	rm -rf $(VENV) .cache checkpoints/demo checkpoints/converted bench/results
 	git clean -fdXq model_repository
@@ -113,6 +121,13 @@ $(VENV)/.export: $(VENV)/.serve $(EXPORT)
 $(VENV)/.test: $(VENV)/.export $(TEST) $(WEB)
 	@echo "Installing what the tests and benchmarks need into $(VENV) ..."
 	@$(PIP) install -q -c requirements/constraints.txt -r requirements/test.txt
+	@touch $@
+
+# pip-audit has requirements of its own, which are not to meet ours.
+$(AUDIT)/.done: Makefile
+	@echo "Installing $(PIP_AUDIT) into $(AUDIT) ..."
+	@$(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/python -m pip --disable-pip-version-check install -q $(PIP_AUDIT)
 	@touch $@
 
 # It brings ONNX Runtime with CUDA in the place of the one for CPUs, which everything above would bring back: so last.

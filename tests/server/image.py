@@ -45,7 +45,7 @@ class Image:
                 if stages and stages[-1] == target:
                     break
                 base, _, stage = rest.partition(" AS ")
-                assert base == stages[-1] if stages else "/tritonserver:" in base, line
+                assert base == (stages[-1] if stages else "${TRITON_IMAGE}"), line
                 stages.append(stage)
             else:
                 getattr(self, f"_{word.lower()}")(rest)
@@ -187,11 +187,14 @@ def ignored(name: str) -> bool:
 
 
 def interpolate(text: str, variables: Mapping[str, str]) -> str:
-    """A value of the compose file with ${NAME:-default} and ${NAME:+instead} replaced."""
+    """A value of the compose file with ${NAME:-default} and ${NAME:+instead} replaced, inner ones first."""
 
     def value(match: re.Match) -> str:
         name, operator, word = match.groups()
         given = variables.get(name, "")
         return (given or word) if operator == "-" else (word if given else "")
 
-    return re.sub(r"\$\{(\w+):([-+])([^}]*)\}", value, text)
+    found = 1
+    while found:
+        text, found = re.subn(r"\$\{(\w+):([-+])([^${}]*)\}", value, text)
+    return text

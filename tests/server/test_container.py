@@ -18,7 +18,7 @@ import pytest
 from server import installation, preflight
 from tests.server import nvml, tiny
 from tests.server.conftest import wait_until
-from tests.server.image import COMPOSE, ROOT, Image, ignored, instructions
+from tests.server.image import COMPOSE, ROOT, Image, ignored, instructions, interpolate
 
 SYSTEMS = ["vgg19_bn_cqt", "vit_b_16_mel", "emotion2vec_plus_large"]
 SERVING = ("triton-cpu", "triton-gpu")
@@ -63,6 +63,38 @@ def test_what_serves_listens_on_this_machine_and_changes_nothing(name):
     preflight.check_shared_memory(SYSTEMS, on_gpu, int(service["shm_size"][0]) * 2**30)
     variant = {"triton-cpu": "onnxruntime", "triton-gpu": "auto"}[name]
     assert service["environment"]["TRITONE_VARIANT"] == f"${{TRITONE_VARIANT:-{variant}}}"
+
+
+@pytest.mark.parametrize("name", SERVING)
+def test_what_serves_is_limited_and_has_the_stack_for_a_large_body(name):
+    service = COMPOSE["services"][name]
+    assert interpolate(service["mem_limit"], {}) == ("16g" if name == "triton-gpu" else "8g")
+    assert interpolate(service["mem_limit"], {"TRITONE_MEMORY": "32g"}) == "32g"
+    assert service["pids_limit"] == 4096
+    assert service["ulimits"] == {
+        "stack": {"soft": 2**30, "hard": 2**30},
+        "nofile": {"soft": 65536, "hard": 65536},
+    }
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_the_base_image_can_be_named_by_its_digest(name):
+    argument = COMPOSE["services"][name]["build"]["args"]["TRITON_IMAGE"]
+    [default] = re.findall(r"^ARG TRITON_IMAGE=(.*)$", DOCKERFILE, flags=re.M)
+    [version] = re.findall(r"^ARG TRITON_VERSION=(.*)$", DOCKERFILE, flags=re.M)
+    assert interpolate(argument, {}) == default.replace("${TRITON_VERSION}", version)
+    assert interpolate(argument, {"TRITON_VERSION": "27.01"}) == default.replace("${TRITON_VERSION}", "27.01")
+    digest = f"registry/tritonserver@sha256:{'0' * 64}"
+    assert interpolate(argument, {"TRITON_IMAGE": digest}) == digest
+
+
+def test_all_but_pytorch_is_installed_by_hash():
+    installs = [line for line in instructions(DOCKERFILE) if line.startswith("RUN pip install")]
+    assert [line.removeprefix("RUN pip install ") for line in installs] == [
+        "--require-hashes --requirement requirements/container.lock",
+        "--require-hashes --requirement requirements/export.lock",
+        "--requirement requirements/export.txt --constraint requirements/constraints.txt",
+    ]
 
 
 def test_weights_and_the_virtual_environment_stay_out_of_the_build_context():
@@ -272,7 +304,10 @@ BESIDE = {"triton_python_backend_utils", "rows", "plan"}  # each model.py that i
 
 @pytest.mark.parametrize(
     ("target", "optional"),
-    [("server", {"torch"}), ("export", {"openvino"})],  # for spectrograms on the GPU; for INT8
+    [  # for spectrograms on the GPU, before Python 3.11; for INT8
+        ("server", {"torch", "tomli"}),
+        ("export", {"openvino"}),
+    ],
 )
 def test_the_image_installs_every_package_that_is_imported(target, optional, tmp_path):
     image = Image(tmp_path / "root", target)
