@@ -21,8 +21,8 @@ def temperature(options: dict, manifest: dict) -> float:
 
 
 def scaled(logits: npt.NDArray, t: float) -> npt.NDArray:
-    """Logits over the temperature; the very same where it is 1."""
-    return logits if t == 1 else logits / t
+    """Logits over the temperature, in float64, where none overflows; the very same where it is 1."""
+    return logits if t == 1 else logits.astype(np.float64) / t
 
 
 def smoothed(probabilities: Array, smoothing: float, usable: npt.NDArray[np.bool_] | None = None) -> Array:

@@ -212,7 +212,8 @@ def answer(found: Found, info: dict, manifest: dict) -> dict:
 
     Parameters
     ----------
-    info : what the preprocess step says of the recording: options, windows, duration, silent, notes, milliseconds
+    info : what the preprocess step says of the recording: options, windows, duration, silent, notes, milliseconds,
+        sha256 of the request
     manifest : labels and origin of the weights
     """
     labels, source, windows = manifest["labels"], manifest["source"], len(info["windows"])
@@ -241,6 +242,7 @@ def answer(found: Found, info: dict, manifest: dict) -> dict:
         **({"top": [_named(labels[c], found.scores[c]) for c in top]} if top else {}),
         "notes": notes,
         **({"timings": info["milliseconds"]} if info["options"]["timings"] else {}),
+        **({"sha256": info["sha256"]} if info.get("sha256") else {}),
         "weights": {
             "origin": source["origin"],
             "source": source["location"],

@@ -102,7 +102,7 @@ def answer(found: Found, info: dict, manifest: dict) -> dict:
     Parameters
     ----------
     found : what the slices say
-    info : what the preprocess step says of the recording: model, options, slices, durations, notes
+    info : what the preprocess step says of the recording: options, slices, durations, notes, sha256 of the request
     manifest : labels, levels and origin of the weights
     """
     labels, probabilities = manifest["labels"], found.probabilities
@@ -154,6 +154,7 @@ def answer(found: Found, info: dict, manifest: dict) -> dict:
         **found.extra,
         "notes": info["notes"],
         **({"timings": info["milliseconds"]} if info["options"]["timings"] else {}),
+        **({"sha256": info["sha256"]} if info.get("sha256") else {}),
         "weights": {
             "origin": source["origin"],
             "source": source["location"],

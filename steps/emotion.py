@@ -16,12 +16,18 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from postprocess import emotion
-from preprocess import Cleaning, Limits, prepare_speech
+from preprocess import Cleaning, Limits, RecordingError, prepare_speech
 from preprocess.speech import BUCKETS, COARSE_BUCKETS
+from steps.info import is_count, is_list_of, parse_info
 from steps.options import EmotionOptions, check_fitted, parse_options
-from steps.step import Step, bytes_of, json_tensor, recording_of
+from steps.step import Step, bytes_of, check_finite, json_tensor, recording_of, request_sha256
 
 DEMO_NOTE = "Demo weights: the emotion names one of 9 families of generated sound and means nothing about speech."
+KEYS = {
+    "windows": (is_list_of(is_list_of(is_count, 3)), "a list of [first, start, stop] in frames"),
+    "silent": (lambda value: isinstance(value, bool), "true or false"),
+}
+"""Of INFO, beside those of every system."""
 
 
 class EmotionPreprocess(Step):
@@ -41,10 +47,12 @@ class EmotionPreprocess(Step):
 
     def answer(self, request) -> list:
         """WAV float32 [windows, samples], LENGTH int64 [windows, 1] and INFO."""
-        options = parse_options(bytes_of(request, "OPTIONS"), EmotionOptions)
+        text = bytes_of(request, "OPTIONS")
+        options = parse_options(text, EmotionOptions)
         check_fitted(options, self.manifest)
+        recording = recording_of(request)
         prepared = prepare_speech(
-            recording_of(request), limits=self.limits, buckets=self.buckets, cleaning=options.part(Cleaning)
+            recording, limits=self.limits, buckets=self.buckets, cleaning=options.part(Cleaning)
         )
         info = {
             "options": asdict(options),
@@ -54,6 +62,7 @@ class EmotionPreprocess(Step):
             "notes": [*([DEMO_NOTE] if self.manifest["demo"] else []), *prepared.notes],
             "milliseconds": {stage: round(1000 * s, 3) for stage, s in prepared.seconds.items()},
             "cleaned": prepared.cleaned,
+            "sha256": request_sha256(recording, text),
         }
         return [
             pb_utils.Tensor("WAV", prepared.wav),
@@ -77,8 +86,13 @@ class EmotionPostprocess(Step):
         features, logits = (
             pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in ("FEATURES", "FRAME_LOGITS")
         )
-        info = json.loads(bytes_of(request, "INFO"))
+        info = parse_info(bytes_of(request, "INFO"), KEYS, EmotionOptions)
+        check_fitted(EmotionOptions(**info["options"]), self.manifest)
+        check_windows(info["windows"], features, logits)
+        for own in emotion.own_frames(logits, info["windows"]):
+            check_finite("FRAME_LOGITS", own)
         found = emotion.analyse(features, logits, info, self.manifest)
+        check_finite("EMBEDDING", found.embedding)  # of the features, whose mean it is
         outputs = {
             "SCORES": lambda: pb_utils.Tensor("SCORES", found.scores),
             "LABELS": lambda: pb_utils.Tensor("LABELS", self.labels),
@@ -89,3 +103,21 @@ class EmotionPostprocess(Step):
             "RESULT": lambda: json_tensor("RESULT", emotion.answer(found, info, self.manifest) | self.computed),
         }
         return [outputs[name]() for name in request.requested_output_names()]
+
+
+def check_windows(windows: list[list[int]], features: np.ndarray, logits: np.ndarray) -> None:
+    """RecordingError where INFO's windows are not of these rows, or do not follow one another from frame 0."""
+    rows, frames = features.shape[:2]
+    if logits.shape[:2] != (rows, frames):
+        raise RecordingError(
+            f"FEATURES has {rows} rows of {frames} frames, FRAME_LOGITS {len(logits)} of {logits.shape[1]}."
+        )
+    if len(windows) != rows or not rows:
+        raise RecordingError(f"FEATURES has {rows} rows, INFO {len(windows)} windows; one each is needed.")
+    end = 0
+    for first, start, stop in windows:
+        if start != end or not first <= start < stop <= first + frames:
+            raise RecordingError(
+                f"INFO: the window {[first, start, stop]} must start at frame {end} and lie in a row of {frames}."
+            )
+        end = stop

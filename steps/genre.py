@@ -16,13 +16,14 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from postprocess import genre
-from postprocess.rules import load_rules
+from postprocess.rules import FEATURES, Rules, load_rules
 from preprocess import Cleaning, Hearing, Limits, RecordingError, prepare
 from preprocess.gpu import choose_transform
 from preprocess.spectrum import NUMPY
 from steps.explain import explain
+from steps.info import is_count, is_list_of, is_number, is_object_of, or_none, parse_info
 from steps.options import GenreOptions, check_fitted, parse_options
-from steps.step import Step, bytes_of, json_tensor, recording_of
+from steps.step import Step, bytes_of, check_finite, json_tensor, recording_of, request_sha256
 
 EXPLAINED_BY = {"vgg19_bn": "Grad-CAM", "vit_b_16": "attention roll-out"}
 """Architecture -> what its maps are."""
@@ -30,6 +31,16 @@ EXPLAINED_BY = {"vgg19_bn": "Grad-CAM", "vit_b_16": "attention roll-out"}
 NO_ROWS = np.zeros((1, 1, 1, 1), np.float32)
 NO_MAPS, NO_PICTURES = NO_ROWS[0], NO_ROWS.astype(np.uint8)
 DEMO_NOTE = "Demo weights: the label names one of 16 families of generated sound and means nothing for real music."
+
+
+KEYS = {
+    "slices": (is_list_of(is_list_of(is_number, 2)), "a list of [start, end]"),
+    "slices_total": (is_count, "a whole number"),
+    "seconds_used": (is_number, "a number of seconds"),
+    "heard": (or_none(is_list_of(is_list_of(is_number, 2))), "null or a list of [start, end]"),
+    "features": (or_none(is_object_of(is_number)), "an object of numbers"),
+}
+"""Of INFO, beside those of every system."""
 
 
 class GenrePreprocess(Step):
@@ -52,14 +63,13 @@ class GenrePreprocess(Step):
 
     def answer(self, request) -> list:
         """ROWS float32 [n, 3, 224, 224], KEPT_ROWS, the same where pictures are wanted, and INFO."""
-        options = parse_options(bytes_of(request, "OPTIONS"), GenreOptions, profile=self.manifest["profile"])
+        text = bytes_of(request, "OPTIONS")
+        options = parse_options(text, GenreOptions, profile=self.manifest["profile"])
         check_fitted(options, self.manifest)
-        if options.rules and self.rules is None:
-            raise RecordingError(
-                "OPTIONS: rules must be false: no file in postprocess/rule_files/ is for these weights' labels."
-            )
+        check_rules(options, self.rules)
+        recording = recording_of(request)
         prepared = prepare(
-            recording_of(request),
+            recording,
             options.profile,
             spectrum=self.manifest["spectrum"],
             max_rows=self.max_rows,
@@ -86,6 +96,7 @@ class GenrePreprocess(Step):
             "heard": prepared.heard and [[round(t, 3) for t in times] for times in prepared.heard],
             "cleaned": prepared.cleaned,
             "features": prepared.features,
+            "sha256": request_sha256(recording, text),
         }
         kept = prepared.rows if options.explain or options.pictures else NO_ROWS
         return [
@@ -112,7 +123,9 @@ class GenrePostprocess(Step):
         logits, kept = (
             pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in ("LOGITS", "KEPT_ROWS")
         )
-        info = json.loads(bytes_of(request, "INFO"))
+        info = self.info(request)
+        check_rows(logits, kept, info, self.manifest["input"]["shape"])
+        check_finite("LOGITS", logits)
         found = genre.analyse(logits, info, self.manifest, self.rules)
         result = genre.answer(found, info, self.manifest) | self.computed
         maps, pictures = NO_MAPS, NO_PICTURES
@@ -135,6 +148,33 @@ class GenrePostprocess(Step):
             "RESULT": lambda: json_tensor("RESULT", result),
         }
         return [outputs[name]() for name in request.requested_output_names()]
+
+    def info(self, request) -> dict:
+        """INFO, whose options these weights know."""
+        info = parse_info(bytes_of(request, "INFO"), KEYS, GenreOptions, profile=self.manifest["profile"])
+        options = GenreOptions(**info["options"])
+        check_fitted(options, self.manifest)
+        check_rules(options, self.rules)
+        if options.rules and not set(FEATURES) <= set(info["features"] or {}):
+            raise RecordingError(f"INFO: with rules, features must be an object of {', '.join(FEATURES)}.")
+        return info
+
+
+def check_rules(options: GenreOptions, rules: Rules | None) -> None:
+    """RecordingError where rules are asked for and these weights have none."""
+    if options.rules and rules is None:
+        raise RecordingError(
+            "OPTIONS: rules must be false: no file in postprocess/rule_files/ is for these weights' labels."
+        )
+
+
+def check_rows(logits: np.ndarray, kept: np.ndarray, info: dict, row: list[int]) -> None:
+    """RecordingError where the rows are not those of INFO; `row` is the shape of one as the network saw it."""
+    slices, options = len(info["slices"]), info["options"]
+    if len(logits) != slices or not slices:
+        raise RecordingError(f"LOGITS has {len(logits)} rows, INFO {slices} slices; one each is needed.")
+    if (options["explain"] or options["pictures"]) and kept.shape != (slices, *row):
+        raise RecordingError(f"KEPT_ROWS has the shape {[*kept.shape]}, pictures need {[slices, *row]}.")
 
 
 def shown(rows: np.ndarray, profile: str) -> np.ndarray:

@@ -6,7 +6,8 @@ Options travel as a tensor and not as request parameters because Triton's respon
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import reprlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar, TypeVar
 
@@ -142,10 +143,15 @@ def parse_options(text: bytes | None, kind: type[Options], **defaults: object) -
         raise RecordingError(f"OPTIONS is not JSON ({error}); send an object such as {kind.example}.") from error
     if not isinstance(values, dict):
         raise RecordingError(f"OPTIONS must be a JSON object, not {type(values).__name__}.")
+    return read_options(values, kind, **defaults)
+
+
+def read_options(values: Mapping[str, object], kind: type[Options], **defaults: object) -> Options:
+    """Options from the values of a JSON object; parameters and errors are those of `parse_options`."""
     known = [field.name for field in fields(kind)]
     for key in values:
         if key not in known:
-            raise RecordingError(f"OPTIONS: {key!r} is unknown; known are {', '.join(known)}.")
+            raise RecordingError(f"OPTIONS: {_shown(key)} is unknown; known are {', '.join(known)}.")
     return kind(**{**defaults, **values})
 
 
@@ -158,23 +164,28 @@ def check_fitted(options: CommonOptions, manifest: dict) -> None:
         )
 
 
+def _shown(value: object) -> str:
+    """A value for a sentence: long ones are cut, and so are nested ones, whose `repr` may exhaust the stack."""
+    return reprlib.repr(value)
+
+
 def _check_flags(options: CommonOptions, *names: str) -> None:
     for name in names:
         if type(getattr(options, name)) is not bool:
-            raise RecordingError(f"OPTIONS: {name} must be true or false, not {getattr(options, name)!r}.")
+            raise RecordingError(f"OPTIONS: {name} must be true or false, not {_shown(getattr(options, name))}.")
 
 
 def _check_choice(options: CommonOptions, name: str, allowed: Iterable[str | None]) -> None:
     value, allowed = getattr(options, name), list(allowed)  # a list: JSON values need not be hashable
     if value not in allowed:
         choice = ", ".join("null" if word is None else word for word in allowed)
-        raise RecordingError(f"OPTIONS: {name} {value!r} is unknown; choose one of {choice}.")
+        raise RecordingError(f"OPTIONS: {name} {_shown(value)} is unknown; choose one of {choice}.")
 
 
 def _check_number(options: CommonOptions, name: str, low: float, high: float, what: str = "a number") -> None:
     value = getattr(options, name)
     if type(value) not in (int, float) or not low <= value <= high:  # NaN is not, either
-        raise RecordingError(f"OPTIONS: {name} must be {what} from {low:g} to {high:g}, not {value!r}.")
+        raise RecordingError(f"OPTIONS: {name} must be {what} from {low:g} to {high:g}, not {_shown(value)}.")
 
 
 def _check_whole(
@@ -183,4 +194,4 @@ def _check_whole(
     value = getattr(options, name)
     if type(value) is not int or value < low or (high is not None and value > high):
         span = f"{low} up" if high is None else f"{low} to {high}"
-        raise RecordingError(f"OPTIONS: {name} must be {what} from {span}, not {value!r}.")
+        raise RecordingError(f"OPTIONS: {name} must be {what} from {span}, not {_shown(value)}.")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
+import struct
 import traceback
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -14,6 +16,10 @@ import triton_python_backend_utils as pb_utils
 
 from preprocess import RecordingError
 from steps.manifest import read_manifest
+
+
+class StepFailure(Exception):
+    """The server cannot answer; its one sentence becomes INTERNAL, and a line of the log."""
 
 
 class Step(ABC):
@@ -39,7 +45,7 @@ class Step(ABC):
 
     @abstractmethod
     def answer(self, request) -> list:
-        """The output tensors of one request; a RecordingError becomes INVALID_ARGUMENT."""
+        """The output tensors of one request; a RecordingError becomes INVALID_ARGUMENT, a StepFailure INTERNAL."""
 
     def _respond(self, request):
         try:
@@ -50,6 +56,11 @@ class Step(ABC):
         except RecordingError as error:
             refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
             return pb_utils.InferenceResponse(error=refusal)
+        except StepFailure as error:
+            pb_utils.Logger.log_error(f"{self.name}: {error}")
+            return pb_utils.InferenceResponse(
+                error=pb_utils.TritonError(str(error), pb_utils.TritonError.INTERNAL)
+            )
         except Exception:  # a fault of ours: Triton would send the traceback, with our paths, to the client
             number = secrets.token_hex(4)
             pb_utils.Logger.log_error(f"{self.name}: failed on a request ({number})\n{traceback.format_exc()}")
@@ -79,7 +90,44 @@ def bytes_of(request, name: str) -> bytes | None:
     return None if tensor is None else tensor.as_numpy()[0]
 
 
+def request_sha256(recording: bytes | tuple[np.ndarray, int], options: bytes | None) -> str:
+    """What a client can compare with its own request, to know that an answer is of it and of no other.
+
+    Triton's response cache tells requests apart by a hash of 64 bits.
+
+    Parameters
+    ----------
+    recording : bytes of a file; or samples and their rate, hashed as float32 and int32, little endian
+    options : OPTIONS as received, None where it was not sent
+
+    Returns
+    -------
+    SHA-256 of the recording, a zero byte and OPTIONS, in hexadecimal digits
+    """
+    digest = hashlib.sha256()
+    if isinstance(recording, bytes):
+        digest.update(recording)
+    else:
+        samples, rate = recording
+        digest.update(np.ascontiguousarray(samples, "<f4"))
+        digest.update(struct.pack("<i", rate))
+    digest.update(b"\0")
+    digest.update(options or b"")
+    return digest.hexdigest()
+
+
+def check_finite(name: str, values: np.ndarray) -> None:
+    """StepFailure where a network has answered NaN or infinity."""
+    if not np.isfinite(values).all():
+        raise StepFailure(
+            f"{name} has NaN or infinite values: the weights are damaged, or the network fails on this machine."
+        )
+
+
 def json_tensor(name: str, value: dict | list):
     """JSON on a line of its own, so that `tail -n 1` finds it in a raw HTTP body."""
-    text = "\n" + json.dumps(value, ensure_ascii=False) + "\n"
+    try:
+        text = "\n" + json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise StepFailure(f"{name} would have NaN or an infinite number, which JSON does not know.") from error
     return pb_utils.Tensor(name, np.array([text.encode()], object))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
+from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelQueuePolicy
 
 from export.repository import FP16_FILE, INT8_FILE, explain_file
 from preprocess.speech import BUCKETS, COARSE_BUCKETS, LIMITS, SR, prepare_speech
@@ -126,9 +126,10 @@ def test_only_the_inner_ensemble_caches_and_it_is_asked_for_everything(system):
 @pytest.mark.parametrize("system", ALL)
 def test_queues_are_bounded_and_every_step_is_warmed(system):
     explains = () if system == SPEECH else ("explain",)
-    for step in ("preprocess", "network", *explains):
+    for step in ("preprocess", "network", "postprocess", *explains):
         policy = config(f"{system}_{step}").dynamic_batching.default_queue_policy
         assert 0 < policy.max_queue_size <= 256 and policy.default_timeout_microseconds > 0
+        assert policy.timeout_action == ModelQueuePolicy.REJECT
     for step in ("preprocess", "network", "postprocess", *explains):
         warmups = config(f"{system}_{step}").model_warmup
         assert warmups
@@ -144,6 +145,11 @@ def test_the_speech_network_is_warmed_with_all_that_can_be_run_together():
     assert shapes == {(n, rows) for n in BUCKETS for rows in (1, 2, 4, 8) if rows == 1 or rows * n <= at_a_time}
     portable = {warmup.inputs["WAV"].dims[0] for warmup in config(f"{SPEECH}_network").model_warmup}
     assert {BUCKETS[0], BUCKETS[-1]} < portable < set(BUCKETS)
+
+
+def test_the_longest_row_of_the_speech_network_is_the_longest_that_is_made():
+    for path in REPOSITORY.glob(f"{SPEECH}_network/**/*.pbtxt"):
+        assert int(read(path).parameters["most_values"].string_value) == BUCKETS[-1], path
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -4,95 +4,28 @@ That network sees each frame by itself, so what must come out is known exactly, 
 """
 
 import json
-import shutil
 import urllib.request
 
 import numpy as np
-import onnx
 import pytest
 import tritonclient.grpc as triton
 from numpy.lib.stride_tricks import sliding_window_view
-from onnx import TensorProto, helper, numpy_helper
 from scipy.special import softmax
 
 from bench.embedded import embedded
 from preprocess import Cleaning
 from preprocess.speech import FIELD, HOP, prepare_speech
-from tests.conftest import ROOT
 from tests.recordings import encode, music
+from tests.steps.small import FILTERS, NAMES, PROJECTION, write_speech_system
+from tests.steps.small import SPEECH as SYSTEM
 
-SYSTEM = "emotion2vec_plus_large"
-NAMES = ("angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown")
-RNG = np.random.default_rng(5)
-FILTERS = (RNG.normal(size=(1024, FIELD)) / 20).astype(np.float32)
-PROJECTION = (RNG.normal(size=(1024, len(NAMES))) / 16).astype(np.float32)
 OUTPUTS = ("SCORES", "LABELS", "FRAME_SCORES", "SEGMENTS", "EMBEDDING", "FRAME_EMBEDDINGS", "RESULT")
-
-
-def write_network(path):
-    """FEATURES = frame @ FILTERS' + LENGTH in seconds, FRAME_LOGITS = FEATURES @ PROJECTION, and their means."""
-    nodes = [
-        helper.make_node("Unsqueeze", ["WAV", "one"], ["channels"]),
-        helper.make_node("Conv", ["channels", "filters"], ["filtered"], strides=[HOP]),
-        helper.make_node("Transpose", ["filtered"], ["frames"], perm=[0, 2, 1]),
-        helper.make_node("Cast", ["LENGTH"], ["samples"], to=TensorProto.FLOAT),
-        helper.make_node("Div", ["samples", "rate"], ["seconds"]),
-        helper.make_node("Unsqueeze", ["seconds", "one"], ["offset"]),
-        helper.make_node("Add", ["frames", "offset"], ["FEATURES"]),
-        helper.make_node("MatMul", ["FEATURES", "projection"], ["FRAME_LOGITS"]),
-        helper.make_node("ReduceMean", ["FEATURES", "one"], ["EMBEDDING"], keepdims=0),
-        helper.make_node("ReduceMean", ["FRAME_LOGITS", "one"], ["LOGITS"], keepdims=0),
-    ]
-    constants = {
-        "one": np.array([1], np.int64),
-        "filters": FILTERS[:, None],
-        "rate": np.float32(16000),
-        "projection": PROJECTION,
-    }
-
-    def tensor(name, *shape, kind=TensorProto.FLOAT):
-        return helper.make_tensor_value_info(name, kind, shape)
-
-    graph = helper.make_graph(
-        nodes,
-        "speech",
-        [tensor("WAV", "n", "samples"), tensor("LENGTH", "n", 1, kind=TensorProto.INT64)],
-        [
-            tensor("FEATURES", "n", "t", 1024),
-            tensor("FRAME_LOGITS", "n", "t", 9),
-            tensor("EMBEDDING", "n", 1024),
-            tensor("LOGITS", "n", 9),
-        ],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
-
-
-MANIFEST = {
-    "format": 1,
-    "system": SYSTEM,
-    "architecture": "emotion2vec",
-    "profile": "emotion2vec",
-    "spectrum": None,
-    "input": {"name": "WAV", "shape": [-1]},
-    "output": {"name": "LOGITS", "classes": 9, "embedding": 1024},
-    "labels": [{"en": name, "zh": name.upper()} for name in NAMES],
-    "levels": [],
-    "source": {"origin": "demo", "location": "generated", "sha256": "00"},
-    "demo": True,
-}
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("emotion")
-    for path in (ROOT / "model_repository").glob(f"{SYSTEM}*"):
-        ignored = shutil.ignore_patterns("*.onnx*", "manifest.json", "labels.txt", "local.pbtxt", "__pycache__")
-        shutil.copytree(path, folder / path.name, ignore=ignored)
-    network = folder / f"{SYSTEM}_network"
-    write_network(network / "1" / "model.onnx")
-    (network / "1" / "manifest.json").write_text(json.dumps(MANIFEST))
-    (network / "labels.txt").write_text("".join(f"{name}\n" for name in NAMES))
+    write_speech_system(folder)
     flags = (f"--model-repository={folder}", "--variant=onnxruntime")
     with embedded(*flags, log=folder / "server.log") as running:
         yield running

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import sys
 from types import SimpleNamespace
 
@@ -16,8 +17,8 @@ SOUND = sound(9, 1, seconds=24)
 
 
 @pytest.fixture
-def preprocess(monkeypatch):
-    """Makes the first step for some labels."""
+def make_step(monkeypatch):
+    """Makes a step for some labels."""
     utilities = SimpleNamespace(
         Tensor=lambda name, value: (name, value),
         get_input_tensor_by_name=lambda request, name: request.get(name),
@@ -26,15 +27,15 @@ def preprocess(monkeypatch):
     for name in ("steps.step", "steps.genre", "steps.explain"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
-    def make(labels):
+    def make(labels, suffix):
         manifest = {"spectrum": "mel", "profile": "ccmusic", "demo": False} | labels.manifest()
         genre = importlib.import_module("steps.genre")
         monkeypatch.setattr(importlib.import_module("steps.step"), "read_manifest", lambda path, name: manifest)
-        step = genre.GenrePreprocess()
+        step = {"preprocess": genre.GenrePreprocess, "postprocess": genre.GenrePostprocess}[suffix]()
         config = {"parameters": {"max_rows": {"string_value": "8"}}}
         step.initialize(
             {
-                "model_name": "s_preprocess",
+                "model_name": f"s_{suffix}",
                 "model_repository": "",
                 "model_config": json.dumps(config),
             }
@@ -44,10 +45,19 @@ def preprocess(monkeypatch):
     return make
 
 
+@pytest.fixture
+def preprocess(make_step):
+    """Makes the first step for some labels."""
+    return lambda labels: make_step(labels, "preprocess")
+
+
+def request_of(tensors: dict) -> dict:
+    return {name: SimpleNamespace(as_numpy=lambda value=value: value) for name, value in tensors.items()}
+
+
 def ask(step, **options) -> dict:
     tensors = {"PCM": SOUND, "SAMPLE_RATE": np.array([22050]), "OPTIONS": np.array([json.dumps(options).encode()])}
-    request = {name: SimpleNamespace(as_numpy=lambda value=value: value) for name, value in tensors.items()}
-    answer = dict(step.answer(request))
+    answer = dict(step.answer(request_of(tensors)))
     return answer | {"INFO": json.loads(answer["INFO"][0])}
 
 
@@ -58,6 +68,22 @@ def test_rules_are_refused_where_there_are_none_for_the_labels(preprocess):
     assert ask(preprocess(CCMUSIC), rules=True)["INFO"]["features"].keys() == {
         *("tempo", "beat_strength", "low_frequency_share", "voice_presence")
     }
+
+
+def test_the_last_step_has_no_rules_either_where_there_are_none_for_the_labels(preprocess, make_step):
+    info = ask(preprocess(CCMUSIC), rules=True)["INFO"]
+    request = request_of({"INFO": np.array([json.dumps(info).encode()], object)})
+    assert make_step(CCMUSIC, "postprocess").info(request)["features"] == info["features"]
+    with pytest.raises(RecordingError, match="rules must be false"):
+        make_step(EMOTIONS, "postprocess").info(request)
+
+
+def test_json_has_no_numbers_that_it_does_not_know(preprocess):
+    preprocess(CCMUSIC)
+    step = sys.modules["steps.step"]
+    for value in (math.nan, math.inf, -math.inf):
+        with pytest.raises(step.StepFailure, match="RESULT would have NaN or an infinite number"):
+            step.json_tensor("RESULT", {"probability": value})
 
 
 @pytest.mark.parametrize("option", ["explain", "pictures"])

@@ -1,0 +1,129 @@
+"""INFO: what the first step of a system says to the last, read with as much care as what a client sends.
+
+It usually comes from the preprocess step, but any client may call `<system>_postprocess` and send one of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+
+from preprocess import RecordingError
+from steps.options import Options, read_options
+
+MAX_BYTES = 1 << 20
+"""A recording of 32 slices needs 4 KiB; each damaged link of a chained Ogg adds a note."""
+MAX_DEPTH = 3
+"""An object of lists of lists, or of objects of objects."""
+MOST = 1e9
+"""No number of INFO is larger, either way: seconds, milliseconds, frames, slices, features."""
+
+Check = Callable[[object], bool]
+
+
+def is_number(value: object) -> bool:
+    """A number that JSON can carry and whose sums are finite."""
+    return type(value) in (int, float) and -MOST <= value <= MOST
+
+
+def is_count(value: object) -> bool:
+    """A whole number from 0 up."""
+    return type(value) is int and 0 <= value <= MOST
+
+
+def is_list_of(check: Check, length: int | None = None) -> Check:
+    """A list whose elements pass a check; of any length, where none is given."""
+    return lambda value: (
+        isinstance(value, list) and length in (None, len(value)) and all(check(element) for element in value)
+    )
+
+
+def is_object_of(check: Check) -> Check:
+    """An object whose values pass a check."""
+    return lambda value: isinstance(value, dict) and all(check(element) for element in value.values())
+
+
+def is_text(value: object) -> bool:
+    """A text."""
+    return isinstance(value, str)
+
+
+def is_sha256(value: object) -> bool:
+    """64 hexadecimal digits."""
+    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+
+
+def or_none(check: Check) -> Check:
+    """What passes a check, null, or no such key."""
+    return lambda value: value is None or check(value)
+
+
+COMMON: dict[str, tuple[Check, str]] = {
+    "duration": (is_number, "a number of seconds"),
+    "notes": (is_list_of(is_text), "a list of texts"),
+    "milliseconds": (or_none(is_object_of(is_number)), "an object of numbers"),
+    "cleaned": (or_none(is_object_of(is_object_of(lambda v: is_number(v) or is_text(v)))), "an object of objects"),
+    "sha256": (or_none(is_sha256), "64 hexadecimal digits"),
+}
+"""Key -> what its value must be, and that in words; of every system."""
+
+
+def parse_info(
+    text: bytes, keys: Mapping[str, tuple[Check, str]], kind: type[Options], **defaults: object
+) -> dict:
+    """Read INFO.
+
+    Parameters
+    ----------
+    text : as received
+    keys : those of the system, as in `COMMON`
+    kind, defaults : the options of the system, as for `parse_options`
+
+    Returns
+    -------
+    INFO with every key, None where it was not sent, and every option
+
+    Raises
+    ------
+    RecordingError
+        not a JSON object, too large or too deep, or a key or an option has a value that is not accepted
+    """
+    sent, info = _object(text), {}
+    for key, (check, words) in {**COMMON, **keys}.items():
+        info[key] = sent.get(key)
+        if not check(info[key]):
+            raise RecordingError(f"INFO: {key} must be {words}.")
+    options = sent.get("options")
+    if not isinstance(options, dict):
+        raise RecordingError("INFO: options must be an object.")
+    try:
+        return info | {"options": asdict(read_options(options, kind, **defaults))}
+    except RecordingError as error:
+        raise RecordingError(f"INFO: {error}") from error
+
+
+def _object(text: bytes) -> dict:
+    if len(text) > MAX_BYTES:
+        raise RecordingError(f"INFO has {len(text)} bytes, at most {MAX_BYTES} are read.")
+    try:
+        info = json.loads(text)
+        json.dumps(
+            info, ensure_ascii=False, allow_nan=False
+        ).encode()  # as RESULT will: no NaN, no half characters
+    except (ValueError, RecursionError) as error:
+        raise RecordingError(f"INFO is not JSON ({error}).") from error
+    if not isinstance(info, dict):
+        raise RecordingError(f"INFO must be a JSON object, not {type(info).__name__}.")
+    if _deeper(info, MAX_DEPTH):
+        raise RecordingError(f"INFO may have lists and objects in each other {MAX_DEPTH} deep, not more.")
+    return info
+
+
+def _deeper(value: object, most: int) -> bool:
+    """Whether lists and objects lie in each other more than `most` deep."""
+    if not isinstance(value, (dict, list)):
+        return False
+    return most == 0 or any(
+        _deeper(element, most - 1) for element in (value.values() if isinstance(value, dict) else value)
+    )

@@ -1,0 +1,127 @@
+"""The real systems around small linear networks, which are made in no time and whose answers are known exactly."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from export.labels import CCMUSIC
+from preprocess.speech import FIELD, HOP
+from tests.conftest import ROOT, SPEECH, SYSTEMS
+
+GENRE = SYSTEMS[0]
+NAMES = ("angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown")
+RNG = np.random.default_rng(5)
+FILTERS = (RNG.normal(size=(1024, FIELD)) / 20).astype(np.float32)
+PROJECTION = (RNG.normal(size=(1024, len(NAMES))) / 16).astype(np.float32)
+CHANNELS = RNG.normal(size=(3, len(CCMUSIC))).astype(np.float32)
+
+
+def write_speech_system(folder: Path) -> None:
+    """The speech system, whose network sees each frame by itself."""
+    network = _copy(SPEECH, folder, SPEECH_MANIFEST)
+    write_speech_network(network)
+
+
+def write_genre_system(folder: Path) -> None:
+    """The first genre system, whose network sees the mean of each colour."""
+    network = _copy(GENRE, folder, GENRE_MANIFEST)
+    write_genre_network(network)
+
+
+def _copy(system: str, folder: Path, manifest: dict) -> Path:
+    """Copy configurations and steps, write the manifest; where the network belongs."""
+    for path in (ROOT / "model_repository").glob(f"{system}*"):
+        ignored = shutil.ignore_patterns("*.onnx*", "manifest.json", "labels.txt", "local.pbtxt", "__pycache__")
+        shutil.copytree(path, folder / path.name, ignore=ignored)
+    network = folder / f"{system}_network"
+    (network / "1" / "manifest.json").write_text(json.dumps(manifest))
+    (network / "labels.txt").write_text("".join(f"{label['en']}\n" for label in manifest["labels"]))
+    return network / "1" / "model.onnx"
+
+
+def write_genre_network(path: Path) -> None:
+    """LOGITS = mean of each channel @ CHANNELS."""
+    nodes = [
+        helper.make_node("ReduceMean", ["ROWS", "axes"], ["means"], keepdims=0),
+        helper.make_node("MatMul", ["means", "channels"], ["LOGITS"]),
+    ]
+    _save(
+        path,
+        nodes,
+        [_tensor("ROWS", "n", 3, 224, 224)],
+        [_tensor("LOGITS", "n", len(CCMUSIC))],
+        {"axes": np.array([2, 3], np.int64), "channels": CHANNELS},
+    )
+
+
+def write_speech_network(path: Path) -> None:
+    """FEATURES = frame @ FILTERS' + LENGTH in seconds, FRAME_LOGITS = FEATURES @ PROJECTION, and their means."""
+    nodes = [
+        helper.make_node("Unsqueeze", ["WAV", "one"], ["channels"]),
+        helper.make_node("Conv", ["channels", "filters"], ["filtered"], strides=[HOP]),
+        helper.make_node("Transpose", ["filtered"], ["frames"], perm=[0, 2, 1]),
+        helper.make_node("Cast", ["LENGTH"], ["samples"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["samples", "rate"], ["seconds"]),
+        helper.make_node("Unsqueeze", ["seconds", "one"], ["offset"]),
+        helper.make_node("Add", ["frames", "offset"], ["FEATURES"]),
+        helper.make_node("MatMul", ["FEATURES", "projection"], ["FRAME_LOGITS"]),
+        helper.make_node("ReduceMean", ["FEATURES", "one"], ["EMBEDDING"], keepdims=0),
+        helper.make_node("ReduceMean", ["FRAME_LOGITS", "one"], ["LOGITS"], keepdims=0),
+    ]
+    constants = {
+        "one": np.array([1], np.int64),
+        "filters": FILTERS[:, None],
+        "rate": np.float32(16000),
+        "projection": PROJECTION,
+    }
+
+    _save(
+        path,
+        nodes,
+        [_tensor("WAV", "n", "samples"), _tensor("LENGTH", "n", 1, kind=TensorProto.INT64)],
+        [
+            _tensor("FEATURES", "n", "t", 1024),
+            _tensor("FRAME_LOGITS", "n", "t", 9),
+            _tensor("EMBEDDING", "n", 1024),
+            _tensor("LOGITS", "n", 9),
+        ],
+        constants,
+    )
+
+
+def _tensor(name: str, *shape: str | int, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def _save(path: Path, nodes: list, inputs: list, outputs: list, constants: dict[str, np.ndarray]) -> None:
+    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "small", inputs, outputs, initializers)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+
+
+SPEECH_MANIFEST = {
+    "format": 1,
+    "system": SPEECH,
+    "architecture": "emotion2vec",
+    "profile": "emotion2vec",
+    "spectrum": None,
+    "input": {"name": "WAV", "shape": [-1]},
+    "output": {"name": "LOGITS", "classes": 9, "embedding": 1024},
+    "labels": [{"en": name, "zh": name.upper()} for name in NAMES],
+    "levels": [],
+    "source": {"origin": "demo", "location": "generated", "sha256": "00"},
+    "demo": True,
+}
+GENRE_MANIFEST = SPEECH_MANIFEST | {
+    "system": GENRE,
+    "architecture": "vgg19_bn",
+    "profile": "article-a",
+    "spectrum": "cqt",
+    "input": {"name": "ROWS", "shape": [3, 224, 224]},
+    "output": {"name": "LOGITS", "classes": len(CCMUSIC)},
+    **CCMUSIC.manifest(),
+}
