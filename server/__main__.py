@@ -14,7 +14,9 @@ from server import plans, preflight, tuned, variants
 from server.computed import VARIABLE, computed
 from server.control import Control
 from server.errors import ServerError
+from server.healthcheck import HEADER
 from server.installation import Installation, find_installation
+from server.memory import Memory
 from server.process import EXIT_SECONDS, SharedMemory, Triton
 from server.settings import LOG_LEVELS, parse_settings
 from server.supervisor import Supervisor
@@ -58,6 +60,11 @@ def serve(settings: argparse.Namespace) -> None:
         *triton_command(settings, installation, systems, tuned.NAME if is_tuned else variant),
         *(f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"),
         *restrictions(key),
+        *(
+            [f"--http-restricted-api=inference:{HEADER[0]}={HEADER[1]}"]
+            if settings.require_header == "yes"
+            else []
+        ),
     ]
     environment = installation.environment() | {
         VARIABLE: computed(variant, machine, settings.model_repository, systems)
@@ -83,6 +90,7 @@ def serve(settings: argparse.Namespace) -> None:
         systems=systems,
         period=settings.probe_seconds,
         patience=settings.hang_seconds,
+        memory=Memory(settings.memory_margin << 20),
         say=say,
         on_whole=whole,
         on_broken=broken,
@@ -143,7 +151,8 @@ def triton_command(
 def restrictions(key: str) -> list[str]:
     """Flags that keep all but the holder of the key from loading models and mapping memory.
 
-    On loopback too: a model is code, and any web page can make a browser post to 127.0.0.1.
+    On loopback too: a model is code, and any web page can make a browser post to 127.0.0.1. Other users of this
+    machine can read the key from the list of processes (docs/operations.md).
     """
     apis = "model-repository,shared-memory,logging,trace"
     return [

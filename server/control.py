@@ -54,21 +54,6 @@ class Control:
             return False
         return True
 
-    def answered(self, system: str) -> int:
-        """How many requests the steps of a system have finished, well or not."""
-        statistics = json.loads(self._call("/v2/models/stats"))["model_stats"]
-        return sum(
-            entry["inference_stats"][outcome]["count"]
-            for entry in statistics
-            if entry["name"].startswith(f"{system}_")
-            for outcome in ("success", "fail")
-        )
-
-    def succeeded(self, system: str) -> int:
-        """How many recordings a system has answered well."""
-        statistics = json.loads(self._call(f"/v2/models/{system}/stats"))["model_stats"]
-        return sum(entry["inference_stats"]["success"]["count"] for entry in statistics)
-
     def reload(self, model: str, timeout: float = 120.0) -> None:
         """Load a model anew and put it in the place of the old one, without a moment in which it is missing.
 

@@ -9,23 +9,31 @@ from __future__ import annotations
 import argparse
 import array
 import io
+import json
 import math
 import os
 import random
 import signal
 import sys
+import time
 import urllib.error
 import urllib.request
 import wave
 from pathlib import Path
 
 RATE = 8000  # Hz
+HEADER = "x-tritone", "1"  # which a server may require (--require-header)
+PAUSE = 0.5  # seconds between questions to a system whose queue is full
 REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
 FAILURES = Path("/tmp/tritone-failed-health-checks")
 
 
 class Unhealthy(Exception):
     """A system did not answer; the message is what Triton said."""
+
+
+class Busy(Exception):
+    """A queue was full: a sign of life only where others are answered."""
 
 
 def exported_systems(repository: Path) -> list[str]:
@@ -66,27 +74,58 @@ def probe(http: str, system: str, timeout: float) -> None:
     Raises
     ------
     Unhealthy
-        an error other than a full queue, which is a sign of life
+        an error other than a full queue
+    Busy
+        a full queue
     TimeoutError
         no answer in time
     OSError
         no server there
     """
-    request = urllib.request.Request(
-        f"{http}/v2/models/{system}_raw/infer", recording(), {"Inference-Header-Content-Length": "0"}
-    )
+    headers = {"Inference-Header-Content-Length": "0", "Content-Type": "audio/wav", HEADER[0]: HEADER[1]}
+    request = urllib.request.Request(f"{http}/v2/models/{system}_raw/infer", recording(), headers)
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:
             if b"RESULT" not in response.read():
                 raise Unhealthy(f"{system} answered without a RESULT")
     except urllib.error.HTTPError as error:
-        said = error.read().decode(errors="replace")
-        if error.code != 503:
-            raise Unhealthy(f"{system} answered {error.code}: {said}") from error
+        said = f"{system} answered {error.code}: {error.read().decode(errors='replace')}"
+        raise (Busy if error.code == 503 else Unhealthy)(said) from error
     except urllib.error.URLError as error:
         if isinstance(error.reason, TimeoutError):
             raise error.reason from error
         raise
+
+
+def answered(http: str, system: str) -> int:
+    """How many requests the network of a system has run: not those that its cache answered or a queue refused."""
+    with urllib.request.urlopen(f"{http}/v2/models/{system}_network/stats", timeout=20) as response:
+        [entry] = json.load(response)["model_stats"]
+    return entry["inference_stats"]["success"]["count"]
+
+
+def ask(http: str, system: str, patience: float) -> None:
+    """Probe a system until it answers; as long as others get answers, its queue is only long.
+
+    Parameters
+    ----------
+    patience : seconds without any answer after which the system counts as hanging
+
+    Raises
+    ------
+    Unhealthy, OSError
+    """
+    before, deadline = answered(http, system), time.monotonic() + patience
+    while True:
+        try:
+            probe(http, system, max(0.1, deadline - time.monotonic()))
+            return
+        except (Busy, TimeoutError) as error:
+            if answered(http, system) > before:
+                return
+            if time.monotonic() > deadline:
+                raise Unhealthy(f"{system} has answered nothing for {patience:.0f} s") from error
+            time.sleep(PAUSE)
 
 
 def main() -> None:
@@ -94,7 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="healthcheck", description="Ask every exported system for an answer.")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server's HTTP address")
     parser.add_argument("--model-repository", type=Path, default=REPOSITORY, help="where the systems lie")
-    parser.add_argument("--timeout", type=float, default=20.0, help="seconds to wait for each answer")
+    parser.add_argument("--timeout", type=float, default=20.0, help="seconds without an answer of a system")
     parser.add_argument(
         "--stop-after",
         type=int,
@@ -109,7 +148,7 @@ def main() -> None:
         sys.exit(f"no exported network in {options.model_repository}: run make export")
     try:
         for system in systems:
-            probe(options.url, system, options.timeout)
+            ask(options.url, system, options.timeout)
     except (Unhealthy, OSError) as error:
         if options.stop_after and FAILURES.exists():  # it has answered before: it is not still loading
             failures = 1 + int(FAILURES.read_text())

@@ -67,6 +67,11 @@ def check_shared_memory(systems: list[str], on_gpu: bool, free_bytes: int | None
         )
 
 
+def region_bytes(system: str) -> int:
+    """The largest region of shared memory that one process of a system's steps needs."""
+    return SHM_MIB.get(system, SHM_MIB_OF_OTHERS)[0] * 2**20 // 2
+
+
 def settle_ports(host: str, http: int, grpc: int, metrics: int) -> tuple[int, int, int]:
     """The ports to use: a free one for each 0.
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import collections
 import ctypes
 import fcntl
+import math
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -23,6 +25,9 @@ SHM = Path("/dev/shm")
 SHM_PREFIX = "tritone-"
 EXIT_SECONDS = 5  # that Triton may take to finish what is in flight; it always takes them after a stub has crashed
 PR_SET_PDEATHSIG = 1
+# Of each of its threads, in address space. Triton 24.10 parses nested JSON, and the body of a POST as a form sends
+# it (curl's default), by recursion: the usual 8 MiB end at a 4 MiB file. Not unlimited: that means 2 MiB.
+STACK_BYTES = 1 << 30
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 # What a server built for GPUs says on a machine without one, and a stub when its server has been killed.
@@ -71,6 +76,13 @@ class SharedMemory:
         for region in SHM.glob(f"{self.prefix}-*"):
             region.unlink(missing_ok=True)
 
+    def protect(self) -> None:
+        """Let no other user of the machine read the regions: Triton makes them readable, whatever the umask."""
+        for region in SHM.glob(f"{self.prefix}-*"):
+            with suppress(OSError):
+                if region.stat().st_mode & 0o077:
+                    region.chmod(0o600)
+
     def close(self) -> None:
         """Remove everything."""
         self._remove(self.prefix)
@@ -102,7 +114,7 @@ class Triton:
             text=True,
             errors="replace",
             start_new_session=True,  # Ctrl-C in a terminal is for the launcher, which then stops it in order
-            preexec_fn=_end_with_parent,
+            preexec_fn=_prepare,
         )
         self.pid = self._process.pid
         self._relay = threading.Thread(target=self._pass_on, daemon=True)
@@ -150,6 +162,10 @@ class Triton:
         self._relay.join(timeout=2)
         self._shared_memory.clear()
 
+    def protect(self) -> None:
+        """Keep its shared memory from other users."""
+        self._shared_memory.protect()
+
     def discard(self, stub: Stub) -> None:
         """End a stub that is out of service, and remove its shared memory."""
         with suppress(ProcessLookupError):
@@ -169,9 +185,17 @@ class Triton:
                 sys.stderr.flush()
 
 
-def _end_with_parent() -> None:
-    """In the new process: have Linux end it in order when the launcher is gone, however that happened."""
+def _prepare() -> None:
+    """In the new process: have Linux end it in order when the launcher is gone, however that happened; its limits.
+
+    With the usual 1024 open files, 1200 half-open connections would lock everybody out.
+    """
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    for resource_, wanted in ((resource.RLIMIT_STACK, STACK_BYTES), (resource.RLIMIT_NOFILE, math.inf)):
+        hard = resource.getrlimit(resource_)[1]
+        most = math.inf if hard == resource.RLIM_INFINITY else hard
+        soft = min(wanted, most)
+        resource.setrlimit(resource_, (hard if soft == math.inf else int(soft), hard))
 
 
 def _children(parent: int) -> dict[int, str]:

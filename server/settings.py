@@ -103,6 +103,22 @@ def parse_settings(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="SECONDS",
     )
     flag(
+        "--require-header",
+        "no",
+        "Whether HTTP inference needs the header 'x-tritone: 1', which the page of another web site cannot send: "
+        "yes or no. Our client sends it; curl and perf_analyzer take -H 'x-tritone: 1'.",
+        type=_one_of("yes", "no"),
+        metavar="YES|NO",
+    )
+    flag(
+        "--memory-margin",
+        2048,
+        "MiB by which Triton and its steps may grow beyond what they hold after the start; above it for 5 s, or "
+        "above twice as much at once, Triton is started anew.",
+        type=_size,
+        metavar="MIB",
+    )
+    flag(
         "--ready-file",
         None,
         "File that holds ports, process id and variant as JSON while the systems answer; for scripts.",

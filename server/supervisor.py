@@ -1,13 +1,15 @@
 """Keeps Triton whole: ready means that every system has answered, and what dies is brought back.
 
 Triton 24.10 never restarts the process of a Python step. With two of them every second request then fails for ever
-while /v2/health/ready stays 200. Three things are watched:
+while /v2/health/ready stays 200. Four things are watched:
 
 * the stubs: one that vanishes or stops is noticed within half a second, and its model loaded anew in the place of
   the old one while the others go on serving;
-* the systems: one from which nothing has come for some seconds is asked for an answer (`healthcheck.probe`), which
+* the systems: one whose network has run nothing for some seconds is asked for an answer (`healthcheck.ask`), which
   finds what hangs. A probe costs one row of the network, and nothing while real answers come;
-* the server process, which is started anew, later each time it dies again.
+* the server process, which is started anew: at once after it has served, and ever later, up to a minute, while it
+  does not come up;
+* memory (`memory`), which grows with the largest request and does not shrink.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ from http.client import HTTPException
 from server import healthcheck
 from server.control import Control, ControlError
 from server.errors import ServerError
+from server.memory import Memory
 from server.process import Stub, Triton
 
 TICK = 0.5  # seconds between looks at the processes
 START_SECONDS = 600.0  # that loading and warming up may take
 RETIRED_SECONDS = 30.0  # that a replaced stub may take to finish its requests
-QUICK_DEATHS = 4
-QUICK = 60.0  # seconds of life after which a death counts as a first one
+LONGEST_PAUSE = 60.0  # seconds between two starts
 
 UNHEALTHY_STUB = re.compile(r"Stub process '(?P<model>[^']+)_\d+_\d+' is not healthy")
 
@@ -54,7 +56,7 @@ class Watch:
         """Begin anew, after the server has."""
         self._probe: Future[None] | None = None
         self._next = time.monotonic() + self._period
-        self._succeeded = 0
+        self._answered = 0
 
     def look(self) -> None:
         """Ask for an answer if none has come for a period.
@@ -70,24 +72,16 @@ class Watch:
                 self._next = time.monotonic() + self._period
                 probe.result()
         elif time.monotonic() >= self._next:
-            succeeded = self._control.succeeded(self.system)
-            if succeeded > self._succeeded:
+            answered = healthcheck.answered(self._control.http, self.system)
+            if answered > self._answered:
                 self._next = time.monotonic() + self._period
             else:
                 self._probe = self._pool.submit(self.probe)
-            self._succeeded = succeeded
+            self._answered = answered
 
     def probe(self) -> None:
-        """Ask for an answer; as long as others get theirs, only the queue is long."""
-        while True:
-            before = self._control.answered(self.system)
-            try:
-                healthcheck.probe(self._control.http, self.system, self._patience)
-                return
-            except TimeoutError as error:
-                if self._control.answered(self.system) == before:
-                    said = f"{self.system} has answered nothing for {self._patience:.0f} s"
-                    raise healthcheck.Unhealthy(said) from error
+        """Ask for an answer."""
+        healthcheck.ask(self._control.http, self.system, self._patience)
 
 
 class Supervisor:
@@ -100,6 +94,7 @@ class Supervisor:
     systems : names of the systems to watch
     period : seconds without an answer after which a system is asked for one
     patience : seconds without any answer after which a system counts as hanging
+    memory : decides what has grown too large
     say : prints a line for the person who started this
     on_whole, on_broken : called when every system answers, and when the server has to be started anew
     """
@@ -111,12 +106,14 @@ class Supervisor:
         systems: list[str],
         period: float,
         patience: float,
+        memory: Memory,
         say: Callable[[str], None],
         on_whole: Callable[[], None],
         on_broken: Callable[[], None],
     ) -> None:
         self._start = start
         self._control = control
+        self._memory = memory
         self._say = say
         self._on_whole = on_whole
         self._on_broken = on_broken
@@ -143,12 +140,13 @@ class Supervisor:
         Raises
         ------
         ServerError
-            the server does not start, or dies again and again
+            the server does not start; one that has served once is started anew until `stop`
         """
-        served, deaths = False, 0
+        served, failed_starts = False, 0
         try:
             while not self._stop.is_set():
                 self._triton = self._start()
+                failed_starts += 1
                 try:
                     self._bring_up(self._triton)
                     self._on_whole()
@@ -156,7 +154,7 @@ class Supervisor:
                         self._say(
                             f"Triton serves again, {time.monotonic() - self._triton.started:.1f} s after its start"
                         )
-                    served = True
+                    served, failed_starts = True, 0
                     self._watch(self._triton)
                 except (Broken, ControlError, healthcheck.Unhealthy, OSError, HTTPException) as error:
                     if self._stop.is_set():
@@ -169,11 +167,9 @@ class Supervisor:
                 why = self._triton.reason() if ended else why
                 if not served:
                     raise ServerError(f"Triton did not start: {why}")
-                deaths = deaths + 1 if time.monotonic() - self._triton.started < QUICK else 1
-                if deaths == QUICK_DEATHS:
-                    raise ServerError(f"Triton died {deaths} times in a row, the last time because {why}")
-                self._say(f"Triton is started anew: {why}")
-                self._stop.wait(2.0 ** (deaths - 1) - 1)
+                pause = min(2.0**failed_starts - 1, LONGEST_PAUSE)
+                self._say(f"Triton is started anew{f' in {pause:.0f} s' if pause else ''}: {why}")
+                self._stop.wait(pause)
         finally:
             if self._triton:
                 self._triton.stop()
@@ -190,13 +186,17 @@ class Supervisor:
             watch.probe()
             watch.reset()
         self._stubs = triton.stubs()
+        triton.protect()
+        self._memory.begin(triton)
 
     def _watch(self, triton: Triton) -> None:
         """Look after a running server until told to stop."""
         while not self._stop.wait(TICK):
             if triton.exit_code is not None:
                 raise Broken("Triton ended")
+            triton.protect()
             self._look_at_stubs(triton)
+            self._look_at_memory(triton)
             for watch in self._watches:
                 self._look_at_system(triton, watch)
 
@@ -217,6 +217,13 @@ class Supervisor:
                 self._reload(triton, model, f"lost {names}")
                 for stub in lost:
                     triton.discard(stub)
+
+    def _look_at_memory(self, triton: Triton) -> None:
+        for stub in self._stubs.copy().values():
+            if why := self._memory.too_large(stub):
+                self._reload(triton, stub.model, why)
+        if why := self._memory.excess(triton):
+            raise Broken(why)
 
     def _look_at_system(self, triton: Triton, watch: Watch) -> None:
         try:

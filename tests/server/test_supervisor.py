@@ -8,6 +8,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -157,14 +158,36 @@ def test_the_server_does_not_outlive_its_launcher(launch):
 
 
 @pytest.mark.slow
-def test_a_server_that_dies_again_and_again_is_given_up(launch, tiny_repository):
+def test_a_server_that_does_not_come_up_again_is_started_ever_later_and_never_given_up(launch, tiny_repository):
     launcher = launch().until_ready()
-    (tiny_repository / "tiny_postprocess/1/model.py").write_text("raise RuntimeError('spoiled meanwhile')\n")
+    step = tiny_repository / "tiny_postprocess/1/model.py"
+    step.write_text("raise RuntimeError('spoiled meanwhile')\n")
     os.kill(launcher.triton(), signal.SIGKILL)
-    assert launcher.process.wait(60) == 2
-    last = launcher.log.strip().splitlines()[-1]
-    assert "Triton died 4 times in a row" in last
-    assert "spoiled meanwhile" in last
+    wait_until(lambda: "Triton is started anew in 7 s" in launcher.log, 60)
+    assert re.search(r"started anew: .*\n(.*\n)*.*started anew in 1 s: .*spoiled.*\n(.*\n)*.*in 3 s", launcher.log)
+    step.write_text(tiny.POSTPROCESS)
+    wait_until(lambda: "Triton serves again" in launcher.log, 60)
+    whole(launcher)
+
+
+HANGING = tiny.PREPROCESS.replace("time.sleep(0.02)", "time.sleep(600 if audio == b'hang' else 0.02)")
+
+
+def test_a_step_that_hangs_is_found_behind_a_full_queue(launch, tiny_repository):
+    """Both processes of the step hang, and so many wait that every probe is refused with 503."""
+    (tiny_repository / "tiny_preprocess/1/model.py").write_text(HANGING)
+    launcher = launch("--hang-seconds=3").until_ready()
+    url = f"{launcher.http}/v2/models/tiny_raw/infer"
+
+    def hang() -> None:
+        with suppress(OSError):
+            request = urllib.request.Request(url, b"hang", {"Inference-Header-Content-Length": "0"})
+            urllib.request.urlopen(request, timeout=30)
+
+    for _ in range(24):
+        threading.Thread(target=hang, daemon=True).start()
+    wait_until(lambda: "tiny has answered nothing for 3 s" in launcher.log, 15)
+    assert launcher.classify_with_retries(tiny.wav(2), 15)["rows"] == 2
 
 
 def test_only_the_launcher_loads_models(launch):
