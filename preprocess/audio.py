@@ -58,7 +58,6 @@ def load(
         return mixer.result()
     refusal = None
     for part in parts(recording):
-        mixer.meter.check_time()
         try:
             mixer.read(open_readers(part, limits, mixer.meter))
         except Undecodable as error:  # a damaged link does not spoil the others

@@ -104,10 +104,6 @@ def _sync(data: bytes, position: int, tries: Iterator[int]) -> int | None:
         match = SYNC.search(data, position)
         if match is None:
             return None
-        tag = data.find(b"ID3", position, match.start())  # its picture may look like a frame
-        if tag >= 0 and skip_id3(data, tag):
-            position = tag
-            continue
         position = match.start()
         if header := HEADERS.get(match.group()):
             following = position + header[0]

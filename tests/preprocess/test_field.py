@@ -141,6 +141,9 @@ def test_damage_in_an_mp3_gets_a_note_and_no_silence(folder):
     at = int(0.05 * len(data))
     wave = load(data[:at] + data[at + 300 :])
     assert seconds(wave) == pytest.approx(12.0, abs=0.25)
+    load(
+        data[:at] + data[at + 300 :], limits=Limits(max_seconds=12.2)
+    )  # what libsndfile read first does not count
     assert len(wave.notes) == 1 and re.search(
         "damaged packet.* could not be decoded and left no gap", wave.notes[0]
     )

@@ -14,7 +14,7 @@ import pytest
 import soundfile as sf
 
 from preprocess import Limits, RecordingError, load
-from preprocess.decode import Ffmpeg
+from preprocess.decode import Ffmpeg, wav
 from preprocess.decode.codecs import CODECS
 from preprocess.decode.mpeg import count_frames
 from preprocess.limits import Meter
@@ -188,6 +188,9 @@ def test_false_beginnings_of_frames_are_tried_a_limited_number_of_times():
 
 
 def test_headers_of_endless_chunks_and_tags_are_not_followed():
+    start = time.thread_time()
+    assert wav.codec(b"RIFF\0\0\0\0WAVE" + b"junk\0\0\0\0" * 2_000_000) is None
+    assert time.thread_time() - start < 0.2
     for data in (b"RIFF\0\0\0\0WAVE" + b"junk\0\0\0\0" * 100_000, b"ID3\x03\0\0\0\0\0\0" * 100_000):
         with pytest.raises(RecordingError, match="are not audio that can be decoded"):
             load(data, limits=IMPATIENT)
