@@ -1,14 +1,16 @@
 """What `make bench` measures of `emotion2vec_plus_large`: first requests, pipelines side by side, latency, memory.
 
-Pipelines and latency are measured with utterances of 3 to 10 s; memory with shorter and longer recordings as well.
+Pipelines and latency are measured with utterances of 3 to 10 s; memory with shorter and longer recordings as well;
+how long a clip of 2 s takes, alone and beside long calls.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -16,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tritone_client import Client
+from tritone_client import Client, TritoneError
 
 from bench.baselines.worker import Worker
 from bench.compare import InProcess, Pipeline, Served, compare
@@ -33,6 +35,10 @@ SHORTEST, LONGEST = 3.0, 10.0  # seconds
 FIRST_SECONDS = (1.3, 3.7, 6.2, 9.4)
 LATER = 5  # requests of each of these lengths, after the first
 MIXED_SECONDS = (*np.geomspace(0.5, 10, 47), 15.0, 30.0, 40.0)  # the last is cut into windows
+CLIP_SECONDS, CLIPS = 2.0, 20
+CALLS: tuple[tuple[float, ...], ...] = ((), (300.0,), (600.0, 600.0))
+"""Seconds of the recordings beside which clips are sent."""
+PREPARED_SECONDS = 3.0  # after which a call has reached the network
 MIXED_SAMPLES = (50, 150, 250, 350, 450, 550)  # requests after which the memory is looked at
 
 
@@ -65,6 +71,7 @@ class SpeechSuite:
                 ready_mb = server.pss_mb()
                 figures["first"] += first_requests(server, start)
                 if start == 0 and self.scale.requests:
+                    figures["beside"] = [beside(server, calls) for calls in CALLS]
                     figures["memory"] = {"load_peak_mb": peak[0], "ready_mb": ready_mb, **self._memory(server)}
                 if start == self.scale.rounds - 1:
                     figures |= self._compare(server, stack)
@@ -148,6 +155,45 @@ def first_requests(server: Embedded, start: int) -> list[dict]:
             found.append({"start": start, "seconds": seconds, "very_first": not found, **figures})
             say(f"{seconds} s: first request {first:.0f} ms, later ones {middle:.0f} ms")
     return found
+
+
+def beside(server: Embedded, calls: Sequence[float]) -> dict:
+    """How long clips of 2 s take, one after the other, while long recordings are answered.
+
+    Parameters
+    ----------
+    server : one that is ready
+    calls : seconds of the long recordings, sent at the same time; without any, CLIPS clips are sent
+
+    Returns
+    -------
+    {"calls" (seconds), "clips", "failed", "median" (ms), "longest" (ms), "call_ms": [how long each call took]}.
+    Clips are sent with the client's defaults; one that fails counts with the time until it does.
+    """
+    clips = (utterance(100 * len(calls) + k, CLIP_SECONDS) for k in itertools.count())
+    long = [utterance(16 * k, seconds) for k, seconds in enumerate(calls, 1)]
+    times, failed = [], 0
+    with (
+        Client(server.grpc) as client,
+        Client(server.grpc, timeout=600) as patient,
+        ThreadPoolExecutor(len(calls) + 1) as pool,
+    ):
+        waiting = [pool.submit(_milliseconds, partial(patient.emotion, call, model=MODEL)) for call in long]
+        time.sleep(PREPARED_SECONDS if calls else 0)
+        while not all(call.done() for call in waiting) if calls else len(times) < CLIPS:
+            start = time.perf_counter()
+            try:
+                client.emotion(next(clips), model=MODEL)
+            except TritoneError:
+                failed += 1
+            times.append((time.perf_counter() - start) * 1e3)
+        call_ms = [call.result() for call in waiting]
+    median, longest = statistics.median(times), max(times)
+    say(
+        f"clips beside {list(calls)} s: {median:.0f} ms, at most {longest:.0f} ms; {failed} of {len(times)} failed"
+    )
+    figures = {"clips": len(times), "failed": failed, "median": median, "longest": longest, "call_ms": call_ms}
+    return {"calls": list(calls), **figures}
 
 
 def _milliseconds(ask: Callable[[], object]) -> float:

@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -167,6 +168,18 @@ def test_five_minutes_give_a_timeline(client):
             overlap = min(segment.end, 30.0 * (k + 1)) - max(segment.start, 30.0 * k)
             right += max(0.0, overlap) * (segment.emotion == emotion(output))
     assert right / found.duration > 0.8
+
+
+@on_one_variant
+def test_a_clip_does_not_wait_for_the_end_of_a_long_call(client):
+    """The call has seven windows; the clip waits for one or two."""
+    call = np.concatenate([speech(k, 700 + k, 20.0) for k in range(6)])
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        long = pool.submit(client.emotion, (call, SR))
+        time.sleep(1.5)  # the call has reached the network
+        assert client.emotion((speech(2, 800, 2.0), SR)).emotion == emotion(2)
+        assert not long.done()
+        assert long.result().windows == 7
 
 
 @on_one_variant

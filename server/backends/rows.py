@@ -2,13 +2,24 @@
 
 Triton hands a Python backend its batch as separate requests. Their rows are joined, run (a few at a time on a CPU,
 so that the memory stays flat) and split again. Lies beside each backend's model.py when Triton runs it.
+
+A request with more rows than are run together is a long one (`Turns` says who runs when). execute() waits for it
+no longer than PATIENCE, and not at all while others of its kind wait; then the response is sent when it is ready.
+All other requests are answered within execute(): while they run, Triton gathers the next batch, and its statistics
+count them exactly.
 """
 
 import json
 import os
 import secrets
+import threading
+import time
 import traceback
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +27,141 @@ import triton_python_backend_utils as pb_utils
 
 VALUES_AT_A_TIME = "values_at_a_time"
 """Parameter of config.pbtxt: at most so many values of the first input are run together, but always one row."""
+
+MOST_VALUES = "most_values"
+"""Parameter of config.pbtxt: a request whose rows have more values of the first input is refused."""
+
+PATIENCE = 0.5
+"""Seconds that execute() waits for long requests, and the others for it. What is ready by then, as most songs are,
+is counted by Triton where it belongs; of the rest its statistics of the network know this beginning."""
+
+ROWS_THAT_WAIT = 256
+"""Of all long requests together. More stay in Triton's queue, with its limit and its timeout."""
+
+Steps = Generator[None, None, object]
+"""Runs the network once from each `yield` to the next, and returns the answer in the end."""
+
+
+@dataclass(eq=False)
+class Job:
+    """One or more executions of the network.
+
+    Attributes
+    ----------
+    steps : runs them
+    rows : of a long one, whose memory it holds until the end
+    left : of a long one, executions to come
+    answer : what `steps` returns
+    """
+
+    steps: Steps
+    rows: int = 0
+    left: int = 0
+    answer: Future = field(default_factory=Future)
+
+    def step(self) -> None:
+        """Run the network once."""
+        try:
+            next(self.steps)
+            self.left -= 1
+        except StopIteration as end:
+            self.answer.set_result(end.value)
+        except Exception as error:
+            self.answer.set_exception(error)
+
+
+class Turns:
+    """One thread that runs the network for all jobs, one execution at a time.
+
+    Prompt jobs come first, but after each execution of a long one only for as long as that took: so they wait for
+    one such execution, and have half of the time where both have much to do. Of the long ones that with least left
+    and the oldest take turns: a recording of two windows does not wait for one of thirty, which goes on
+    nevertheless, and hardly more than two hold memory for outputs that are not complete.
+    """
+
+    def __init__(self) -> None:
+        self._prompt: list[Job] = []
+        self._long: list[Job] = []
+        self._changed = threading.Condition()
+        self._closed = False
+        self._oldest = False
+        self._thread = threading.Thread(target=self._work, name="network", daemon=True)
+        self._thread.start()
+
+    def add(self, job: Job, long: bool) -> Future:
+        """Let a job take part; its answer. A long one waits here until there is room for its rows."""
+        with self._changed:
+            if long:
+                self._changed.wait_for(lambda: self._room(job.rows))
+            (self._long if long else self._prompt).append(job)
+            self._changed.notify_all()
+        return job.answer
+
+    @property
+    def has_long(self) -> bool:
+        """Whether a long job is not done."""
+        return bool(self._long)
+
+    def close(self) -> None:
+        """Finish all jobs and end the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _room(self, rows: int) -> bool:
+        return not self._long or sum(job.rows for job in self._long) + rows <= ROWS_THAT_WAIT
+
+    def _work(self) -> None:
+        credit = 0.0  # seconds that prompt jobs may still take before the next long one
+        while jobs := self._next(credit):
+            start = time.perf_counter()
+            self._step(jobs)
+            took = time.perf_counter() - start
+            credit = took if jobs is self._long else credit - took
+
+    def _step(self, jobs: list[Job]) -> None:
+        """Run the network once for one of these jobs, of which `_work` keeps nothing: its answer may be large."""
+        job = self._choose(jobs)
+        job.step()
+        if job.answer.done():
+            with self._changed:
+                jobs.remove(job)
+                self._changed.notify_all()
+
+    def _next(self, credit: float) -> list[Job]:
+        """Whose turn it is: the prompt or the long jobs; empty when all is done and closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._prompt or self._long or self._closed)
+            return self._prompt if self._prompt and (credit > 0 or not self._long) else self._long
+
+    def _choose(self, jobs: list[Job]) -> Job:
+        """The next of them; only this thread removes any."""
+        if jobs is self._prompt:
+            return jobs[0]
+        self._oldest = not self._oldest
+        return jobs[0] if self._oldest else min(tuple(jobs), key=lambda job: job.left)
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What a request asks.
+
+    Attributes
+    ----------
+    inputs : name -> rows
+    outputs : the names that are asked for
+    gone : whether the client has cancelled
+    """
+
+    inputs: dict[str, np.ndarray]
+    outputs: frozenset[str]
+    gone: Callable[[], bool]
+
+    @property
+    def first(self) -> np.ndarray:
+        """The first input."""
+        return next(iter(self.inputs.values()))
 
 
 class NetworkBackend(ABC):
@@ -38,6 +184,7 @@ class NetworkBackend(ABC):
                 f"{name}: max_batch_size must be at least 1, the first axis is the batch"
             )
         self.parameters = {key: value["string_value"] for key, value in self.config.get("parameters", {}).items()}
+        self.values_at_a_time = int(self.parameters.get(VALUES_AT_A_TIME, 0))
         self.device = int(args.get("model_instance_device_id", 0))
         self.threads = len(os.sched_getaffinity(0))
         model = Path(pb_utils.get_model_dir(), self.config["default_model_filename"] or "model.onnx")
@@ -46,6 +193,7 @@ class NetworkBackend(ABC):
         inputs, outputs = self.load(model)
         self.inputs = self._check("input", inputs)
         self.outputs = self._check("output", outputs)
+        self._turns = Turns()
 
     @abstractmethod
     def load(self, model: Path) -> tuple[dict[str, tuple], dict[str, tuple]]:
@@ -56,72 +204,128 @@ class NetworkBackend(ABC):
         """The named outputs for some rows."""
 
     def execute(self, requests: list) -> list:
-        """Answer a batch; a request that cannot be read or run fails alone."""
-        joined, responses = [], [None] * len(requests)
+        """Answer a batch; a request that cannot be read or run fails alone.
+
+        None in place of a response: it is sent later, when its last row is done.
+        """
+        until = time.monotonic() + (0 if self._turns.has_long else PATIENCE)
+        responses, prompt, long = [None] * len(requests), {}, {}
         for i, request in enumerate(requests):
-            if request.is_cancelled():
-                error = pb_utils.TritonError("The client has cancelled.", pb_utils.TritonError.CANCELLED)
-                responses[i] = pb_utils.InferenceResponse(error=error)
+            try:
+                asked = self._read(request)
+                if refusal := self._refuse(asked):
+                    responses[i] = refusal
+                else:
+                    (long if self._is_long(asked) else prompt)[i] = asked
+            except Exception:
+                responses[i] = self._failed()
+        if prompt:
+            now = self._turns.add(Job(self._answers(list(prompt.values()))), long=False)
+        later = {i: self._turns.add(self._long_job(requests[i], asked), long=True) for i, asked in long.items()}
+        if prompt:
+            for i, response in zip(prompt, now.result(), strict=True):
+                responses[i] = response
+        wait(later.values(), timeout=max(0.0, until - time.monotonic()))
+        for i, answer in later.items():
+            if answer.done():
+                responses[i] = answer.result()
             else:
-                joined.append(i)
-        try:
-            answers = self._answer([requests[i] for i in joined]) if joined else []
-        except Exception:  # one of them spoils the batch: find out which
-            answers = [self._answer_alone(requests[i]) for i in joined]
-        for i, answer in zip(joined, answers, strict=True):
-            responses[i] = answer
+                answer.add_done_callback(partial(_send, requests[i].get_response_sender()))
         return responses
 
-    def _answer_alone(self, request) -> object:
-        try:
-            return self._answer([request])[0]
-        except Exception:  # runtimes name their source files and ours
-            number = secrets.token_hex(4)
-            name = self.config["name"]
-            pb_utils.Logger.log_error(f"{name}: failed on a request ({number})\n{traceback.format_exc()}")
-            error = pb_utils.TritonError(
-                f"{name} failed on this request; the server's log has the cause ({number})."
-            )
-            return pb_utils.InferenceResponse(error=error)
+    def finalize(self) -> None:
+        """Answer what is still waited for."""
+        self._turns.close()
 
-    def _answer(self, requests: list) -> list:
-        """One response per request, all rows run together."""
-        batches = [
-            {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs}
-            for request in requests
-        ]
-        rows = {name: _join([batch[name] for batch in batches]) for name in self.inputs}
-        total = len(next(iter(rows.values())))
-        values = next(iter(rows.values()))[0].size
-        parts = [
-            self.run({name: x[part] for name, x in rows.items()}, list(self.outputs))
-            for part in self._parts(total, values)
-        ]
+    def _read(self, request) -> Asked:
+        inputs = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs}
+        return Asked(inputs, frozenset(request.requested_output_names()), request.is_cancelled)
+
+    def _refuse(self, asked: Asked) -> object | None:
+        """INVALID_ARGUMENT for rows that are longer than the network is meant for: their memory would be kept."""
+        values, most = asked.first[0].size, int(self.parameters.get(MOST_VALUES, 0))
+        if not most or values <= most:
+            return None
+        name = next(iter(asked.inputs))
+        sentence = f"A row of {name} has {values} values, {self.config['name']} takes at most {most}."
+        return pb_utils.InferenceResponse(error=pb_utils.TritonError(sentence, pb_utils.TritonError.INVALID_ARG))
+
+    def _is_long(self, asked: Asked) -> bool:
+        return len(asked.first) > self._together(len(asked.first), asked.first[0].size)
+
+    def _long_job(self, request, asked: Asked) -> Job:
+        """A job that needs nothing of the request, whose shared memory others want meanwhile."""
+        inputs = {name: x.copy() for name, x in asked.inputs.items()}
+        copy = Asked(inputs, asked.outputs, request.get_response_sender().is_cancelled)
+        rows, values = len(copy.first), copy.first[0].size
+        return Job(self._answer_alone(copy), rows, len(self._parts(rows, values)))
+
+    def _answers(self, asked: list[Asked]) -> Steps:
+        """One response each, all rows run together; where one of them spoils that, one by one."""
+        present = [each for each in asked if not each.gone()]
+        try:
+            answers = iter((yield from self._answer(present)) if present else [])
+            return [next(answers) if each in present else _cancelled() for each in asked]
+        except Exception:
+            answers = []
+            for each in asked:
+                answers.append((yield from self._answer_alone(each)))
+            return answers
+
+    def _answer_alone(self, asked: Asked) -> Steps:
+        """The response to one request, whatever happens."""
+        try:
+            return (yield from self._answer([asked]))[0]
+        except Exception:
+            return _cancelled() if asked.gone() else self._failed()
+
+    def _failed(self) -> object:
+        """The response to a request that just failed; the log has the cause, which names source files."""
+        number = secrets.token_hex(4)
+        name = self.config["name"]
+        pb_utils.Logger.log_error(f"{name}: failed on a request ({number})\n{traceback.format_exc()}")
+        error = pb_utils.TritonError(f"{name} failed on this request; the server's log has the cause ({number}).")
+        return pb_utils.InferenceResponse(error=error)
+
+    def _answer(self, asked: list[Asked]) -> Steps:
+        """One response per request, all rows run together; stops when all clients have gone."""
+        rows = {name: _join([each.inputs[name] for each in asked]) for name in self.inputs}
+        first = next(iter(rows.values()))
+        parts = []
+        for part in self._parts(len(first), first[0].size):
+            if parts:
+                yield
+            if all(each.gone() for each in asked):
+                raise InterruptedError
+            parts.append(self.run({name: x[part] for name, x in rows.items()}, list(self.outputs)))
         results = [_join(list(part)) for part in zip(*parts, strict=True)]
-        ends = np.cumsum([len(next(iter(batch.values()))) for batch in batches])[:-1]
+        ends = np.cumsum([len(each.first) for each in asked])[:-1]
         split = [np.split(result, ends) for result in results]
         return [
             pb_utils.InferenceResponse(
                 [
                     pb_utils.Tensor(name, values[i])
                     for name, values in zip(self.outputs, split, strict=True)
-                    if name in request.requested_output_names()
+                    if name in each.outputs
                 ]
             )
-            for i, request in enumerate(requests)
+            for i, each in enumerate(asked)
         ]
 
+    def _together(self, rows: int, values: int) -> int:
+        """The most rows to run together; `values` is what a row of the first input has."""
+        most = self.rows_at_a_time or rows
+        return min(most, max(1, self.values_at_a_time // values)) if self.values_at_a_time else most
+
     def _parts(self, rows: int, values: int) -> list[slice]:
-        """Which rows to run together; `values` is what a row of the first input has.
+        """Which rows to run together.
 
         With a limit on the values, rows of any length are expected. Then their numbers are powers of two: a
         runtime prepares itself for each shape at its first use, so there should be few.
         """
-        most = self.rows_at_a_time or rows
-        values_at_a_time = int(self.parameters.get(VALUES_AT_A_TIME, 0))
-        if not values_at_a_time:
+        most = self._together(rows, values)
+        if not self.values_at_a_time:
             return [slice(start, start + most) for start in range(0, rows, most)]
-        most = min(most, max(1, values_at_a_time // values))
         parts, start = [], 0
         while start < rows:
             size = 1 << (min(most, rows - start).bit_length() - 1)
@@ -151,6 +355,16 @@ class NetworkBackend(ABC):
             missing = ", ".join(sorted(set(found) - set(declared)))
             raise pb_utils.TritonModelException(f"{self.config['name']}: config.pbtxt lacks the input {missing}")
         return declared
+
+
+def _send(sender, answer: Future) -> None:
+    """Send a response of which execute() has not waited for the end."""
+    sender.send(answer.result(), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+
+def _cancelled() -> object:
+    error = pb_utils.TritonError("The client has cancelled.", pb_utils.TritonError.CANCELLED)
+    return pb_utils.InferenceResponse(error=error)
 
 
 def _join(arrays: list[np.ndarray]) -> np.ndarray:

@@ -98,7 +98,7 @@ class TritonPythonModel:
             "LABELS": np.array([english for english, _ in LABELS], object),
             "SLICE_PROBABILITIES": rows,
             **maps(options),
-            "RESULT": np.array([json.dumps(result)], object),
+            "RESULT": np.array([f"\n{json.dumps(result)}\n"], object),
         }
         return [
             pb_utils.Tensor(name, answers[name]) for name in answers if name in request.requested_output_names()

@@ -4,16 +4,19 @@ import importlib.util
 import json
 import re
 import sys
+import threading
+import time
 import types
 import urllib.error
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import tritonclient.http as triton_http
+from tritonclient.utils import InferenceServerException
 
 from tests.server import tiny
 
@@ -79,16 +82,23 @@ class Tensor:
 
 
 class Request:
-    """Rows for the network."""
+    """Rows for the network; its own response sender."""
 
     def __init__(self, rows: np.ndarray, cancelled: bool = False) -> None:
-        self.rows, self.cancelled = Tensor("ROWS", rows), cancelled
+        self.rows, self.cancelled, self.sent = Tensor("ROWS", rows), cancelled, Future()
 
     def requested_output_names(self) -> list[str]:
         return ["LOGITS"]
 
     def is_cancelled(self) -> bool:
         return self.cancelled
+
+    def get_response_sender(self) -> "Request":
+        return self
+
+    def send(self, response: "Response", flags: int) -> None:
+        assert flags == 1  # the last one
+        self.sent.set_result(response)
 
 
 class Response:
@@ -125,6 +135,7 @@ def backend(request, monkeypatch, tmp_path):
     utils.InferenceResponse = Response
     utils.Logger = types.SimpleNamespace(log_error=logged.append)
     utils.Tensor = Tensor
+    utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
     utils.get_model_dir = lambda: str(tmp_path)
     utils.get_input_tensor_by_name = lambda request, name: request.rows
     utils.triton_string_to_numpy = {"TYPE_FP32": np.float32, "TYPE_INT32": np.int32}.get
@@ -135,14 +146,18 @@ def backend(request, monkeypatch, tmp_path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     tiny.write_network(tmp_path / "model.onnx")
+    models = []
 
     def load(kind="CPU", **changes):
         model = module.TritonPythonModel()
         instance = {"model_instance_kind": kind, "model_instance_device_id": "1" if kind == "GPU" else "0"}
         model.initialize(instance | {"model_config": json.dumps(CONFIG | changes)})
+        models.append(model)
         return model
 
     yield load
+    for model in models:
+        sys.modules["rows"].NetworkBackend.finalize(model)
     sys.modules.pop("rows", None)
 
 
@@ -156,7 +171,7 @@ def test_rows_run_a_few_at_a_time(backend, monkeypatch):
 
     monkeypatch.setattr(model, "run", record)
     rows = np.random.default_rng(0).uniform(-1, 1, (20, 3)).astype(np.float32)
-    responses = model.execute([Request(rows[:9]), Request(rows[9:])])
+    responses = model.execute([Request(rows[:7]), Request(rows[7:12]), Request(rows[12:])])
     assert sizes == [8, 8, 4]
     answer = np.concatenate([response.outputs[0].as_numpy() for response in responses])
     np.testing.assert_allclose(answer, rows @ tiny.WEIGHTS + tiny.BIAS, atol=0.05)
@@ -174,7 +189,7 @@ def test_a_request_that_spoils_the_batch_fails_alone(backend, monkeypatch):
     monkeypatch.setattr(model, "run", spoiled)
     good = np.ones((2, 3), np.float32)
     requests = [Request(good), Request(np.full((1, 3), np.nan, np.float32)), Request(good), Request(good, True)]
-    first, bad, second, cancelled = model.execute(requests)
+    first, bad, second, cancelled, unreadable = model.execute([*requests, Request(None)])
     for response in (first, second):
         np.testing.assert_allclose(response.outputs[0].as_numpy(), good @ tiny.WEIGHTS + tiny.BIAS, atol=0.05)
     assert re.fullmatch(
@@ -182,6 +197,7 @@ def test_a_request_that_spoils_the_batch_fails_alone(backend, monkeypatch):
     )
     assert "cannot run this" in logged[-1] and str(bad.error)[-10:-2] in logged[-1]
     assert "cancelled" in str(cancelled.error)
+    assert "tiny_network failed on this request" in str(unreadable.error)
 
 
 @pytest.mark.parametrize(
@@ -232,10 +248,220 @@ def test_rows_run_together_up_to_a_number_of_values(backend, values_at_a_time, s
     run = model.run
     model.run = lambda inputs, outputs: seen.append(len(inputs["ROWS"])) or run(inputs, outputs)
     rows = np.random.default_rng(2).uniform(-1, 1, (19, 3)).astype(np.float32)
-    answers = model.execute([Request(rows[:6]), Request(rows[6:])])
+    answers = model.execute([Request(rows[i : i + 1]) for i in range(19)])
     found = np.concatenate([answer.outputs[0].as_numpy() for answer in answers])
     np.testing.assert_allclose(found, rows @ tiny.WEIGHTS + tiny.BIAS, atol=0.05)
     assert seen == sizes
+
+
+def test_a_client_that_has_gone_costs_the_network_nothing(backend):
+    model, seen = backend(), []
+    nan_fails(model, seen)
+    gone, there = Request(block(2, 1.0), cancelled=True), Request(block(2, 2.0))
+    first, second = model.execute([gone, there])
+    assert "cancelled" in str(first.error) and len(logits(second)) == 2 and seen == [2.0]
+
+
+def nan_fails(model, seen: list[float], seconds: float = 0.0) -> None:
+    """Let the network take so long for each execution, note the first number, and break down at NaN."""
+    run = model.run
+
+    def wrapped(inputs, outputs):
+        seen.append(float(inputs["ROWS"][0, 0]))
+        time.sleep(seconds)
+        if np.isnan(inputs["ROWS"]).any():
+            raise ValueError("cannot run this")
+        return run(inputs, outputs)
+
+    model.run = wrapped
+
+
+def block(rows: int, value: float) -> np.ndarray:
+    return np.full((rows, 3), value, np.float32)
+
+
+def logits(response: Response) -> np.ndarray:
+    assert response.error is None
+    return response.outputs[0].as_numpy()
+
+
+def test_a_long_request_is_answered_later_and_prompt_ones_do_not_wait_for_its_end(backend, monkeypatch):
+    model, seen = backend(), []
+    monkeypatch.setattr(sys.modules["rows"], "PATIENCE", 0.0)
+    nan_fails(model, seen, seconds=0.1)
+    long, bad = Request(block(32, 1.0)), Request(np.concatenate([block(8, 2.0), block(8, np.nan)]))
+    assert model.execute([long, bad]) == [None, None]
+    long.rows.as_numpy()[:] = 5.0  # its shared memory belongs to others now
+    prompt = [Request(block(1, 3.0)), Request(block(1, np.nan)), Request(block(2, 4.0))]
+    first, broken, second = model.execute(prompt)
+    assert not long.sent.done()
+    np.testing.assert_allclose(logits(first), block(1, 3.0) @ tiny.WEIGHTS + tiny.BIAS, atol=0.1)
+    np.testing.assert_allclose(logits(second), block(2, 4.0) @ tiny.WEIGHTS + tiny.BIAS, atol=0.1)
+    assert "failed on this request" in str(broken.error)
+    np.testing.assert_allclose(logits(long.sent.result(10)), block(32, 1.0) @ tiny.WEIGHTS + tiny.BIAS, atol=0.05)
+    assert "failed on this request" in str(bad.sent.result(10).error)
+    assert seen.count(1.0) == 4
+
+
+def test_a_long_request_that_is_soon_done_is_answered_at_once(backend):
+    long = Request(block(20, 1.0))
+    [response] = backend().execute([long])
+    np.testing.assert_allclose(logits(response), block(20, 1.0) @ tiny.WEIGHTS + tiny.BIAS, atol=0.05)
+    assert not long.sent.done()
+
+
+def test_the_next_long_request_is_not_waited_for(backend, monkeypatch):
+    """Otherwise each of many would hold up the others for as long as execute() is patient."""
+    model, seen = backend(), []
+    nan_fails(model, seen, seconds=0.2)
+    monkeypatch.setattr(sys.modules["rows"], "PATIENCE", 0.1)
+    requests = [Request(block(16, float(n))) for n in range(5)]
+    assert [model.execute([request]) for request in requests] == [[None]] * 5
+    assert len(seen) <= 2
+    assert all(len(logits(request.sent.result(10))) == 16 for request in requests)
+
+
+def test_a_long_request_stops_when_its_client_has_gone(backend, monkeypatch):
+    model, seen = backend(), []
+    monkeypatch.setattr(sys.modules["rows"], "PATIENCE", 0.0)
+    nan_fails(model, seen, seconds=0.1)
+    long, before = Request(block(32, 1.0)), len(logged)
+    assert model.execute([long]) == [None]
+    long.cancelled = True
+    assert "cancelled" in str(long.sent.result(10).error)
+    assert len(seen) <= 1 and len(logged) == before  # a client that goes away is no fault
+
+
+def test_what_is_still_waited_for_is_answered_before_the_end(backend, monkeypatch):
+    model, seen = backend(), []
+    monkeypatch.setattr(sys.modules["rows"], "PATIENCE", 0.0)
+    nan_fails(model, seen, seconds=0.05)
+    long = Request(block(32, 1.0))
+    model.execute([long])
+    model.finalize()
+    assert len(seen) == 4 and len(logits(long.sent.result(0))) == 32
+
+
+class Executions:
+    """Jobs for `Turns` whose every execution is written down; the first waits until it may start."""
+
+    def __init__(self, turns) -> None:
+        self.turns, self.order, self.start = turns, [], threading.Event()
+
+    def add(self, name: str, count: int, long: bool = True, seconds: float = 0.02, rows: int = 1) -> Future:
+        def steps():
+            for k in range(count):
+                if k:
+                    yield
+                self.start.wait()
+                time.sleep(seconds)
+                self.order.append(name)
+            return name
+
+        return self.turns.add(sys.modules["rows"].Job(steps(), rows, count), long)
+
+
+@pytest.fixture
+def executions(backend):
+    turns = sys.modules["rows"].Turns()
+    yield Executions(turns)
+    turns.close()
+
+
+on_one_backend = pytest.mark.parametrize("backend", ["onnxruntime"], indirect=True)
+
+
+@on_one_backend
+def test_the_shortest_and_the_oldest_long_job_take_turns(executions):
+    jobs = [executions.add("a", 6), executions.add("b", 5), executions.add("c", 2)]
+    executions.start.set()
+    assert [job.result(10) for job in jobs] == ["a", "b", "c"]
+    # a is the oldest, c has least left; then a is both.
+    assert "".join(executions.order) == "acac" + "aaaa" + "bbbbb"
+
+
+@on_one_backend
+def test_prompt_jobs_have_as_much_time_as_an_execution_of_a_long_one_takes(executions):
+    executions.add("L", 4, seconds=0.2)
+    prompt = executions.add("p", 30, long=False, seconds=0.02)
+    executions.start.set()
+    prompt.result(10)
+    order = "".join(executions.order)
+    runs = [len(run) for run in order.split("L")]
+    assert runs[0] == 0 and order.count("L") in (3, 4)  # it starts at once, and is not starved
+    assert all(5 <= run <= 11 for run in runs[1:3])
+
+
+@on_one_backend
+def test_a_job_that_breaks_down_leaves_the_others_alone(executions):
+    broken = executions.add("a", 2, seconds=-1)  # time.sleep refuses it
+    good = executions.add("b", 2)
+    executions.start.set()
+    with pytest.raises(ValueError, match="non-negative"):
+        broken.result(10)
+    assert good.result(10) == "b"
+
+
+@on_one_backend
+def test_a_long_job_waits_for_room(executions):
+    most = sys.modules["rows"].ROWS_THAT_WAIT
+    executions.add("a", 2, rows=most + 1)  # alone it may have any number
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(executions.add, "b", 1, rows=1)
+        time.sleep(0.1)
+        assert not second.done()
+        executions.start.set()
+        assert second.result(10).result(10) == "b"
+    assert executions.order == ["a", "a", "b"]
+
+
+SLOW = f"""
+import sys, time
+import numpy as np
+sys.path.insert(0, {str(BACKENDS)!r})
+from rows import NetworkBackend
+
+class TritonPythonModel(NetworkBackend):
+    def load(self, model):
+        return {{"ROWS": (np.dtype("f4"), [-1, 3])}}, {{"LOGITS": (np.dtype("f4"), [-1, 2])}}
+
+    def run(self, inputs, outputs):
+        rows = inputs["ROWS"]
+        time.sleep(0.05 * len(rows))
+        if (rows < 0).any():
+            raise ValueError("below zero")
+        return [rows[:, :2] * 2]
+"""
+
+
+def test_in_triton_a_short_request_does_not_wait_for_the_end_of_long_ones(tiny_repository, launch):
+    """Its rows take 50 ms each: 1.6 s a long request."""
+    (tiny_repository / "tiny_network/1/model.py").write_text(SLOW)
+    config = (tiny.NETWORK % ("tiny_network", "python")).replace('default_model_filename: "model.onnx"', "")
+    (tiny_repository / "tiny_network/config.pbtxt").write_text(config)
+    launcher = launch().until_ready()
+    ended = {}
+
+    def ask(name: str, rows: np.ndarray) -> np.ndarray:
+        try:
+            return infer(launcher, rows)
+        finally:
+            ended[name] = time.monotonic()
+
+    bad = np.concatenate([block(16, 1.0), block(16, -1.0)])
+    with ThreadPoolExecutor(4) as pool:
+        long, failing = pool.submit(ask, "long", block(32, 1.0)), pool.submit(ask, "failing", bad)
+        time.sleep(0.2)
+        start = time.monotonic()
+        short = pool.submit(ask, "short", block(1, 3.0))
+        np.testing.assert_array_equal(short.result(), block(1, 6.0)[:, :2])
+        np.testing.assert_array_equal(long.result(), block(32, 2.0)[:, :2])
+        with pytest.raises(
+            InferenceServerException, match=r"tiny_network failed on this request; the server's log"
+        ):
+            failing.result()
+    assert ended["short"] - start < 1.5 and ended["long"] - ended["short"] > 0.8
+    assert "below zero" in launcher.log
 
 
 @pytest.fixture

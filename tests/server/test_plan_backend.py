@@ -14,7 +14,7 @@ from server.backends.plan import Plan
 from tests.export import fakes
 from tests.server import tiny
 from tests.server.conftest import Launcher
-from tests.server.test_backends import Request, backend  # noqa: F401 - a fixture
+from tests.server.test_backends import Request, backend, logged  # noqa: F401 - a fixture
 
 SHAPES = {"ROWS": [[1, 3], [8, 3], [32, 3]]}
 
@@ -109,7 +109,8 @@ def test_the_backend_runs_whole_batches_on_its_instances_gpu(backend, cuda, tmp_
         found = answer.outputs[0].as_numpy()
         np.testing.assert_allclose(found, asked @ tiny.WEIGHTS + tiny.BIAS, atol=1e-5)
     too_many, good = model.execute([Request(rows(33)), Request(rows(2))])
-    assert "tiny_network: ROWS is [33, 3], the plan takes [1, 3] to [32, 3]" in str(too_many.error)
+    assert "tiny_network failed on this request" in str(too_many.error)
+    assert "ROWS is [33, 3], the plan takes [1, 3] to [32, 3]" in logged[-1]
     assert good.error is None
     model.finalize()
     assert not cuda.MEMORY

@@ -29,5 +29,6 @@ class TritonPythonModel(NetworkBackend):
         return self.plan.run(inputs, outputs)
 
     def finalize(self) -> None:
-        """Give the GPU's memory back."""
+        """Answer what is still waited for, then give the GPU's memory back."""
+        super().finalize()
         self.plan.close()
