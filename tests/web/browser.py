@@ -1,5 +1,6 @@
 """Debian's Chromium without a window, and the page of `tritone web` in it."""
 
+import json
 import subprocess
 import sys
 import urllib.error
@@ -7,11 +8,13 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 TRITONE = str(Path(sys.executable).with_name("tritone"))
 CHROMIUM = Path("/usr/bin/chromium")
+JSON = {"Content-Type": "application/json"}
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
@@ -20,8 +23,6 @@ FLAGS = [
 EXAMPLE = "a `$` {{song}} <b>"  # its file's name; no code to those who take names for such
 ANSWER = ".tritone-answer"
 PROBLEM = "#t-result .t-problem"
-FORM = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.mp3"\r\n\r\n%b\r\n--x--\r\n'
-MULTIPART = {"Content-Type": "multipart/form-data; boundary=x"}
 
 
 @contextmanager
@@ -45,7 +46,7 @@ def tritone_web(*flags: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     finally:
         process.terminate()
         _, log = process.communicate(timeout=20)
-    assert log == ""
+    assert log == "", log
 
 
 @contextmanager
@@ -73,6 +74,31 @@ def give(page: Page, content: bytes, name: str = "song.mp3") -> None:
 def overflow(page: Page) -> int:
     """Pixels that the page is wider than the window."""
     return page.evaluate("document.documentElement.scrollWidth - innerWidth")
+
+
+def put(url: str, data: list[object], session: str = "s", language: str = "en") -> dict[str, Any]:
+    """Put inputs to the handler that asks, as the page's script does; how that ends."""
+    with urllib.request.urlopen(f"{url}/{language}/config") as response:
+        (handler,) = (d["id"] for d in json.load(response)["dependencies"] if len(d["inputs"]) == len(data))
+    body = json.dumps({"data": data, "fn_index": handler, "session_hash": session}).encode()
+    api = f"{url}/{language}/gradio_api/queue"
+    urllib.request.urlopen(urllib.request.Request(f"{api}/join", body, JSON)).close()
+    with urllib.request.urlopen(f"{api}/data?session_hash={session}", timeout=120) as events:
+        for line in events:
+            if b"process_completed" in line:
+                return json.loads(line.removeprefix(b"data:"))
+    raise AssertionError("no end")
+
+
+def upload(url: str, content: bytes) -> str:
+    """Send a recording as the page's script does; the name by which a question names it."""
+    with urllib.request.urlopen(urllib.request.Request(f"{url}/upload", content), timeout=60) as response:
+        return json.load(response)["upload"]
+
+
+def question(source: object) -> list[object]:
+    """The inputs of the handler that asks about a recording, with the page's first options."""
+    return [source, "vgg19_bn_cqt", "", 0, "", 0.7, 1, True]
 
 
 def status(address: str, data: bytes | None = None, **headers: str) -> int:

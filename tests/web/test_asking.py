@@ -1,16 +1,15 @@
-"""What the page decides without a browser: which language, which file, and what to do without explanations."""
+"""What the page decides without a browser: which language, and what to do without explanations."""
 
 import asyncio
-import os
-import time
 from types import SimpleNamespace
 
 import gradio as gr
 import pytest
 from tritone_client import InvalidRecording
-from tritone_client.web.asking import Uploads, ask, failed
+from tritone_client.web.asking import ask, failed
 from tritone_client.web.page import build_page
 from tritone_client.web.texts import LANGUAGES, PAGE, SYSTEMS, preferred
+from tritone_client.web.uploads import Uploads
 
 from tests.client.answers import genre
 
@@ -35,32 +34,6 @@ def test_language(header, language):
 def test_both_languages_have_all_words():
     for texts in (PAGE, SYSTEMS):
         assert texts["en"].keys() == texts["zh"].keys() and set(texts) == set(LANGUAGES)
-
-
-def test_only_uploads_and_examples_can_be_asked_about(tmp_path):
-    uploads, outside = tmp_path / "uploads", tmp_path / "secret"
-    (uploads / "abc").mkdir(parents=True)
-    song = uploads / "abc" / "song.mp3"
-    for path in (song, outside):
-        path.write_bytes(b"x")
-    (uploads / "link").symlink_to(outside)
-    files = Uploads(uploads, [outside])
-    assert files.find({"path": str(song)}) == song.resolve()
-    assert files.find({"example": 0}) == outside
-    for source in (
-        {"path": str(outside)},
-        {"path": f"{uploads}/../secret"},
-        {"path": str(uploads / "link")},
-        {"path": str(uploads)},
-        {"path": str(uploads / "abc" / "gone.mp3")},
-        {"path": "a\0b"},
-        {"path": 7},
-        {"example": 1},
-        {"example": -1},
-        {"example": "0"},
-        {},
-    ):
-        assert files.find(source) is None, source
 
 
 class Server:
@@ -96,24 +69,6 @@ def test_errors_are_escaped():
     assert "&lt;script&gt;" in shown and "<script>" not in shown
 
 
-def test_uploads_are_swept_when_they_are_old(tmp_path):
-    def make(name: str, age: float) -> None:
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"x")
-        for changed in (path, path.parent):
-            os.utime(changed, (time.time() - age,) * 2)
-
-    make("new/song.mp3", 50)
-    make("mixed/new.mp3", 50)
-    for name in ("old/song.mp3", "mixed/old.mp3", "broken-off"):
-        make(name, 150)
-    (tmp_path / "empty").mkdir()  # where an upload is about to be moved
-    Uploads(tmp_path, []).sweep(100)
-    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
-    assert left == {"new", "new/song.mp3", "mixed", "mixed/new.mp3", "empty"}
-
-
 def handler(page: gr.Blocks, inputs: int):
     """The function of the page that takes so many values."""
     (found,) = {function.fn for function in page.fns.values() if len(function.inputs) == inputs}
@@ -124,7 +79,7 @@ def handler(page: gr.Blocks, inputs: int):
     "odd",
     [
         {"source": "abc"},
-        {"source": {"path": "\ud800"}},
+        {"source": {"upload": ["a"], "example": "0"}, "segments": "many"},
         {"segments": None},
         {"segments": [1]},
         {"pictures": "many"},

@@ -15,13 +15,10 @@ from tritone_client.web.app import serve
 from tests.web.browser import (
     ANSWER,
     EXAMPLE,
-    FORM,
-    MULTIPART,
     PROBLEM,
     TRITONE,
     give,
     overflow,
-    status,
     tritone_web,
     visit,
 )
@@ -112,7 +109,6 @@ def test_all_ways_to_give_a_recording(browser, url, tmp_path):
         labelled(page, "Opera")
         assert page.evaluate("opened.map(stream => stream.getTracks()[0].readyState)") == ["ended"]
         assert uploads and page.is_hidden(".t-refused") and page.inner_text(".t-record") == "Record"
-    assert status(f"{url}/en/gradio_api/upload", FORM % bytes((64 << 20) + 1), **MULTIPART) == 413
 
 
 def test_systems_and_their_options_in_the_dark(browser, url):

@@ -1,4 +1,4 @@
-"""The page as a web application: one Gradio page per language, examples, readiness, and a guard around them."""
+"""The page as a web application: one Gradio page per language, uploads, examples, readiness, and a guard."""
 
 import asyncio
 import os
@@ -6,7 +6,6 @@ import signal
 import socket
 import sys
 import tempfile
-import traceback
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -17,14 +16,13 @@ import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from gradio import processing_utils
-from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tritone_client.aio import AsyncClient
 from tritone_client.errors import TritoneError
-from tritone_client.web.asking import Uploads
-from tritone_client.web.page import LIMIT_MB, THEME, build_page
+from tritone_client.web.guard import Guard, name_of
+from tritone_client.web.page import THEME, build_page
 from tritone_client.web.texts import LANGUAGES, preferred
+from tritone_client.web.uploads import QUOTA_MB, Refused, Uploads
 
 HERE = Path(__file__).parent
 ICON = (
@@ -32,53 +30,8 @@ ICON = (
     '<rect width="32" height="32" rx="8" fill="#2563c9"/>'
     '<path d="M9 19v5m7-16v16m7-10v10" stroke="#fff" stroke-width="4" stroke-linecap="round"/></svg>'
 )
-# Gradio evaluates templates of its components; nothing is loaded from, or sent to, anywhere else.
-POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; font-src 'self' data:; media-src 'self' blob:; connect-src 'self' blob:; "
-    "frame-ancestors 'self'; base-uri 'self'; form-action 'self'"
-)
-CLOSED = ("/file=", "/proxy=")  # of Gradio: files of the disk, and whatever a URL names; the page needs neither
-CROSS_SITE = (b"sec-fetch-site", b"cross-site")  # what a browser says of a request from another site's page
-UPLOAD_SECONDS = 3600  # that uploads are kept
-
-
-class Guard:
-    """ASGI middleware: keeps browsers to this server, and closes what Gradio would serve beyond the page.
-
-    Errors of what it guards are printed, as uvicorn is told to be silent.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or pass it on and add the headers to its answer."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = {"content-security-policy": POLICY, "x-content-type-options": "nosniff"}
-                message["headers"] = [
-                    *message["headers"],
-                    *((name.encode(), value.encode()) for name, value in headers.items()),
-                ]
-            await send(message)
-
-        app = self.app
-        if any(part in scope["path"] for part in CLOSED):
-            app = Response(status_code=404)
-        elif scope["method"] == "POST" and CROSS_SITE in scope["headers"]:
-            app = Response(status_code=403)
-        try:
-            await app(scope, receive, guarded)
-        except ClientDisconnect:
-            raise
-        except Exception:
-            traceback.print_exc()
-            raise
+QUESTION_BYTES = 1 << 16  # of what is posted to Gradio, which keeps it in memory
+UPLOAD_SECONDS = 900  # that an upload may take
 
 
 async def not_fetched(url: str, cache_dir: str) -> NoReturn:
@@ -86,16 +39,15 @@ async def not_fetched(url: str, cache_dir: str) -> NoReturn:
     raise gr.Error("Recordings are uploaded, not fetched.", print_exception=False)
 
 
-def build_app(client: AsyncClient, uploads: Path, examples: Sequence[Path] = ()) -> FastAPI:
-    """The application; `uploads` is the folder that the environment's GRADIO_TEMP_DIR names."""
-    files = Uploads(uploads, examples)
+def build_app(client: AsyncClient, files: Uploads, host: str = "127.0.0.1", allowed: Sequence[str] = ()) -> Guard:
+    """The application, which listens on `host` and which proxies call by the names `allowed`."""
     # Gradio downloads before a handler is asked: a visitor could make this machine ask another, and fill its disk.
     processing_utils.async_ssrf_protected_download = not_fetched
 
-    async def sweep() -> None:  # Gradio's own leaves uploads that broke off
+    async def sweep() -> None:
         while True:
-            await asyncio.sleep(UPLOAD_SECONDS / 6)
-            await asyncio.to_thread(files.sweep, UPLOAD_SECONDS)
+            await asyncio.sleep(60)
+            files.sweep()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -104,8 +56,7 @@ def build_app(client: AsyncClient, uploads: Path, examples: Sequence[Path] = ())
         sweeping.cancel()
         await client.close()
 
-    # Gradio limits files only; a form's other fields it keeps in memory.
-    app = FastAPI(lifespan=lifespan, openapi_url=None, max_body_size=(LIMIT_MB + 1) << 20)
+    app = FastAPI(lifespan=lifespan, openapi_url=None, max_body_size=QUESTION_BYTES)
 
     @app.get("/")
     def choose_language(request: Request) -> Response:
@@ -120,11 +71,30 @@ def build_app(client: AsyncClient, uploads: Path, examples: Sequence[Path] = ())
             return {"page": True, "server": True}
         return {"page": True, "server": False}
 
+    # Not Gradio's, which keeps a form's fields in memory and any number of files on the disk.
+    @app.post("/upload", max_body_size=files.limit << 20)
+    async def upload(request: Request) -> dict[str, str]:
+        """Keep the body; the name by which a question names it."""
+
+        async def kept() -> str:
+            chunks = request.stream()
+            try:
+                return await files.add(chunks)
+            except Refused as refusal:
+                async for _ in chunks:  # a browser that is cut off while it sends sees no answer
+                    pass
+                raise HTTPException(507, refusal.sentence("en")) from None
+
+        try:
+            return {"upload": await asyncio.wait_for(kept(), UPLOAD_SECONDS)}
+        except asyncio.TimeoutError:
+            raise HTTPException(408, f"The upload took longer than {UPLOAD_SECONDS} s: try again.") from None
+
     @app.get("/examples/{index}")
     def example(index: int) -> Response:
-        if not 0 <= index < len(examples):
+        if not 0 <= index < len(files.examples):
             raise HTTPException(404)
-        return FileResponse(examples[index])
+        return FileResponse(files.examples[index])
 
     @app.get("/favicon.ico")
     def icon() -> Response:
@@ -143,7 +113,6 @@ def build_app(client: AsyncClient, uploads: Path, examples: Sequence[Path] = ())
             css_paths=HERE / "page.css",
             js=f"() => {{ document.documentElement.lang = '{language}'; "
             "document.getElementById('t-result').ariaLive = 'polite'; }",
-            max_file_size=f"{LIMIT_MB}mb",
             footer_links=[],
             run_history=False,
             show_error=False,
@@ -152,17 +121,27 @@ def build_app(client: AsyncClient, uploads: Path, examples: Sequence[Path] = ())
             pwa=False,
             mcp_server=False,
         )
-    app.add_middleware(Guard)
-    return app
+    return Guard(app, host, allowed)
 
 
 def serve(
-    url: str, host: str, port: int, examples: Sequence[Path], timeout: float, connection: Mapping[str, Any]
+    url: str,
+    host: str,
+    port: int,
+    examples: Sequence[Path],
+    timeout: float,
+    connection: Mapping[str, Any],
+    allowed: Sequence[str] = (),
+    quota: int = QUOTA_MB,
 ) -> None:
     """Serve the page until SIGINT or SIGTERM; uploads lie in a folder that is deleted then.
 
-    Raises `TritoneError` where the address of the server or that of the page cannot be used.
+    `allowed` are the names by which proxies call it; uploads take at most `quota` MB. Raises `TritoneError` where
+    a name, the address of the server or that of the page cannot be used.
     """
+    for name in allowed:
+        if name_of(name) is None:
+            raise TritoneError(f"--allow-host takes a name such as songs.example.org, not '{name}'.")
     client = AsyncClient(url, timeout=timeout, **connection)
     try:
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -174,7 +153,7 @@ def serve(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when it has ended
     with tempfile.TemporaryDirectory(prefix="tritone-web-") as folder, suppress(KeyboardInterrupt):
         os.environ["GRADIO_TEMP_DIR"] = folder
-        app = build_app(client, Path(folder), examples)
+        app = build_app(client, Uploads(Path(folder), examples, quota), host, allowed)
         # Silent: visitors who leave, and those who are there at the end, would be tracebacks.
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
         print(f"Tritone's page: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)

@@ -1,5 +1,5 @@
 // How a visitor gives a recording: dropped anywhere on the page, chosen, recorded or an example.
-// `element`, `props` and `upload` are Gradio's; the value becomes {path, name} or {example, name}.
+// `element` and `props` are Gradio's; the value becomes {upload, name} or {example, name}.
 const find = (name) => element.querySelector(`.t-${name}`);
 const words = JSON.parse(find("input").dataset.words);
 const limit = Number(find("input").dataset.limit);
@@ -38,6 +38,14 @@ function show(name, url, detail) {
   problem("");
 }
 
+// The name under which the page keeps a file; what it throws is a sentence.
+async function send(file) {
+  const answer = await fetch("../upload", { method: "POST", body: file }).catch(() => null);
+  if (answer?.status === 507) throw words.no_room;
+  if (!answer?.ok) throw words.not_uploaded;
+  return (await answer.json()).upload;
+}
+
 async function take(file) {
   if (!file) return;
   const turn = ++latest;
@@ -49,14 +57,14 @@ async function take(file) {
   const size = megabytes < 0.1 ? `${(file.size / 1024).toFixed(1)} KB` : `${megabytes.toFixed(1)} MB`;
   show(file.name, file.size ? URL.createObjectURL(file) : "", words.uploading);
   try {
-    const { path } = await upload(file);
+    const upload = await send(file);
     if (turn !== latest) return;
     find("detail").textContent = size;
-    give({ path, name: file.name, turn });
-  } catch {
+    give({ upload, name: file.name, turn });
+  } catch (sentence) {
     if (turn === latest) {
       find("detail").textContent = size;
-      problem(words.not_uploaded);
+      problem(sentence);
     }
   }
 }

@@ -14,9 +14,9 @@ from tritone_client.errors import ServerUnavailable, TritoneError
 from tritone_client.texts import Language
 from tritone_client.web import asking
 from tritone_client.web.texts import LANGUAGES, PAGE, in_order, system_name
+from tritone_client.web.uploads import Refused, Uploads
 
 HERE = Path(__file__).parent
-LIMIT_MB = 64  # as the systems have it
 AT_ONCE = 16  # questions of all visitors to the page in one language; further ones wait
 MOST = 200  # that wait; also visitors whose last answer Gradio keeps, of half a megabyte each
 LOOK_SECONDS = 4.0  # between two looks for a server that is away
@@ -48,7 +48,7 @@ THEME = gr.themes.Base(
 )
 
 
-def build_page(client: AsyncClient, uploads: asking.Uploads, language: Language) -> gr.Blocks:
+def build_page(client: AsyncClient, uploads: Uploads, language: Language) -> gr.Blocks:
     """The page in a language. All that belongs to a visitor is in the browser; handlers keep nothing."""
     words = PAGE[language]
 
@@ -69,6 +69,14 @@ def build_page(client: AsyncClient, uploads: asking.Uploads, language: Language)
         choices = [(system_name(name, language), name) for name in served]
         radio = gr.Radio(choices, value=system or served[0], visible=True)
         return radio, gr.HTML(visible=False), gr.Timer(active=False), returns + 1
+
+    async def answer(source: dict[str, Any], system: str, method: str, options: dict[str, object]) -> str:
+        """What is shown for the recording; its bytes are given back before anything is shown."""
+        try:
+            async with uploads.read(source) as data:
+                return await asking.ask(client, data, system, method, options, language)
+        except Refused as refusal:
+            return asking.refused(refusal, language)
 
     async def ask(
         source: dict[str, Any] | None,
@@ -91,11 +99,6 @@ def build_page(client: AsyncClient, uploads: asking.Uploads, language: Language)
             if not source:
                 yield waiting(words), shown, gr.skip()
                 return
-            path = uploads.find(source)
-            data = await asking.read(path) if path else None
-            if data is None:
-                yield asking.problem(words["InvalidRecording"], words["gone"]), shown, gr.skip()
-                return
             yield busy(words), shown, gr.skip()
             options: dict[str, object] = {
                 "denoise": denoise or None,
@@ -106,7 +109,7 @@ def build_page(client: AsyncClient, uploads: asking.Uploads, language: Language)
                 count = int(pictures)
                 options |= {"crop": crop or None, "segments": int(segments) or None}
                 options |= {"pictures": count or None, "explain": (explain and count) or None}
-            yield await asking.ask(client, data, system, method, options, language), shown, gr.skip()
+            yield await answer(source, system, method, options), shown, gr.skip()
         except TritoneError as error:
             away = isinstance(error, ServerUnavailable)
             yield asking.failed(error, language), gr.skip(), gr.Timer(active=True) if away else gr.skip()
@@ -193,7 +196,7 @@ def busy(words: dict[str, str]) -> str:
     return f'<div class="t-waiting t-busy" role="status">{words["busy"]}<i></i></div>'
 
 
-def recording_input(uploads: asking.Uploads, words: dict[str, str]) -> str:
+def recording_input(uploads: Uploads, words: dict[str, str]) -> str:
     """The markup for `input.js`, as a template of Gradio's, which must not take the name of a file for code."""
 
     def safe(text: str) -> str:
@@ -204,12 +207,13 @@ def recording_input(uploads: asking.Uploads, words: dict[str, str]) -> str:
         for index, path in enumerate(uploads.examples)
     )
     offered = f'<div class="t-examples"><span>{words["examples"]}</span>{examples}</div>' if examples else ""
-    spoken = ("too_large", "not_uploaded", "no_microphone", "insecure", "uploading", "stop", "record", "recording")
+    keys = ("too_large", "not_uploaded", "no_microphone", "insecure", "uploading", "stop", "record", "recording")
+    spoken = {key: words[key] for key in keys} | {"no_room": words["no_room"].format(quota=uploads.quota >> 20)}
     return f"""
-<div class="t-input" data-limit="{LIMIT_MB}" data-words="{safe(json.dumps({key: words[key] for key in spoken}))}">
+<div class="t-input" data-limit="{uploads.limit}" data-words="{safe(json.dumps(spoken))}">
   <input class="t-file" type="file" hidden>
   <p class="t-drop">{words["drop"]}</p>
-  <p class="t-hint">{words["formats"].format(limit=LIMIT_MB)}</p>
+  <p class="t-hint">{words["formats"].format(limit=uploads.limit)}</p>
   <div class="t-buttons">
     <button type="button" class="t-choose">{words["choose"]}</button>
     <button type="button" class="t-record"><i></i><span>{words["record"]}</span></button>
