@@ -84,8 +84,7 @@ class Sndfile:
             while len(block := self._read()):
                 yield block, self._file.samplerate
         except (sf.LibsndfileError, RuntimeError) as error:
-            if self._frames != self._file.frames:  # behind all that is declared, a tag may be
-                raise Incomplete from error
+            raise Incomplete from error
         if self._left_unread():
             raise Incomplete
 

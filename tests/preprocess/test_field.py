@@ -191,6 +191,7 @@ def test_mp3_in_free_format_is_heard(folder):
     data = by("lame --quiet --freeformat -b 400 {src} {out}", "mp3")(folder)
     for tagged in (data, id3v2() + data):
         assert seconds(load(tagged)) == 4.0
+        assert load(tagged, seconds=1.0).duration == pytest.approx(4.0, abs=0.05)
 
 
 @pytest.mark.parametrize(("share", "noted"), [(1.0, False), (0.92, True)])
@@ -234,14 +235,27 @@ def test_the_first_stream_that_has_a_decoder_is_taken(folder):
     data = by(two, "mov")(folder).replace(b"alac", b"apac")
     expected = load(by(f"{FFMPEG}-c:a aac {{out}}", "mov")(folder))
     np.testing.assert_allclose(load(data).samples, expected.samples, atol=1e-6)
-    with pytest.raises(RecordingError, match=r"^The sound is encoded as apac, which cannot be decoded; send WAV"):
-        load(by(f"{FFMPEG}-c:a alac {{out}}", "mov")(folder).replace(b"alac", b"apac"))
+    video = "-f lavfi -i testsrc=s=64x64:r=5:d=2 -map 1:v -map 0:a -c:v mpeg4 "
+    for pictures in ("", video):
+        with pytest.raises(
+            RecordingError, match=r"^The sound is encoded as apac, which cannot be decoded; send WAV"
+        ):
+            load(by(f"{FFMPEG}{pictures}-c:a alac {{out}}", "mov")(folder).replace(b"alac", b"apac"))
 
 
 @tools
 def test_a_decoder_that_is_not_listed_is_not_used(folder):
     with pytest.raises(RecordingError, match=r"^The sound is encoded as A_TRUEHD, which cannot be decoded"):
         load(by(f"{FFMPEG}-c:a truehd -strict -2 {{out}}", "mka", 48000)(folder))
+
+
+@tools
+def test_a_stream_whose_header_is_damaged_is_refused_as_such(folder):
+    data = bytearray(by(f"{FFMPEG}-c:a libvorbis {{out}}", "mka")(folder))
+    at = len(data) // 20
+    data[at : at + 300] = bytes(300)
+    with pytest.raises(RecordingError, match=r"^The sound is encoded as A_VORBIS, which cannot be decoded"):
+        load(bytes(data))
 
 
 def header(data: bytes, tag: int, bits: int) -> bytes:
