@@ -211,6 +211,7 @@ def test_bad_tensors_are_refused_as_bad_requests(server, inputs, words):
         raise AssertionError(json.load(error.value)["error"])
 
 
+@pytest.mark.slow
 @once
 def test_half_an_hour_is_bounded_and_says_so(clients):
     minutes = np.tile(sound(9, 1, seconds=60.0, sr=22050), 30)
@@ -247,6 +248,7 @@ def _below(pid: int, ancestor: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 @once
 def test_a_killed_preprocess_stub_costs_no_answer(server, repository):
     """SIGKILL under load: every call succeeds in the end, and the server is whole within 10 s."""

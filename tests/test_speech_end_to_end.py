@@ -150,6 +150,7 @@ def test_formats_rates_and_channels_give_the_same_emotion(client):
             assert client.emotion(recording).emotion == expected, (output, name)
 
 
+@pytest.mark.slow
 @on_one_variant
 def test_five_minutes_give_a_timeline(client):
     """Ten parts of half a minute: the timeline names each, but for what lies at the borders."""

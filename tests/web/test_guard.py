@@ -122,6 +122,7 @@ def test_pages_of_other_sites_cannot_use_it(url):
     assert answer(url, "/en/", host, Sec_Fetch_Site="cross-site")[0] == 200  # a link there
 
 
+@pytest.mark.slow
 def test_a_proxy_has_names_of_its_own(triton):
     with tritone_web(f"--url={triton.grpc}", "--allow-host=songs.example", "--allow-host=[2001:db8::1]") as (
         url,
@@ -139,6 +140,7 @@ def test_a_proxy_has_names_of_its_own(triton):
         serve("127.0.0.1:8001", "127.0.0.1", 0, [], 1.0, {}, ["https://songs.example/"])
 
 
+@pytest.mark.slow
 def test_where_it_listens_on_all_addresses_it_answers_at_each(triton):
     with tritone_web(f"--url={triton.grpc}", "--host=0.0.0.0") as (address, _):
         url = f"http://127.0.0.2:{urlsplit(address).port}"

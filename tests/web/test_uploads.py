@@ -171,6 +171,7 @@ def test_who_waits_too_long_reads_a_sentence_and_who_gives_up_takes_nothing(tmp_
     asyncio.run(crowd())
 
 
+@pytest.mark.slow
 def test_the_folder_stays_below_its_quota(browser, triton, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with tritone_web(f"--url={triton.grpc}", "--quota=3") as (url, _):
@@ -204,6 +205,7 @@ def peak(process: int) -> int:
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) << 10
 
 
+@pytest.mark.slow
 def test_many_questions_about_large_recordings_fit_in_memory(triton):
     large = LIMIT_MB - 1
     with tritone_web(f"--url={triton.grpc}") as (url, process):
