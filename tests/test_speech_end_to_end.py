@@ -132,6 +132,7 @@ def test_eight_recordings_of_eight_lengths_share_batches_and_are_answered_as_alo
         )
 
 
+@pytest.mark.slow
 @on_one_variant
 def test_formats_rates_and_channels_give_the_same_emotion(client):
     for output in range(len(SOUNDS)):
@@ -171,6 +172,7 @@ def test_five_minutes_give_a_timeline(client):
     assert right / found.duration > 0.8
 
 
+@pytest.mark.slow
 @on_one_variant
 def test_a_clip_does_not_wait_for_the_end_of_a_long_call(client):
     """The call has seven windows; the clip waits for one or two."""

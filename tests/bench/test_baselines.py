@@ -107,6 +107,7 @@ def test_half_precision_answers_nearly_the_same(network, songs, answers):
     np.testing.assert_allclose(optimised.run(songs), answers, atol=3e-2)
 
 
+@pytest.mark.slow
 def test_plain_triton_answers_the_same(repository, songs, answers, tmp_path):
     model = write_plain_repository(tmp_path, repository / f"{VGG}_network" / "1" / "model.onnx")
     assert model == "plain"

@@ -64,6 +64,7 @@ def songs(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_killed_and_the_server_restarted(tmp_path: Path):
     """2 000 files, every one once and as it is answered alone; then a server that does not come back."""
     songs, out = tmp_path / "songs", tmp_path / "out.jsonl"

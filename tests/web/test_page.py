@@ -156,6 +156,7 @@ def test_two_visitors_at_once_each_in_a_language(browser, url):
         assert one.inner_text(".t-name") == "song.mp3"
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_and_comes_back(browser, url, triton):
     with visit(browser, url) as early, browser.new_context() as visitor:
         triton.stop()
@@ -176,6 +177,7 @@ def test_a_server_that_goes_and_comes_back(browser, url, triton):
         assert late.is_hidden("#t-banner")
 
 
+@pytest.mark.slow
 def test_a_page_that_was_restarted_answers_those_who_had_it_open(browser, triton):
     with browser.new_context() as visitor:
         page = visitor.new_page()
