@@ -52,5 +52,5 @@ def open_readers(data: bytes, limits: Limits, meter: Meter) -> Iterator[Reader]:
         beyond a limit, or nothing that FFmpeg can decode
     """
     with suppress(Incomplete):
-        yield Sndfile(data, limits)
+        yield Sndfile(data, limits, meter)
     yield Ffmpeg(data, limits, meter)

@@ -15,7 +15,7 @@ import soundfile as sf
 
 from preprocess.decode import mpeg, wav
 from preprocess.decode.reader import BLOCK_FRAMES, Block, Incomplete
-from preprocess.limits import Limits
+from preprocess.limits import Limits, Meter
 
 # By the first bytes, before libsndfile parses anything; then by its name, because RIFF and FORM hold others, too.
 SIGNATURES = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"caff", b"fLaC", b"OggS", b"NIST", b"Crea")
@@ -45,13 +45,14 @@ class _Stream(io.BytesIO):
 class Sndfile:
     """A Reader (see reader.py) of a file that libsndfile knows; Incomplete is raised for any other."""
 
-    def __init__(self, data: bytes, limits: Limits) -> None:
+    def __init__(self, data: bytes, limits: Limits, meter: Meter) -> None:
         is_mp3 = data[:3] == b"ID3" or mpeg.begins_frame(data)
         # libsndfile 1.2 gives up on some intact Opus files, and is the slower one for the others.
         if not (is_mp3 or data.startswith(SIGNATURES)) or b"OpusHead" in data[:64]:
             raise Incomplete
         self.notes: tuple[str, ...] = ()
         self._frames = 0
+        self._meter = meter
         self._data, self._stream = data, _Stream(data)
         try:
             self._file = _SoundFile(self._stream)
@@ -101,7 +102,7 @@ class Sndfile:
         if self._holds is None:  # no header gives them: read on
             with suppress(sf.LibsndfileError, RuntimeError):
                 while len(self._read()):
-                    pass
+                    self._meter.check_time()
             return self._frames / self._file.samplerate
         return self._holds
 

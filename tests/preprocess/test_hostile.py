@@ -55,6 +55,17 @@ def test_cpu_time_is_limited(name):
         load(EXPENSIVE[name], limits=IMPATIENT)
 
 
+def test_looking_for_the_length_takes_no_longer_than_decoding():
+    """A FLAC file that does not declare it, of which only a second is wanted: a minute of eight channels."""
+    file = io.BytesIO()
+    sf.write(file, np.zeros((192_000 * 60, 8), np.int16), 192_000, format="FLAC")
+    data = bytearray(file.getvalue())
+    data[21] &= 0xF0  # STREAMINFO: 36 bits of total samples
+    data[22:26] = bytes(4)
+    with pytest.raises(RecordingError, match="of CPU time to decode"):
+        load(bytes(data), seconds=1.0, limits=Limits(max_cpu_seconds=0.2))
+
+
 def test_the_time_that_is_allowed_grows_with_the_sound():
     """A limit that an hour of Opus would pass on a slow machine would be none of the file's fault."""
     data = encode(music(30.0, 48000), 48000, "opus")
