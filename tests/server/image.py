@@ -45,7 +45,7 @@ class Image:
                 if stages and stages[-1] == target:
                     break
                 base, _, stage = rest.partition(" AS ")
-                assert base == (stages[-1] if stages else "${TRITON_IMAGE}"), line
+                assert base == (stages[-1] if stages else "${BASE_IMAGE}"), line
                 stages.append(stage)
             else:
                 getattr(self, f"_{word.lower()}")(rest)

@@ -79,13 +79,13 @@ def test_what_serves_is_limited_and_has_the_stack_for_a_large_body(name):
 
 @pytest.mark.parametrize("name", COMPOSE["services"])
 def test_the_base_image_can_be_named_by_its_digest(name):
-    argument = COMPOSE["services"][name]["build"]["args"]["TRITON_IMAGE"]
-    [default] = re.findall(r"^ARG TRITON_IMAGE=(.*)$", DOCKERFILE, flags=re.M)
+    argument = COMPOSE["services"][name]["build"]["args"]["BASE_IMAGE"]
+    [default] = re.findall(r"^ARG BASE_IMAGE=(.*)$", DOCKERFILE, flags=re.M)
     [version] = re.findall(r"^ARG TRITON_VERSION=(.*)$", DOCKERFILE, flags=re.M)
     assert interpolate(argument, {}) == default.replace("${TRITON_VERSION}", version)
     assert interpolate(argument, {"TRITON_VERSION": "27.01"}) == default.replace("${TRITON_VERSION}", "27.01")
     digest = f"registry/tritonserver@sha256:{'0' * 64}"
-    assert interpolate(argument, {"TRITON_IMAGE": digest}) == digest
+    assert interpolate(argument, {"BASE_IMAGE": digest}) == digest
 
 
 def test_all_but_pytorch_is_installed_by_hash():

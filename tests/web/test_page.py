@@ -5,9 +5,10 @@ import re
 import socket
 import subprocess
 import urllib.request
+from contextlib import nullcontext, suppress
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, TimeoutError
 from tritone_client import TritoneError
 from tritone_client.cli_web import recordings
 from tritone_client.web.app import serve
@@ -36,6 +37,16 @@ def labelled(page: Page, label: str) -> str:
     """Wait for the answer with this label; all the words of its headline."""
     page.wait_for_selector(f".tritone-label:has-text('{label}')")
     return " ".join(page.inner_text(".tritone-label").split())
+
+
+def slide(page: Page, label: str, value: str) -> None:
+    """Type a value; again where Gradio drew the slider anew meanwhile, as it does just after it shows one."""
+    moved = f"[...document.querySelectorAll('input[type=range]')].some(e => e.value == {value})"
+    for attempt in range(5):
+        page.get_by_label(f"number input for {label}").fill(value)
+        with suppress(TimeoutError) if attempt < 4 else nullcontext():
+            page.wait_for_function(moved, timeout=3_000)
+            return
 
 
 def test_answers_and_sentences(browser, url):
@@ -119,8 +130,7 @@ def test_systems_and_their_options_in_the_dark(browser, url):
         labelled(page, "Opera")
         assert page.locator(".tritone-review").count() == 0 and "in orange" in page.inner_text("#t-result")
         page.click("#t-options button")
-        page.get_by_label("number input for Ask for review").fill("0.2")
-        page.wait_for_function("[...document.querySelectorAll('input[type=range]')].some(e => e.value == 0.2)")
+        slide(page, "Ask for review", "0.2")
         page.get_by_label("Show where the network looked").uncheck()
         page.click("#t-again")
         page.wait_for_selector(".tritone-review")

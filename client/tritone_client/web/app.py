@@ -14,8 +14,10 @@ from typing import Any, NoReturn
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import FileResponse, RedirectResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from gradio import processing_utils
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.routing import Route
 
 from tritone_client.aio import AsyncClient
 from tritone_client.errors import TritoneError
@@ -56,7 +58,8 @@ def build_app(client: AsyncClient, files: Uploads, host: str = "127.0.0.1", allo
         sweeping.cancel()
         await client.close()
 
-    app = FastAPI(lifespan=lifespan, openapi_url=None, max_body_size=QUESTION_BYTES)
+    app = FastAPI(lifespan=lifespan, openapi_url=None)
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=QUESTION_BYTES)
 
     @app.get("/")
     def choose_language(request: Request) -> Response:
@@ -72,8 +75,7 @@ def build_app(client: AsyncClient, files: Uploads, host: str = "127.0.0.1", allo
         return {"page": True, "server": False}
 
     # Not Gradio's, which keeps a form's fields in memory and any number of files on the disk.
-    @app.post("/upload", max_body_size=files.limit << 20)
-    async def upload(request: Request) -> dict[str, str]:
+    async def upload(request: Request) -> Response:
         """Keep the body; the name by which a question names it."""
 
         async def kept() -> str:
@@ -86,9 +88,11 @@ def build_app(client: AsyncClient, files: Uploads, host: str = "127.0.0.1", allo
                 raise HTTPException(507, refusal.sentence("en")) from None
 
         try:
-            return {"upload": await asyncio.wait_for(kept(), UPLOAD_SECONDS)}
+            return JSONResponse({"upload": await asyncio.wait_for(kept(), UPLOAD_SECONDS)})
         except asyncio.TimeoutError:
             raise HTTPException(408, f"The upload took longer than {UPLOAD_SECONDS} s: try again.") from None
+
+    app.router.routes.append(Route("/upload", upload, methods=["POST"], max_body_size=files.limit << 20))
 
     @app.get("/examples/{index}")
     def example(index: int) -> Response:
