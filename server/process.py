@@ -166,6 +166,10 @@ class Triton:
         """Keep its shared memory from other users."""
         self._shared_memory.protect()
 
+    def owes(self, stub: Stub) -> bool:
+        """Whether a stub, alive or not, has requests that only it would ever have answered (backends/turns.py)."""
+        return (SHM / f"{stub.region}.owed").exists()
+
     def discard(self, stub: Stub) -> None:
         """End a stub that is out of service, and remove its shared memory."""
         with suppress(ProcessLookupError):

@@ -4,7 +4,7 @@ Triton 24.10 never restarts the process of a Python step. With two of them every
 while /v2/health/ready stays 200. Four things are watched:
 
 * the stubs: one that vanishes or stops is noticed within half a second, and its model loaded anew in the place of
-  the old one while the others go on serving;
+  the old one while the others go on serving; the whole server only where Triton would never end its requests;
 * the systems: one whose network has run nothing for some seconds is asked for an answer (`healthcheck.ask`), which
   finds what hangs. A probe costs one row of the network, and nothing while real answers come;
 * the server process, which is started anew: at once after it has served, and ever later, up to a minute, while it
@@ -202,9 +202,13 @@ class Supervisor:
 
     def _look_at_stubs(self, triton: Triton) -> None:
         alive = triton.stubs()
+        for stub in (*self._stubs.values(), *self._retired):
+            if stub.pid not in alive and triton.owes(stub):
+                raise Broken(f"lost {stub.instance} (process {stub.pid}) with unfinished long requests")
         for stub in [stub for stub, until in self._retired.items() if until < time.monotonic()]:
-            triton.discard(stub)
-            del self._retired[stub]
+            if not triton.owes(stub):
+                triton.discard(stub)
+                del self._retired[stub]
         serving = {pid: stub for pid, stub in alive.items() if stub not in self._retired}
         gone = [stub for pid, stub in self._stubs.items() if pid not in serving]
         self._stubs = serving

@@ -3,7 +3,7 @@
 Triton hands a Python backend its batch as separate requests. Their rows are joined, run (a few at a time on a CPU,
 so that the memory stays flat) and split again. Lies beside each backend's model.py when Triton runs it.
 
-A request with more rows than are run together is a long one (`Turns` says who runs when). execute() waits for it
+A request with more rows than are run together is a long one (`turns` says who runs when). execute() waits for it
 no longer than PATIENCE, and not at all while others of its kind wait; then the response is sent when it is ready.
 All other requests are answered within execute(): while they run, Triton gathers the next batch, and its statistics
 count them exactly.
@@ -12,18 +12,18 @@ count them exactly.
 import json
 import os
 import secrets
-import threading
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from turns import Job, Owed, Steps, Turns
 
 VALUES_AT_A_TIME = "values_at_a_time"
 """Parameter of config.pbtxt: at most so many values of the first input are run together, but always one row."""
@@ -34,113 +34,6 @@ MOST_VALUES = "most_values"
 PATIENCE = 0.5
 """Seconds that execute() waits for long requests, and the others for it. What is ready by then, as most songs are,
 is counted by Triton where it belongs; of the rest its statistics of the network know this beginning."""
-
-ROWS_THAT_WAIT = 256
-"""Of all long requests together. More stay in Triton's queue, with its limit and its timeout."""
-
-Steps = Generator[None, None, object]
-"""Runs the network once from each `yield` to the next, and returns the answer in the end."""
-
-
-@dataclass(eq=False)
-class Job:
-    """One or more executions of the network.
-
-    Attributes
-    ----------
-    steps : runs them
-    rows : of a long one, whose memory it holds until the end
-    left : of a long one, executions to come
-    answer : what `steps` returns
-    """
-
-    steps: Steps
-    rows: int = 0
-    left: int = 0
-    answer: Future = field(default_factory=Future)
-
-    def step(self) -> None:
-        """Run the network once."""
-        try:
-            next(self.steps)
-            self.left -= 1
-        except StopIteration as end:
-            self.answer.set_result(end.value)
-        except Exception as error:
-            self.answer.set_exception(error)
-
-
-class Turns:
-    """One thread that runs the network for all jobs, one execution at a time.
-
-    Prompt jobs come first, but after each execution of a long one only for as long as that took: so they wait for
-    one such execution, and have half of the time where both have much to do. Of the long ones that with least left
-    and the oldest take turns: a recording of two windows does not wait for one of thirty, which goes on
-    nevertheless, and hardly more than two hold memory for outputs that are not complete.
-    """
-
-    def __init__(self) -> None:
-        self._prompt: list[Job] = []
-        self._long: list[Job] = []
-        self._changed = threading.Condition()
-        self._closed = False
-        self._oldest = False
-        self._thread = threading.Thread(target=self._work, name="network", daemon=True)
-        self._thread.start()
-
-    def add(self, job: Job, long: bool) -> Future:
-        """Let a job take part; its answer. A long one waits here until there is room for its rows."""
-        with self._changed:
-            if long:
-                self._changed.wait_for(lambda: self._room(job.rows))
-            (self._long if long else self._prompt).append(job)
-            self._changed.notify_all()
-        return job.answer
-
-    @property
-    def has_long(self) -> bool:
-        """Whether a long job is not done."""
-        return bool(self._long)
-
-    def close(self) -> None:
-        """Finish all jobs and end the thread."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-        self._thread.join()
-
-    def _room(self, rows: int) -> bool:
-        return not self._long or sum(job.rows for job in self._long) + rows <= ROWS_THAT_WAIT
-
-    def _work(self) -> None:
-        credit = 0.0  # seconds that prompt jobs may still take before the next long one
-        while jobs := self._next(credit):
-            start = time.perf_counter()
-            self._step(jobs)
-            took = time.perf_counter() - start
-            credit = took if jobs is self._long else credit - took
-
-    def _step(self, jobs: list[Job]) -> None:
-        """Run the network once for one of these jobs, of which `_work` keeps nothing: its answer may be large."""
-        job = self._choose(jobs)
-        job.step()
-        if job.answer.done():
-            with self._changed:
-                jobs.remove(job)
-                self._changed.notify_all()
-
-    def _next(self, credit: float) -> list[Job]:
-        """Whose turn it is: the prompt or the long jobs; empty when all is done and closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._prompt or self._long or self._closed)
-            return self._prompt if self._prompt and (credit > 0 or not self._long) else self._long
-
-    def _choose(self, jobs: list[Job]) -> Job:
-        """The next of them; only this thread removes any."""
-        if jobs is self._prompt:
-            return jobs[0]
-        self._oldest = not self._oldest
-        return jobs[0] if self._oldest else min(tuple(jobs), key=lambda job: job.left)
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +87,7 @@ class NetworkBackend(ABC):
         self.inputs = self._check("input", inputs)
         self.outputs = self._check("output", outputs)
         self._turns = Turns()
+        self._owed = Owed()
 
     @abstractmethod
     def load(self, model: Path) -> tuple[dict[str, tuple], dict[str, tuple]]:
@@ -230,12 +124,18 @@ class NetworkBackend(ABC):
             if answer.done():
                 responses[i] = answer.result()
             else:
-                answer.add_done_callback(partial(_send, requests[i].get_response_sender()))
+                self._owed.add(1)
+                answer.add_done_callback(partial(self._send, requests[i].get_response_sender()))
         return responses
 
     def finalize(self) -> None:
         """Answer what is still waited for."""
         self._turns.close()
+
+    def _send(self, sender, answer: Future) -> None:
+        """Send a response of which execute() has not waited for the end."""
+        sender.send(answer.result(), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        self._owed.add(-1)
 
     def _read(self, request) -> Asked:
         inputs = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs}
@@ -355,11 +255,6 @@ class NetworkBackend(ABC):
             missing = ", ".join(sorted(set(found) - set(declared)))
             raise pb_utils.TritonModelException(f"{self.config['name']}: config.pbtxt lacks the input {missing}")
         return declared
-
-
-def _send(sender, answer: Future) -> None:
-    """Send a response of which execute() has not waited for the end."""
-    sender.send(answer.result(), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
 def _cancelled() -> object:

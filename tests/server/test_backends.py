@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 import re
+import signal
 import sys
 import threading
 import time
@@ -19,6 +21,7 @@ import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
 from tests.server import tiny
+from tests.server.conftest import shared_memory, wait_until
 
 BACKENDS = Path(__file__).resolve().parents[2] / "server" / "backends"
 
@@ -140,11 +143,14 @@ def backend(request, monkeypatch, tmp_path):
     utils.get_input_tensor_by_name = lambda request, name: request.rows
     utils.triton_string_to_numpy = {"TYPE_FP32": np.float32, "TYPE_INT32": np.int32}.get
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utils)
-    monkeypatch.delitem(sys.modules, "rows", raising=False)
+    for name in ("rows", "turns"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(BACKENDS))
     spec = importlib.util.spec_from_file_location("backend_model", BACKENDS / request.param / "model.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    owed = sys.modules["turns"].Owed(tmp_path / "region.owed")
+    monkeypatch.setattr(sys.modules["rows"], "Owed", lambda: owed)
     tiny.write_network(tmp_path / "model.onnx")
     models = []
 
@@ -158,7 +164,8 @@ def backend(request, monkeypatch, tmp_path):
     yield load
     for model in models:
         sys.modules["rows"].NetworkBackend.finalize(model)
-    sys.modules.pop("rows", None)
+    for name in ("rows", "turns"):
+        sys.modules.pop(name, None)
 
 
 def test_rows_run_a_few_at_a_time(backend, monkeypatch):
@@ -303,6 +310,20 @@ def test_a_long_request_is_answered_later_and_prompt_ones_do_not_wait_for_its_en
     assert seen.count(1.0) == 4
 
 
+def test_while_answers_are_owed_a_file_says_so(backend, monkeypatch, tmp_path):
+    model, owed = backend(), tmp_path / "region.owed"
+    model.execute([Request(block(20, 1.0)), Request(block(1, 1.0))])
+    assert not owed.exists()
+    monkeypatch.setattr(sys.modules["rows"], "PATIENCE", 0.0)
+    nan_fails(model, [], seconds=0.1)
+    requests = [Request(block(16, 1.0)), Request(block(16, np.nan))]
+    model.execute(requests)
+    assert owed.exists()
+    for request in requests:
+        request.sent.result(10)
+    wait_until(lambda: not owed.exists(), 5)
+
+
 def test_a_long_request_that_is_soon_done_is_answered_at_once(backend):
     long = Request(block(20, 1.0))
     [response] = backend().execute([long])
@@ -358,12 +379,12 @@ class Executions:
                 self.order.append(name)
             return name
 
-        return self.turns.add(sys.modules["rows"].Job(steps(), rows, count), long)
+        return self.turns.add(sys.modules["turns"].Job(steps(), rows, count), long)
 
 
 @pytest.fixture
 def executions(backend):
-    turns = sys.modules["rows"].Turns()
+    turns = sys.modules["turns"].Turns()
     yield Executions(turns)
     turns.close()
 
@@ -404,7 +425,7 @@ def test_a_job_that_breaks_down_leaves_the_others_alone(executions):
 
 @on_one_backend
 def test_a_long_job_waits_for_room(executions):
-    most = sys.modules["rows"].ROWS_THAT_WAIT
+    most = sys.modules["turns"].ROWS_THAT_WAIT
     executions.add("a", 2, rows=most + 1)  # alone it may have any number
     with ThreadPoolExecutor(1) as pool:
         second = pool.submit(executions.add, "b", 1, rows=1)
@@ -434,13 +455,33 @@ class TritonPythonModel(NetworkBackend):
 """
 
 
-def test_in_triton_a_short_request_does_not_wait_for_the_end_of_long_ones(tiny_repository, launch):
-    """Its rows take 50 ms each: 1.6 s a long request."""
+@pytest.fixture
+def slow(tiny_repository, launch):
+    """The tiny system with a network whose rows take 50 ms each: 1.6 s a long request."""
     (tiny_repository / "tiny_network/1/model.py").write_text(SLOW)
     config = (tiny.NETWORK % ("tiny_network", "python")).replace('default_model_filename: "model.onnx"', "")
     (tiny_repository / "tiny_network/config.pbtxt").write_text(config)
-    launcher = launch().until_ready()
-    ended = {}
+    return launch().until_ready()
+
+
+def test_long_requests_end_when_the_process_of_their_network_does(slow):
+    """It is gone with the answers that it owed; the client sees a broken connection at once, and may ask again."""
+    with ThreadPoolExecutor(1) as pool:
+        long = pool.submit(infer, slow, block(32, 1.0))
+        wait_until(lambda: any(name.endswith(".owed") for name in shared_memory(slow.memory_prefix())), 5)
+        start = time.monotonic()
+        os.kill(slow.stubs("tiny_network")[0], signal.SIGKILL)
+        with pytest.raises(OSError):
+            long.result()
+        assert time.monotonic() - start < 5
+    wait_until(lambda: "serves again" in slow.log, 10)
+    assert "with unfinished long requests" in slow.log
+    np.testing.assert_array_equal(infer(slow, block(32, 1.0)), block(32, 2.0)[:, :2])
+    assert not any(name.endswith(".owed") for name in shared_memory(slow.memory_prefix()))
+
+
+def test_in_triton_a_short_request_does_not_wait_for_the_end_of_long_ones(slow):
+    launcher, ended = slow, {}
 
     def ask(name: str, rows: np.ndarray) -> np.ndarray:
         try:
