@@ -136,6 +136,7 @@ def triton_command(
         *([] if configuration == variants.PORTABLE else [f"--model-config-name={configuration}"]),
         *([f"--cache-config=local,size={settings.cache_size * 2**20}"] if settings.cache_size else []),
         "--strict-readiness=true",
+        "--grpc-infer-allocation-pool-size=0",  # or it keeps the last eight requests, up to 64 MB each
         "--exit-on-error=true",
         f"--exit-timeout-secs={EXIT_SECONDS}",
         # The processes of the networks copy to a GPU and back themselves; Triton passes what is in main memory.

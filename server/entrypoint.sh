@@ -24,5 +24,6 @@ exec tritonserver \
     --model-control-mode=explicit \
     --disable-auto-complete-config \
     --strict-readiness=true \
+    --grpc-infer-allocation-pool-size=0 \
     --exit-timeout-secs=20 \
     "$@"

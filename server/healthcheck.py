@@ -99,7 +99,16 @@ def probe(http: str, system: str, timeout: float) -> None:
 
 def answered(http: str, system: str) -> int:
     """How many requests the network of a system has run: not those that its cache answered or a queue refused."""
-    with urllib.request.urlopen(f"{http}/v2/models/{system}_network/stats", timeout=20) as response:
+    return _successes(http, f"{system}_network")
+
+
+def requests(http: str, system: str) -> int:
+    """How many requests a system has answered, probes included."""
+    return _successes(http, system)
+
+
+def _successes(http: str, model: str) -> int:
+    with urllib.request.urlopen(f"{http}/v2/models/{model}/stats", timeout=20) as response:
         [entry] = json.load(response)["model_stats"]
     return entry["inference_stats"]["success"]["count"]
 

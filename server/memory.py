@@ -2,7 +2,8 @@
 
 Triton's heap and the shared memory of its steps grow with the largest request and do not shrink: what a body of
 300 MB, nested JSON or a tensor that claims a billion rows has taken would stay for ever. So the supervisor looks,
-loads the step anew whose region is too large, and starts the server anew when all of it has grown by a margin.
+loads the step anew whose region is too large, and starts the server anew when all of it has grown by a margin, or
+when heaps and stacks have grown by a quarter of it and nothing is asked: then that harms nobody.
 """
 
 from __future__ import annotations
@@ -28,20 +29,29 @@ class Memory:
 
     def __init__(self, margin: int) -> None:
         self._margin = margin
-        self._start = 0
+        self._start = self._private_start = 0
         self._over = 0
 
     def begin(self, triton: Triton) -> None:
         """Take what a server holds now, that it is warm, as its start."""
-        self._start, self._over = held(triton), 0
+        self._start, self._private_start, self._over = held(triton), private(triton), 0
 
-    def excess(self, triton: Triton) -> str | None:
-        """Why the server is to be started anew; None while it is not."""
+    def excess(self, triton: Triton, is_quiet: bool) -> str | None:
+        """Why the server is to be started anew; None while it is not.
+
+        Parameters
+        ----------
+        is_quiet : whether nothing has been asked for a while
+        """
         now = held(triton)
         self._over = self._over + 1 if now > self._start + self._margin else 0
-        if self._over < CONSECUTIVE and now < self._start + 2 * self._margin:
-            return None
-        return f"it holds {now // MIB} MiB of memory, after its start it was {self._start // MIB} MiB"
+        if self._over >= CONSECUTIVE or now >= self._start + 2 * self._margin:
+            return f"it holds {now // MIB} MiB of memory, after its start it was {self._start // MIB} MiB"
+        if is_quiet and (kept := private(triton)) > self._private_start + self._margin // 4:
+            return (
+                f"nothing is asked, and it still holds {(kept - self._private_start) // MIB} MiB of old requests"
+            )
+        return None
 
     def too_large(self, stub: Stub) -> str | None:
         """Why a step is to be loaded anew; None while its shared memory is what good requests make it."""
@@ -55,9 +65,12 @@ class Memory:
 
 def held(triton: Triton) -> int:
     """Bytes of the server and its stubs that no file backs, and of their shared memory."""
-    stubs = triton.stubs()
-    anonymous = sum(anonymous_bytes(pid) for pid in (triton.pid, *stubs))
-    return anonymous + sum(region_bytes(stub) for stub in stubs.values())
+    return private(triton) + sum(region_bytes(stub) for stub in triton.stubs().values())
+
+
+def private(triton: Triton) -> int:
+    """Bytes of heaps and stacks of the server and its stubs."""
+    return sum(anonymous_bytes(pid) for pid in (triton.pid, *triton.stubs()))
 
 
 def anonymous_bytes(pid: int) -> int:

@@ -31,6 +31,7 @@ TICK = 0.5  # seconds between looks at the processes
 START_SECONDS = 600.0  # that loading and warming up may take
 RETIRED_SECONDS = 30.0  # that a replaced stub may take to finish its requests
 LONGEST_PAUSE = 60.0  # seconds between two starts
+QUIET_PERIODS = 30  # without an answer, after which nothing is asked of a system
 
 UNHEALTHY_STUB = re.compile(r"Stub process '(?P<model>[^']+)_\d+_\d+' is not healthy")
 
@@ -55,8 +56,14 @@ class Watch:
     def reset(self) -> None:
         """Begin anew, after the server has."""
         self._probe: Future[None] | None = None
-        self._next = time.monotonic() + self._period
-        self._answered = 0
+        self._next = self._active = time.monotonic()
+        self._next += self._period
+        self._answered = self._asked = self._probes = 0
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nobody else has had an answer, from a cache or not, for a while."""
+        return time.monotonic() > self._active + QUIET_PERIODS * self._period
 
     def look(self) -> None:
         """Ask for an answer if none has come for a period.
@@ -70,8 +77,11 @@ class Watch:
             if self._probe.done():
                 probe, self._probe = self._probe, None
                 self._next = time.monotonic() + self._period
+                self._probes += 1
                 probe.result()
         elif time.monotonic() >= self._next:
+            if (asked := healthcheck.requests(self._control.http, self.system) - self._probes) != self._asked:
+                self._asked, self._active = asked, time.monotonic()
             answered = healthcheck.answered(self._control.http, self.system)
             if answered > self._answered:
                 self._next = time.monotonic() + self._period
@@ -226,7 +236,10 @@ class Supervisor:
         for stub in self._stubs.copy().values():
             if why := self._memory.too_large(stub):
                 self._reload(triton, stub.model, why)
-        if why := self._memory.excess(triton):
+        is_quiet = all(watch.is_quiet for watch in self._watches) and not any(
+            map(triton.owes, self._stubs.values())
+        )
+        if why := self._memory.excess(triton, is_quiet):
             raise Broken(why)
 
     def _look_at_system(self, triton: Triton, watch: Watch) -> None:

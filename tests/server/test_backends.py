@@ -449,7 +449,7 @@ class TritonPythonModel(NetworkBackend):
     def run(self, inputs, outputs):
         rows = inputs["ROWS"]
         time.sleep(0.05 * len(rows))
-        if (rows < 0).any():
+        if (rows < -0.5).any():  # not a probe: the mean of a tone may be a little below 0
             raise ValueError("below zero")
         return [rows[:, :2] * 2]
 """

@@ -1,0 +1,114 @@
+"""Requests that would kill, fill or lock Triton 24.10 as it is started by default; for tests and the soak.
+
+What each claims or nests would take is far more than what it sends.
+"""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import json
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Target:
+    """A system of a running server.
+
+    Attributes
+    ----------
+    http : host:port
+    system : whose ensembles are `system` and `system_raw`, and whose network is `system_network`
+    rows : a row as the network takes it, without its values: {"name": ..., "shape": ..., "datatype": ...}
+    output : an output of the network
+    recording : a short WAV that the system answers
+    """
+
+    http: str
+    system: str
+    rows: dict[str, object]
+    output: str
+    recording: bytes
+
+    def post(self, body: bytes, model: str | None = None, **headers: str) -> int | None:
+        """The status of an inference request; None where the server hangs up. `Content_Type` is Content-Type."""
+        connection = http.client.HTTPConnection(self.http, timeout=30)
+        try:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request("POST", f"/v2/models/{model or self.system}/infer", body, named)
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+
+    def ask(self, tensor: dict[str, object], model: str | None = None, **more: object) -> int | None:
+        """The status of a request with one input tensor."""
+        return self.post(json.dumps({"inputs": [tensor], **more}).encode(), model)
+
+    def ask_network(self, **more: object) -> int | None:
+        """The status of a request to the network."""
+        return self.ask(self.rows, f"{self.system}_network", **more)
+
+    def connect(self) -> socket.socket:
+        """A connection of which only we know what is sent."""
+        host, port = self.http.split(":")
+        return socket.create_connection((host, int(port)), timeout=20)
+
+
+AUDIO = {"name": "AUDIO", "shape": [1], "datatype": "BYTES", "data": ["x"]}
+
+
+def chunks_of_a_byte(target: Target) -> None:
+    """300,000 of them, each a frame of libevhtp's parser on the stack."""
+    with target.connect() as sock:
+        path = f"/v2/models/{target.system}/infer"
+        sock.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        sock.sendall(b"1\r\na\r\n" * 300_000 + b"0\r\n\r\n")
+        sock.recv(100)
+
+
+def cancelled_calls(target: Target) -> None:
+    """40 clients that send a recording and are gone."""
+    head = (
+        f"POST /v2/models/{target.system}_raw/infer HTTP/1.1\r\nHost: x\r\nInference-Header-Content-Length: 0\r\n"
+    )
+    kind = f"Content-Type: audio/wav\r\nContent-Length: {len(target.recording)}\r\n\r\n"
+    for _ in range(40):
+        with target.connect() as sock:
+            sock.sendall(f"{head}{kind}".encode() + target.recording)
+
+
+def compressed(target: Target, size: int = 200 << 20) -> int | None:
+    """Zeros that become a recording of `size` bytes on the server."""
+    headers = {"Content_Encoding": "gzip", "Inference_Header_Content_Length": "0", "Content_Type": "audio/wav"}
+    return target.post(gzip.compress(bytes(size)), f"{target.system}_raw", **headers)
+
+
+def deep(target: Target) -> int | None:
+    """JSON that is nested deeper than a stack of 1 GiB: ends the server."""
+    return target.post(b"[" * 40_000_000)
+
+
+WITHSTOOD: dict[str, Callable[[Target], object]] = {
+    "chunks of a byte": chunks_of_a_byte,
+    "nested JSON": lambda target: target.post(b"[" * 2_000_000),
+    "nested data": lambda target: target.ask(AUDIO | {"data": ["x", [[[["y"]]]]]}),
+    "a shape beyond memory": lambda target: target.ask(AUDIO | {"shape": [2**63 - 1]}),
+    "a negative shape": lambda target: target.ask(AUDIO | {"shape": [-1]}),
+    "classification of a string": lambda target: target.ask(
+        AUDIO, outputs=[{"name": "RESULT", "parameters": {"classification": 1}}]
+    ),
+    "more classes than there are": lambda target: target.ask_network(
+        outputs=[{"name": target.output, "parameters": {"classification": 99}}]
+    ),
+    "a string as sequence_id": lambda target: target.ask_network(
+        parameters={"sequence_id": "a", "sequence_start": True}
+    ),
+    "shared memory that is not there": lambda target: target.ask(
+        AUDIO | {"parameters": {"shared_memory_region": "x", "shared_memory_byte_size": 9}}
+    ),
+    "cancelled calls": cancelled_calls,
+}

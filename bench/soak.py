@@ -1,0 +1,166 @@
+"""Good, refused and hostile requests for as long as wanted: what the server holds at the end, and who got what.
+
+    python -m bench.soak --minutes 60
+
+Every good recording must be answered and every bad one refused, whatever is sent beside it; what ends the server
+is sent now and then (--deaths), and the client asks again. Memory is that of the launcher and all its processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import itertools
+import random
+import tempfile
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+from tritone_client import Client, InvalidRecording, TritoneError
+
+from bench import hostile
+from bench.embedded import Embedded, embedded
+from bench.recordings import collection, recording, utterances
+
+GENRE, SPEECH = "vgg19_bn_cqt", "emotion2vec_plus_large"
+CLIENTS = 4
+SHARES = {"good": 0.7, "refused": 0.25, "hostile": 0.05}
+PAUSE = 0.2  # seconds that each client waits between two requests: a machine at work, not one at its limit
+QUIET_SECONDS = 60  # before memory is looked at, at the start and at the end
+
+
+def good() -> list[tuple[str, bytes]]:
+    """Songs and utterances of many lengths, with the method that asks for them."""
+    songs = [*collection(6), *collection(3, seconds=4, kind="WAV"), recording(2, 1, seconds=300)]
+    return [("classify", song) for song in songs] + [
+        ("emotion", call) for call in utterances((1, 3, 6, 10, 30, 90))
+    ]
+
+
+def bad(song: bytes) -> list[bytes]:
+    """What must be refused in a sentence."""
+    silence = io.BytesIO()
+    sf.write(silence, np.zeros(32000, np.int16), 16000, format="WAV")
+    return [
+        b"",
+        b"not a song",
+        silence.getvalue(),
+        silence.getvalue()[:40],
+        random.Random(1).randbytes(1 << 20),
+        song[:9],
+    ]
+
+
+class Soak:
+    """Clients of one server; what they saw."""
+
+    def __init__(self, server: Embedded, deaths: int) -> None:
+        songs, speech = good(), utterances((1,))[0]
+        row = {"name": "ROWS", "shape": [1, 3, 224, 224], "datatype": "FP32", "data": [0.5] * (3 * 224 * 224)}
+        wave = {"name": "WAV", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}
+        self._targets = [
+            hostile.Target(server.http, GENRE, row, "LOGITS", speech),
+            hostile.Target(server.http, SPEECH, wave, "LOGITS", speech),
+        ]
+        self._server = server
+        self._good, self._bad = songs, bad(songs[0][1])
+        self._attacks = [*hostile.WITHSTOOD.values(), hostile.compressed]
+        self._deaths = deaths
+        self._ended = threading.Event()
+        self.counts: Counter[str] = Counter()
+        self.wrong: list[str] = []
+
+    def warm(self) -> None:
+        """Every good recording once."""
+        with Client(self._server.grpc, timeout=120) as client:
+            for method, data in self._good:
+                self._ask(client, method, data, 0.5)
+
+    def run(self, minutes: float) -> None:
+        """Send; memory every minute."""
+        begin, end = time.monotonic(), time.monotonic() + 60 * minutes
+        deaths = [begin + 60 * minutes * (n + 1) / (self._deaths + 1) for n in range(self._deaths)]
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            clients = [pool.submit(self._client, seed) for seed in range(CLIENTS)]
+            try:
+                for minute in itertools.count(1):
+                    while time.monotonic() < min(end, begin + 60 * minute):
+                        if deaths and time.monotonic() > deaths[0]:
+                            deaths.pop(0)
+                            hostile.deep(self._targets[0])
+                            self.counts["deaths"] += 1
+                        time.sleep(0.5)
+                    seen = ", ".join(f"{n} {what}" for what, n in sorted(self.counts.items()))
+                    print(f"{minute:4d} min  {self._server.pss_mb():6.0f} MB  {seen}", flush=True)
+                    if time.monotonic() >= end:
+                        break
+            finally:
+                self._ended.set()
+            for client in clients:
+                client.result()
+
+    def _client(self, seed: int) -> None:
+        rng = random.Random(seed)
+        with Client(self._server.grpc, timeout=120) as grpc, Client(self._server.http, timeout=120) as http:
+            while not self._ended.wait(PAUSE):
+                [kind] = rng.choices(list(SHARES), list(SHARES.values()))
+                client = rng.choice((grpc, http))
+                if kind == "good":
+                    self._ask(client, *rng.choice(self._good), rng.random())
+                elif kind == "refused":
+                    self._refused(client, rng.choice(self._bad))
+                else:
+                    rng.choice(self._attacks)(rng.choice(self._targets))
+                self.counts[kind] += 1
+
+    def _ask(self, client: Client, method: str, data: bytes, threshold: float) -> None:
+        """With an option that makes it a new request, which no cache answers."""
+        try:
+            getattr(client, method)(data, review_threshold=threshold)
+        except TritoneError as error:
+            self.wrong.append(f"{type(error).__name__}: {error}")
+
+    def _refused(self, client: Client, data: bytes) -> None:
+        try:
+            client.classify(data)
+            self.wrong.append("something that is no recording was answered")
+        except InvalidRecording:
+            pass
+        except TritoneError as error:
+            self.wrong.append(f"{type(error).__name__}: {error}")
+
+
+def main() -> None:
+    """Exit with 1 where something went wrong or memory did not come back."""
+    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--deaths", type=int, default=6, help="how often the server is ended by a request")
+    parser.add_argument("--variant", default="auto")
+    options = parser.parse_args()
+    log = Path(tempfile.gettempdir(), "tritone-soak.log")
+    with embedded(f"--variant={options.variant}", log=log) as server:
+        soak = Soak(server, options.deaths)
+        ready = server.pss_mb()
+        soak.warm()
+        time.sleep(QUIET_SECONDS)
+        warm = server.pss_mb()
+        print(
+            f"{server.variant}: {ready:.0f} MB when ready, {warm:.0f} MB after one recording of each kind",
+            flush=True,
+        )
+        soak.run(options.minutes)
+        time.sleep(QUIET_SECONDS)
+        end = server.pss_mb()
+    print(f"{end:.0f} MB at the end: {end / warm - 1:+.1%}; {len(soak.wrong)} wrong (log: {log})")
+    for sentence, count in Counter(soak.wrong).most_common(10):
+        print(f"  {count} x {sentence}")
+    raise SystemExit(bool(soak.wrong) or end > 1.1 * warm)
+
+
+if __name__ == "__main__":
+    main()
