@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,23 +16,42 @@ SYSTEMS = ("vgg19_bn_cqt", "vit_b_16_mel")
 
 
 SPEECH = "emotion2vec_plus_large"
+EXPORTING = pytest.StashKey[dict[str, Future[Path]]]()
 UNASKED = "--probe-seconds=600"
 """For servers whose rows are counted: where nothing comes for two seconds, the supervisor would ask for one."""
 
 
+EXPORTS = {"repository": ("model_repository", SYSTEMS), "speech_repository": ("speech_repository", (SPEECH,))}
+"""Fixture -> folder and systems of a repository with demo weights."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of tests that need an exported network run after the others: the first export takes minutes."""
+    waiting = {item.path for item in items if EXPORTS.keys() & set(getattr(item, "fixturenames", ()))}
+    items.sort(key=lambda item: item.path in waiting)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Export meanwhile what the tests need."""
+    names = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    pool = ThreadPoolExecutor(1)
+    exporting = {name: pool.submit(exported, *EXPORTS[name]) for name in EXPORTS if name in names}
+    session.config.stash[EXPORTING] = exporting
+
+
 @pytest.fixture(scope="session")
-def repository() -> Path:
+def repository(request: pytest.FixtureRequest) -> Path:
     """The model repository with demo weights of the genre systems, exported by the command a user calls.
 
     It lies in .cache/ so that nobody's own weights are touched, and is kept: a second run exports nothing.
     """
-    return exported("model_repository", SYSTEMS)
+    return request.config.stash[EXPORTING]["repository"].result()
 
 
 @pytest.fixture(scope="session")
-def speech_repository() -> Path:
+def speech_repository(request: pytest.FixtureRequest) -> Path:
     """Likewise, with the speech system."""
-    return exported("speech_repository", (SPEECH,))
+    return request.config.stash[EXPORTING]["speech_repository"].result()
 
 
 def exported(name: str, systems: tuple[str, ...]) -> Path:
@@ -41,8 +61,9 @@ def exported(name: str, systems: tuple[str, ...]) -> Path:
         *("*.onnx", "manifest.json", "labels.txt"), "model.plan*", "plan.json", "local.pbtxt", "__pycache__"
     )
     shutil.copytree(ROOT / "model_repository", target, ignore=written, dirs_exist_ok=True)
-    command = [sys.executable, "-m", "export", "--demo", f"--repository={target}", *systems]
-    subprocess.run(command, cwd=ROOT, check=True)
+    command = ["nice", sys.executable, "-m", "export", "--demo", f"--repository={target}", *systems]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
     return target
 
 
