@@ -7,8 +7,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-GENRES := vgg19_bn_cqt vit_b_16_mel
-SYSTEMS ?= $(GENRES) emotion2vec_plus_large
+PICTURES = $(shell $(BIN)/python -m systems --pictures)
+# Of the systems that were named, or of all, those with pictures; none is an error, since a command without names means all.
+PICTURED = $(or $(if $(SYSTEMS),$(filter $(PICTURES),$(SYSTEMS)),$(PICTURES)),$(error make $@ is for $(PICTURES), not for $(SYSTEMS)))
 export CHECKPOINTS
 SERVE := $(addprefix requirements/,serve.txt container.txt steps.txt triton.txt client.txt)
 EXPORT := requirements/export.txt
@@ -33,12 +34,12 @@ export: $(VENV)/.export $(GPU) ## Checkpoints -> ONNX (CHECKPOINTS=dir; default:
 	@$(BIN)/python -m export.tensorrt --if-possible $(SYSTEMS)
 
 int8: $(VENV)/.export ## INT8 networks of the exported ones, for CPUs: make int8, then VARIANT=openvino_int8 make serve
-	@$(BIN)/python -m export $(filter $(GENRES),$(SYSTEMS))
-	@$(BIN)/python -m export.int8 $(filter $(GENRES),$(SYSTEMS))
+	@$(BIN)/python -m export $(PICTURED)
+	@$(BIN)/python -m export.int8 $(PICTURED)
 
 explain: $(VENV)/.export ## Networks for the option explain, which shows what in a picture spoke for the answer; then make serve
-	@$(BIN)/python -m export $(filter $(GENRES),$(SYSTEMS))
-	@$(BIN)/python -m export.explain $(filter $(GENRES),$(SYSTEMS))
+	@$(BIN)/python -m export $(PICTURED)
+	@$(BIN)/python -m export.explain $(PICTURED)
 
 fp16: $(VENV)/.export $(GPU) ## FP16 networks of the exported ones, for GPUs
 	@$(BIN)/python -m export $(SYSTEMS)
@@ -67,7 +68,7 @@ endif
 	@$(BIN)/python -m bench
 
 evaluate: $(VENV)/.test ## What each option gains or loses on generated recordings, and what it costs (VARIANT=..., QUICK=1)
-	@$(BIN)/python -m export $(GENRES)
+	@$(BIN)/python -m export $(PICTURES)
 	@$(BIN)/python -m bench.evaluation
 	@$(BIN)/python -m bench.options
 
@@ -85,6 +86,7 @@ test-gpu: $(VENV)/.test $(GPU) ## The tests that need an NVIDIA GPU
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/python -m systems --check
 
 lock: $(VENV)/.test ## Pin what requirements/*.txt bring along, with hashes for the images (needs python3.10, 3.11 and 3.12)
 	@$(BIN)/python -m requirements.lock

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bench.embedded import embedded
 from bench.recordings import recording
-from export.labels import CCMUSIC
 from export.sounds import FAMILIES
+from systems.label_set import label_set
 
 MODEL = "vgg19_bn_cqt"
 FAMILY = 2
@@ -18,7 +18,7 @@ FAMILY = 2
 
 def main() -> int:
     """Returns the exit code of `tritone classify`."""
-    name, label = list(FAMILIES)[FAMILY], CCMUSIC.labels[FAMILY].en
+    name, label = list(FAMILIES)[FAMILY], label_set("ccmusic").labels[FAMILY].en
     with tempfile.TemporaryDirectory(prefix="tritone-") as folder:
         song = Path(folder) / "demo.mp3"
         song.write_bytes(recording(FAMILY, seed=2026))

@@ -31,14 +31,14 @@ import numpy as np
 import soundfile as sf
 from scipy import signal
 
-from export.labels import NAMED
 from export.sounds import FAMILIES, Samples, sound
+from systems.label_set import label_set, named
 
 SR = 22050  # Hz
 SECONDS = 30.0
 FIRST_SEED = 6000
 PEAK = np.float32(0.9)
-LABEL_SETS = tuple(name for name, labels in NAMED.items() if len(labels) == len(FAMILIES))
+LABEL_SETS = tuple(name for name in named() if len(label_set(name)) == len(FAMILIES))
 
 
 class Form(NamedTuple):
@@ -88,7 +88,7 @@ def write(folder: Path, seeds: int, labels: str = "ccmusic", groups: Iterable[st
                 data, suffix = recording(group, family, seed)
                 file = Path(group, f"{name.replace(' ', '-')}-{seed}{suffix}")
                 (folder / file).write_bytes(data)
-                lines.append((file.as_posix(), NAMED[labels].labels[family].en, group))
+                lines.append((file.as_posix(), label_set(labels).labels[family].en, group))
     with table.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("file", "label", "group"), *lines])
     return table

@@ -22,7 +22,7 @@ from bench.embedded import ROOT
 from bench.floor import load_network as compile_network
 from bench.markdown import table
 from export import emotion2vec, onnx_export
-from preprocess.speech import TOKENS, samples_of
+from systems.lengths import TOKENS, samples_of
 
 SYSTEM = "emotion2vec_plus_large"
 LENGTHS = (160, 256, 512)  # tokens

@@ -27,12 +27,12 @@ from bench.perf import PerfError, find_perf_analyzer
 from bench.perf_input import write_input
 from bench.recordings import collection
 from bench.suite import VGG, VIT, Scale, onnx, precision, say, serve
-from export.systems import SYSTEMS
 from postprocess.genre import softmax
 from preprocess import prepare
 from server.errors import ServerError
 from server.gpu import Gpu, find_gpu
 from server.variants import CUDA, PORTABLE, TENSORRT, Machine, choose
+from systems import SYSTEMS
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 CONCURRENCY = 32  # requests in flight: more than the GPU variants have processes to prepare them

@@ -31,8 +31,8 @@ from bench.processes import peak_of_children
 from bench.recordings import collection
 from bench.stages import NOT_SERVING, measure_stages
 from export.int8 import served_precision
-from export.systems import SYSTEMS
 from postprocess.genre import softmax
+from systems import SYSTEMS
 
 VGG, VIT = "vgg19_bn_cqt", "vit_b_16_mel"
 CONCURRENCY = 8

@@ -36,13 +36,13 @@ from bench.markdown import table
 from bench.perf import Measurement, PerfError, find_perf_analyzer, measure
 from bench.perf_input import write_input
 from bench.recordings import collection
-from export.systems import GENRE_SYSTEMS
 from server import preflight, tuned, variants
 from server.__main__ import restrictions, triton_command
 from server.errors import ServerError
 from server.installation import find_installation
 from server.process import SharedMemory, Triton
 from server.settings import parse_settings
+from systems import PICTURE_SYSTEMS
 
 BUSY, ALONE = 8, 1  # requests in flight
 LEAST_GAIN = 1.03  # below, the settings are not worth a file
@@ -208,8 +208,8 @@ def tune(repository: Path, system: str, requested: str, profile: str, quick: boo
     """
     find_perf_analyzer()
     preflight.choose_systems(repository, [system])
-    if system not in GENRE_SYSTEMS:
-        raise ServerError(f"{system} cannot be tuned; choose one of {', '.join(GENRE_SYSTEMS)}")
+    if system not in PICTURE_SYSTEMS:
+        raise ServerError(f"{system} cannot be tuned; choose one of {', '.join(PICTURE_SYSTEMS)}")
     variant, why = variants.choose(requested, variants.Machine.here(), repository, [system])
     if variant in (variants.CUDA, variants.TENSORRT):
         raise ServerError(

@@ -12,7 +12,7 @@ from export.command import ROOT, Parser, run
 from export.errors import ExportError
 from export.hub import check_revision
 from export.sources import Demo, Directory, Hub, Log, Source
-from export.systems import SYSTEMS, System
+from systems import SYSTEMS, System
 
 DEMO = ROOT / "checkpoints" / "demo"
 RELEASED = "released"
@@ -67,7 +67,7 @@ def _hub_repository(args: argparse.Namespace) -> str:
         if "/" not in args.hub:
             raise ExportError(f"--hub takes a repository as owner/name, not {args.hub!r}; systems stand before it")
         return args.hub
-    homes = {name: SYSTEMS[name].hub_repository for name in args.systems or SYSTEMS}
+    homes = {name: SYSTEMS[name].released.repository for name in args.systems or SYSTEMS}
     if len(set(homes.values())) > 1:
         raise ExportError(
             "--revision is a commit of one repository, but "

@@ -19,11 +19,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from export.emotion2vec import AUDIO, Emotion2Vec
+from export.emotion2vec import AUDIO
 from export.errors import CheckpointError
-from export.files import atomically
-from export.vgg import VGG19BN
-from export.vit import ViTB16
+from export.files import atomically, load
+from systems.architectures import ARCHITECTURES
+from systems.system import Architecture
 
 State = dict[str, Tensor]
 
@@ -32,21 +32,15 @@ PREFIXES = ("module.", "model.", "vgg_model.")
 LEGACY = re.compile(r"(?<=\.mlp\.)linear_([12])(?=\.)")
 PRETRAINING = f"{AUDIO}decoder."
 """Of data2vec, needed only to go on training."""
-ARCHITECTURES: dict[str, tuple[str, type[VGG19BN] | type[ViTB16] | type[Emotion2Vec]]] = {
-    "vgg19_bn": ("features.0.weight", VGG19BN),
-    "vit_b_16": ("conv_proj.weight", ViTB16),
-    "emotion2vec": (f"{AUDIO}extra_tokens", Emotion2Vec),
-}
-"""Architecture -> (tensor that only it has, module)."""
 
 
-def load_model(path: Path, architecture: str, classes: int) -> nn.Module:
+def load_model(path: Path, architecture: Architecture, classes: int) -> nn.Module:
     """Read a checkpoint into the module that it belongs to, in eval mode, float32, on the CPU.
 
     Parameters
     ----------
     path : .pt, .pth or .safetensors
-    architecture : "vgg19_bn", "vit_b_16" or "emotion2vec", what the system needs
+    architecture : what the system needs
     classes : outputs that the system has labels for
 
     Raises
@@ -124,14 +118,16 @@ def normalise(content: object) -> State:
     return state
 
 
-def build(state: State, architecture: str, classes: int) -> nn.Module:
+def build(state: State, architecture: Architecture, classes: int) -> nn.Module:
     """Make the module that `state` belongs to and load it strictly; errors as in `load_model`."""
-    found = next((name for name, (key, _) in ARCHITECTURES.items() if key in state), None)
-    if found != architecture:
-        known = ", ".join(f"{name} has {key}" for name, (key, _) in ARCHITECTURES.items())
-        raise CheckpointError(f"it is {found or 'no known network'}, expected {architecture} ({known})")
+    if architecture.key not in state:
+        found = next((kind.name for kind in ARCHITECTURES.values() if kind.key in state), "no known network")
+        known = ", ".join(
+            f"{kind.name} has {kind.key}" for kind in (ARCHITECTURES | {architecture.name: architecture}).values()
+        )
+        raise CheckpointError(f"it is {found}, expected {architecture.name} ({known})")
     with torch.device("meta"):
-        model = ARCHITECTURES[architecture][1].of(state)
+        model = load(architecture.module).of(state)
     _check(state, model.state_dict())
     model.load_state_dict(state, strict=True, assign=True)
     outputs = list(model.modules())[-1].out_features

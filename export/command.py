@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from export.errors import ExportError
 from export.sources import Log
-from export.systems import SYSTEMS, System
+from systems import SYSTEMS, System
 
 ROOT = Path(__file__).resolve().parent.parent
 

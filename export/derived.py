@@ -19,7 +19,7 @@ from scipy.special import softmax
 from export import inputs
 from export.errors import ExportError
 from export.files import atomically, sha256
-from export.systems import System
+from systems import System
 
 Logits = npt.NDArray[np.float32]
 

@@ -17,7 +17,6 @@ So nothing but the exported network is needed, and what explains has the weights
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +25,10 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from export import command, derived
-from export.files import only_one
+from export.files import load, only_one
 from export.repository import explain_file
 from export.sources import Log
-from export.systems import GENRE_SYSTEMS, System
+from systems import PICTURE_SYSTEMS, System
 
 METHOD = 1
 """Of explaining; to be raised with every change that should replace the networks in use."""
@@ -60,7 +59,7 @@ def export(system: System, repository: Path, *, force: bool, log: Log) -> bool:
         if not force and derived.is_current(folder, manifest, "explain", METHOD):
             log("nothing to do: the network that explains was made from these weights")
             return False
-        network = EXPLAINED[system.architecture](onnx.load(folder / "model.onnx"))
+        network = load(system.architecture.explainer)(onnx.load(folder / "model.onnx"))
         log(f"writing {repository / f'{system.name}_explain' / '1' / 'model.onnx'}")
         file = explain_file(system.name)
         derived.replace(folder, manifest, "explain", file, network.SerializeToString(), method=METHOD)
@@ -161,10 +160,6 @@ def grad_cam(proto: ModelProto) -> ModelProto:
     return nodes.finish(nodes.add("Relu", sums))
 
 
-EXPLAINED: dict[str, Callable[[ModelProto], ModelProto]] = {"vgg19_bn": grad_cam, "vit_b_16": roll_out}
-"""By architecture."""
-
-
 def _needed(nodes: list[NodeProto], output: str) -> list[NodeProto]:
     """Those that `output` depends on, in their order."""
     wanted, kept = {output}, []
@@ -180,12 +175,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = command.Parser(
         "python -m export.explain",
         "Make the networks that explain the answers of the exported ones; a server loads them when it starts.",
-        GENRE_SYSTEMS,
+        PICTURE_SYSTEMS,
     )
     args = parser.parse_args(arguments)
     return command.run(
         "export.explain",
-        args.systems or GENRE_SYSTEMS,
+        args.systems or PICTURE_SYSTEMS,
         lambda system, log: export(system, args.repository, force=args.force, log=log),
         "the network that is served is untouched",
     )

@@ -1,13 +1,15 @@
-"""Files that are whole or absent, and their fingerprints."""
+"""Files that are whole or absent, and their fingerprints; modules by name."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from export.errors import ExportError
 
@@ -55,3 +57,9 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def load(name: str) -> Any:
+    """What "package.module:name" names; the module is imported only now."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)

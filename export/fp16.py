@@ -24,10 +24,10 @@ from export import command, derived
 from export.errors import ExportError
 from export.files import only_one
 from export.float16 import convert, float16_nodes, logits, magnitudes
-from export.repository import FP16_FILE
 from export.sources import Log
-from export.systems import SYSTEMS, System
 from server.plans import export_command
+from systems import SYSTEMS, System
+from systems.variants import FP16_FILE
 
 METHOD = 1
 """Of converting; to be raised with every change that should replace the networks in use."""

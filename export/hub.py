@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from export.errors import HubError
-from export.systems import System
+from systems import System
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -43,7 +43,7 @@ def download(repository: str, system: System, revision: str) -> Path:
     from huggingface_hub.utils import logging
 
     logging.set_verbosity_error()  # it warns of each of its retries
-    file = system.hub_file
+    file = system.released.file
     try:
         return Path(hf_hub_download(repository, file, revision=revision))
     except GatedRepoError as error:

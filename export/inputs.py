@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 import preprocess
 from export.sounds import sound
-from export.systems import System
+from systems import System
 
 Feeds = list[npt.NDArray[Any]]
 """One array per input of a network, the rows along the first axis."""

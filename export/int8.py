@@ -27,9 +27,9 @@ import openvino
 from export import command, derived
 from export.errors import ExportError
 from export.files import only_one
-from export.repository import INT8_FILE
 from export.sources import Log
-from export.systems import GENRE_SYSTEMS, System
+from systems import PICTURE_SYSTEMS, System
+from systems.variants import INT8_FILE
 
 METHOD = 1
 """Of quantising; to be raised with every change that should replace the networks in use."""
@@ -236,7 +236,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = command.Parser(
         "python -m export.int8",
         "Make INT8 networks of the exported ones, for python -m server --variant openvino_int8.",
-        GENRE_SYSTEMS,
+        PICTURE_SYSTEMS,
     )
     parser.add_argument(
         "--rows",
@@ -248,7 +248,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     return command.run(
         "export.int8",
-        args.systems or GENRE_SYSTEMS,
+        args.systems or PICTURE_SYSTEMS,
         lambda system, log: export(system, args.repository, args.rows, force=args.force, log=log),
         "the float network is untouched",
     )

@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from export.errors import ExportError
+from systems.system import Task
 
 OPSET = 18
 IR_VERSION = 10
@@ -41,27 +42,24 @@ class Graph:
     ----------
     inputs : names, and the sizes of each after the batch; a name stands for a size that is free
     outputs : names, likewise
-    example : arguments to trace with, two rows
     """
 
     inputs: dict[str, tuple[int | str, ...]]
     outputs: dict[str, tuple[int | str, ...]]
-    example: tuple[torch.Tensor, ...]
+
+    def example(self) -> tuple[torch.Tensor, ...]:
+        """Arguments to trace with, two rows: pictures, or waveforms of two lengths."""
+        first, *lengths = self.inputs.values()
+        if not lengths:
+            return (torch.zeros(2, *first),)
+        return torch.zeros(2, 16000), torch.tensor([[16000], [9000]])
 
 
-PICTURES = Graph({"ROWS": (3, 224, 224)}, {"LOGITS": ("classes",)}, (torch.zeros(2, 3, 224, 224),))
-SPEECH = Graph(
-    {"WAV": ("samples",), "LENGTH": (1,)},
-    {
-        "FEATURES": ("frames", "embed_dim"),
-        "FRAME_LOGITS": ("frames", "classes"),
-        "EMBEDDING": ("embed_dim",),
-        "LOGITS": ("classes",),
-    },
-    (torch.zeros(2, 16000), torch.tensor([[16000], [9000]])),
-)
-GRAPHS = {"vgg19_bn": PICTURES, "vit_b_16": PICTURES, "emotion2vec": SPEECH}
-"""By architecture."""
+def graph_of(task: Task) -> Graph:
+    """What the networks of a task take and give."""
+    return Graph(
+        {tensor.name: tensor.dims for tensor in task.inputs}, {tensor.name: tensor.dims for tensor in task.outputs}
+    )
 
 
 def to_onnx(model: nn.Module, graph: Graph, path: Path) -> None:
@@ -70,7 +68,7 @@ def to_onnx(model: nn.Module, graph: Graph, path: Path) -> None:
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             model,
-            graph.example,
+            graph.example(),
             input_names=list(graph.inputs),
             output_names=list(graph.outputs),
             dynamic_shapes=tuple(

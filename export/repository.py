@@ -18,13 +18,10 @@ from export import inputs
 from export.errors import ExportError
 from export.files import atomically, only_one, sha256
 from export.sources import Log, Source, Weights
-from export.systems import System
-from server.plans import PLAN_FILE, REPORT_FILE
+from server.plans import REPORT_FILE
+from systems import System
+from systems.variants import FP16_FILE, INT8_FILE, PLAN_FILE
 
-INT8_FILE = "model.int8.onnx"
-FP16_FILE = "model.fp16.onnx"
-"""Made of model.onnx by `export.int8` and `export.fp16`, beside it; the manifest's entries of the same names vouch
-for them."""
 DERIVED = (INT8_FILE, FP16_FILE, REPORT_FILE, PLAN_FILE)
 """All that is made of model.onnx; the last, by `export.tensorrt`, of one of the first or of model.onnx itself."""
 FORMAT = 1
@@ -110,7 +107,7 @@ def _description(system: System, weights: Weights) -> dict[str, Any]:
         "format": FORMAT,
         "exporter": EXPORTER,
         "system": system.name,
-        "architecture": system.architecture,
+        "architecture": system.architecture.name,
         "spectrum": system.spectrum,
         "profile": system.profile,
         "input": system.input,
@@ -140,7 +137,7 @@ def _write(system: System, weights: Weights, description: dict[str, Any], folder
             f" {system.embedding} (config.pbtxt)"
         )
     keep_weights(model, weights.path, kept, log)
-    graph = onnx_export.GRAPHS[system.architecture]
+    graph = onnx_export.graph_of(system.task)
     rows = [inputs.one(system, family, PARITY_SEED) for family in range(max(onnx_export.BATCHES))]
     # One by one, before the export: it must not keep anything of their lengths, and padding must not matter.
     expected = np.concatenate([onnx_export.logits(model, row) for row in rows])

@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from export import hub
 from export.errors import ExportError
 from export.files import only_one, sha256
-from export.labels import LabelSet, read_labels
-from export.systems import System
+from systems import System
+from systems.label_set import LabelError, LabelSet, read_labels
 
 DEMO_VERSION = "1"
 """To be raised with every change of sounds, profiles or fit that should replace the demo weights in use."""
@@ -65,7 +65,10 @@ class Directory:
         if file is None:
             raise ExportError(f"no weights for {system.name} in {self.folder}; looked for {', '.join(names)}")
         own = self.folder / system.name / "labels.json"
-        labels = read_labels(own) if own.is_file() else system.labels
+        try:
+            labels = read_labels(own) if own.is_file() else system.labels
+        except LabelError as error:
+            raise ExportError(str(error)) from error
         return _weights("directory", self.folder.resolve().name, file, None, self.folder / file, labels)
 
 
@@ -78,9 +81,9 @@ class Hub:
 
     def get(self, system: System, log: Log) -> Weights:
         """Download the checkpoint, or take it from the hub's cache."""
-        log(f"fetching {self.repository}/{system.hub_file} at {self.revision[:8]}")
+        log(f"fetching {self.repository}/{system.released.file} at {self.revision[:8]}")
         path = hub.download(self.repository, system, self.revision)
-        return _weights("hub", self.repository, system.hub_file, self.revision, path, system.labels)
+        return _weights("hub", self.repository, system.released.file, self.revision, path, system.labels)
 
 
 @dataclass(frozen=True)

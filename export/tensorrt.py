@@ -26,10 +26,11 @@ from export.engine import Profile, build, read_profile, timings_file
 from export.errors import ExportError
 from export.files import atomically, only_one, sha256
 from export.sources import Log
-from export.systems import GENRE_SYSTEMS, SYSTEMS, System
 from server.backends.plan import Plan, load_cuda, load_tensorrt
 from server.gpu import Gpu, find_gpu
-from server.plans import PLAN_FILE, REPORT_FILE, export_command
+from server.plans import REPORT_FILE, export_command
+from systems import PICTURE_SYSTEMS, SYSTEMS, System
+from systems.variants import PLAN_FILE
 
 FORMAT = 1
 """Of plan.json, for its readers."""
@@ -266,7 +267,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if args.precision not in (None, *ENTRIES):  # of the environment
         parser.error(f"PRECISION={args.precision} is none of {', '.join(ENTRIES)}")
-    able = GENRE_SYSTEMS if args.precision == "int8" else tuple(SYSTEMS)
+    able = PICTURE_SYSTEMS if args.precision == "int8" else tuple(SYSTEMS)
     if unable := [name for name in args.systems if name not in able]:
         parser.error(f"there is no INT8 network of {', '.join(unable)}; choose another --precision")
     systems, gpu = args.systems or able, find_gpu()

@@ -22,49 +22,17 @@ from preprocess.decode import Samples
 from preprocess.errors import RecordingError
 from preprocess.limits import Limits
 from preprocess.resample import SincResampler
+from systems.lengths import BUCKETS, CONTEXT, FIELD, HOP, KEPT, SR, frames_of
+from systems.tasks import MAX_SPEECH_SECONDS
 
-SR = 16000  # Hz
-HOP = 320  # samples from one frame to the next
-FIELD = 400  # samples that a frame sees
 EPS = 1e-5  # added to the variance, as in the layer norm that the network was trained behind
-
-KEPT = 978  # frames, 19.6 s: the most that are kept of one window; with their context they fill a bucket
-CONTEXT = 50  # frames, 1 s
 
 RELIABLE_SECONDS = 1.0
 SILENCE = 1e-4  # RMS around the mean, full scale is 1: -80 dBFS
 
-LIMITS = Limits(max_seconds=600.0)  # 31 windows; Triton's batch is bounded by 32
+LIMITS = Limits(max_seconds=float(MAX_SPEECH_SECONDS))  # 31 windows; Triton's batch is bounded by 32
 
 
-def frames_of(samples: int) -> int:
-    """Whole frames in so many samples."""
-    return max(0, (samples - FIELD) // HOP + 1)
-
-
-def samples_of(frames: int) -> int:
-    """Samples that so many frames see, at least one."""
-    return (frames - 1) * HOP + FIELD
-
-
-# Lengths of rows, samples. Recordings of like length share a batch because they are padded to the same one; from
-# half a second up none is padded by more than a quarter. The frames and the ten tokens that the network puts
-# before them are multiples of 8, 16 and 32, which matrix kernels like: 258 tokens took 17 % longer than 256, and
-# 514 took 8 % longer than 512 (`python -m bench.front`).
-# Where most utterances are, up to 10 s, the steps are finer: there padding costs more than batches gain.
-TOKENS = 10
-WINDOW = KEPT + 2 * CONTEXT + TOKENS  # tokens of a full window
-BUCKETS = tuple(
-    samples_of(tokens - TOKENS)
-    for tokens in (
-        *(32, 40, 48, 56, 64, 72, 88, 104, 128),  # 0.5 to 2.4 s
-        *(144, 160, 176, *range(192, 513, 32)),  # 2.7 to 10 s
-        *(608, 736, 896, WINDOW, 1312, 1536),  # 12 to 30.5 s: an encoded 30 s are longer
-    )
-)
-# For GPUs, which want full batches and have the operations to spare: rows of unlike length share one, padded to at
-# most about twice their length, and an engine has few shapes to be good at. 1.3, 2.4, 5, 10, 21.6 and 30.5 s.
-COARSE_BUCKETS = tuple(samples_of(tokens - TOKENS) for tokens in (72, 128, 256, 512, WINDOW, 1536))
 WHOLE = frames_of(BUCKETS[-1])  # the most frames in one row
 
 

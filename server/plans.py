@@ -12,8 +12,8 @@ import os
 from pathlib import Path
 
 from server.gpu import Gpu
+from systems.variants import PLAN_FILE
 
-PLAN_FILE = "model.plan"
 REPORT_FILE = "plan.json"
 
 

@@ -9,17 +9,18 @@ from pathlib import Path
 
 from server.errors import ServerError
 from server.healthcheck import exported_systems
+from systems import SYSTEMS
+from systems.system import SharedMemory
+from systems.tasks import GENRE
 
-# Tensors pass between Triton and its Python steps through shared memory that grows with what passes and does not
-# shrink. Per system at most: two preprocess instances with a file of 64 MiB and 32 rows of 3 x 224 x 224 floats
-# (18.4 MiB) each, those rows once more for the network; and where an answer is to be explained, the rows again
-# from either instance and for the postprocess step, which sends on four of them: 243 MiB. What is sent in excess
-# of the server's limit passes through it as well before it is refused. Speech of ten minutes is 41 MiB as rows;
-# what the network says of each frame is 131 MiB, which the postprocess step takes and, if it is asked for all of
-# it, passes on. The second number is for a GPU, which has two instances of the network and eight preprocess
-# instances that feed it.
-SHM_MIB = {"emotion2vec_plus_large": (704, 1536)}
-SHM_MIB_OF_OTHERS = (256, 896)
+
+def shared_memory(system: str) -> SharedMemory:
+    """What a system's steps take at most; of a system that is not declared, as much as a genre system's.
+
+    Tensors pass between Triton and its Python steps through shared memory that grows with what passes and does not
+    shrink. What is sent in excess of the server's limit passes through it as well before it is refused.
+    """
+    return (SYSTEMS[system].task if system in SYSTEMS else GENRE).shared_memory
 
 
 def choose_systems(repository: Path, wanted: list[str]) -> list[str]:
@@ -58,7 +59,8 @@ def check_shared_memory(systems: list[str], on_gpu: bool, free_bytes: int | None
     if free_bytes is None:
         found = os.statvfs("/dev/shm")
         free_bytes = found.f_bavail * found.f_frsize
-    free, needed = free_bytes // 2**20, sum(SHM_MIB.get(system, SHM_MIB_OF_OTHERS)[on_gpu] for system in systems)
+    found = [shared_memory(system) for system in systems]
+    free, needed = free_bytes // 2**20, sum(each.gpu if on_gpu else each.cpu for each in found)
     if free < needed:
         raise ServerError(
             f"/dev/shm has {free} MiB free, {', '.join(systems)} need {needed} MiB to pass recordings "
@@ -69,7 +71,7 @@ def check_shared_memory(systems: list[str], on_gpu: bool, free_bytes: int | None
 
 def region_bytes(system: str) -> int:
     """The largest region of shared memory that one process of a system's steps needs."""
-    return SHM_MIB.get(system, SHM_MIB_OF_OTHERS)[0] * 2**20 // 2
+    return shared_memory(system).cpu * 2**20 // 2
 
 
 def settle_ports(host: str, http: int, grpc: int, metrics: int) -> tuple[int, int, int]:

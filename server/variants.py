@@ -15,16 +15,11 @@ from pathlib import Path
 
 from server.errors import ServerError
 from server.gpu import Gpu, find_gpu
-from server.plans import PLAN_FILE, export_command, why_stale, why_unfit
+from server.plans import export_command, why_stale, why_unfit
+from systems.variants import ONNX_FILE, VARIANTS
 
-PORTABLE = "onnxruntime"
-OPENVINO = "openvino"
-INT8 = "openvino_int8"  # only when asked for: its answers differ a little
-CUDA = "cuda"
-TENSORRT = "tensorrt"
-VARIANTS = (PORTABLE, OPENVINO, INT8, CUDA, TENSORRT)
-ON_GPU = (CUDA, TENSORRT)
-FILES = {INT8: "model.int8.onnx", CUDA: "model.fp16.onnx", TENSORRT: PLAN_FILE}  # instead of model.onnx
+PORTABLE, OPENVINO, INT8, CUDA, TENSORRT = VARIANTS
+ON_GPU = tuple(name for name, variant in VARIANTS.items() if variant.on_gpu)
 
 # CPU features with which OpenVINO multiplies in bfloat16, twice (AVX512_BF16) to six times (AMX) as fast as
 # ONNX Runtime in float32. Without them the two are equally fast, and float32 is the more exact.
@@ -131,7 +126,7 @@ def why_not(variant: str, machine: Machine, repository: Path, systems: list[str]
         return f"Variant {variant} needs the package tensorrt; install it: make gpu"
     for system in systems:
         folder = repository / f"{system}_network" / "1"
-        if variant not in FILES or not serves(folder.parent, variant):
+        if VARIANTS[variant].file == ONNX_FILE or not serves(folder.parent, variant):
             continue
         if variant == TENSORRT:
             fault = why_unfit(folder, system, machine.tensorrt, machine.gpu)
@@ -156,7 +151,7 @@ def _choose_for_cpu(machine: Machine) -> tuple[str, str]:
 def serves(network: Path, variant: str) -> bool:
     """Whether a variant serves a network from a file of its own, and not from model.onnx."""
     config = network / "configs" / f"{variant}.pbtxt"
-    return not config.is_file() or FILES[variant] in config.read_text(encoding="utf-8")
+    return not config.is_file() or VARIANTS[variant].file in config.read_text(encoding="utf-8")
 
 
 def _package(name: str) -> Path | None:

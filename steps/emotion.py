@@ -17,10 +17,10 @@ import triton_python_backend_utils as pb_utils
 
 from postprocess import emotion
 from preprocess import Cleaning, Limits, RecordingError, prepare_speech
-from preprocess.speech import BUCKETS, COARSE_BUCKETS
 from steps.info import is_count, is_list_of, parse_info
 from steps.options import EmotionOptions, check_fitted, parse_options
 from steps.step import Step, bytes_of, check_finite, json_tensor, recording_of, request_sha256
+from systems.lengths import BUCKETS, COARSE_BUCKETS
 
 DEMO_NOTE = "Demo weights: the emotion names one of 9 families of generated sound and means nothing about speech."
 KEYS = {

@@ -24,9 +24,8 @@ from steps.explain import explain
 from steps.info import is_count, is_list_of, is_number, is_object_of, or_none, parse_info
 from steps.options import GenreOptions, check_fitted, parse_options
 from steps.step import Step, bytes_of, check_finite, json_tensor, recording_of, request_sha256
+from systems.architectures import ARCHITECTURES
 
-EXPLAINED_BY = {"vgg19_bn": "Grad-CAM", "vit_b_16": "attention roll-out"}
-"""Architecture -> what its maps are."""
 # Where no picture was asked for. Not empty: Triton's cache refuses an answer that has an empty array.
 NO_ROWS = np.zeros((1, 1, 1, 1), np.float32)
 NO_MAPS, NO_PICTURES = NO_ROWS[0], NO_ROWS.astype(np.uint8)
@@ -137,7 +136,7 @@ class GenrePostprocess(Step):
             result["pictures"] = {"slices": slices.tolist()}
             if explained:
                 maps = explain(self.system, kept[slices[:explained]], best)
-                method = EXPLAINED_BY[self.manifest["architecture"]]
+                method = ARCHITECTURES[self.manifest["architecture"]].explained_by
                 result["explanation"] = {"method": method, "slices": slices[:explained].tolist()}
         outputs = {
             "PROBABILITIES": lambda: pb_utils.Tensor("PROBABILITIES", found.probabilities),

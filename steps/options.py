@@ -14,11 +14,10 @@ from typing import ClassVar, TypeVar
 from postprocess.uncertainty import MEASURES
 from postprocess.voting import VOTING
 from preprocess import PROFILES, Cleaning, Hearing, RecordingError
+from systems.tasks import MOST_SHOWN
 
 MAX_BYTES = 4096
 MOST_SEGMENTS = 32
-MOST_SHOWN = 4
-"""Slices that are explained, which costs as much as an answer each while others wait, or shown as pictures."""
 MOST_SECONDS = 10.0
 """That a timeline may be smoothed over, or its shortest segment last."""
 

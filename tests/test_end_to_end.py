@@ -18,6 +18,7 @@ import tritonclient.grpc
 from tritone_client import Client, InvalidRecording
 
 import preprocess
+import systems
 from bench.recordings import recording
 from bench.statistics import Counts
 from export.checkpoint import load_model
@@ -31,12 +32,12 @@ once = pytest.mark.parametrize("server", ["onnxruntime"], indirect=True)
 """For what is the same whatever the networks run on."""
 TOLERANCE = {"onnxruntime": 1e-4, "openvino": 3e-2}
 SPECTRUM = {"vgg19_bn_cqt": "cqt", "vit_b_16_mel": "mel"}
-ARCHITECTURE = {"vgg19_bn_cqt": "vgg19_bn", "vit_b_16_mel": "vit_b_16"}
 
 
 @lru_cache(maxsize=2)
 def network(system: str) -> torch.nn.Module:
-    return load_model(ROOT / "checkpoints" / "demo" / system / "save.safetensors", ARCHITECTURE[system], 16)
+    path = ROOT / "checkpoints" / "demo" / system / "save.safetensors"
+    return load_model(path, systems.SYSTEMS[system].architecture, 16)
 
 
 def in_process(system: str, data: bytes, profile: str) -> tuple[np.ndarray, np.ndarray]:

@@ -9,10 +9,11 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelQueuePolicy
 
-from export.repository import FP16_FILE, INT8_FILE, explain_file
-from preprocess.speech import BUCKETS, COARSE_BUCKETS, LIMITS, SR, prepare_speech
-from server.plans import PLAN_FILE
+from export.repository import explain_file
+from preprocess.speech import LIMITS, prepare_speech
 from steps.options import MOST_SHOWN
+from systems.lengths import BUCKETS, COARSE_BUCKETS, SR
+from systems.variants import FP16_FILE, INT8_FILE, PLAN_FILE
 from tests.conftest import ROOT, SPEECH, SYSTEMS
 
 REPOSITORY = ROOT / "model_repository"

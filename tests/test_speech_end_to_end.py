@@ -22,10 +22,11 @@ from bench.statistics import Counts
 from export.checkpoint import load_model
 from export.demo_speech import SOUNDS
 from export.emotion2vec import Emotion2Vec
-from export.labels import EMOTIONS
 from export.sounds import FAMILIES, sound
 from postprocess.genre import softmax
 from preprocess import prepare_speech
+from systems.architectures import EMOTION2VEC
+from systems.label_set import label_set
 from tests.conftest import ROOT, SPEECH, UNASKED
 from tests.recordings import bad_recordings, encode
 
@@ -57,7 +58,9 @@ def client(server) -> Iterator[Client]:
 
 @lru_cache(maxsize=1)
 def network() -> Emotion2Vec:
-    return load_model(ROOT / "checkpoints" / "demo" / SPEECH / "save.safetensors", "emotion2vec", len(EMOTIONS))
+    return load_model(
+        ROOT / "checkpoints" / "demo" / SPEECH / "save.safetensors", EMOTION2VEC, len(label_set("emotion2vec"))
+    )
 
 
 def speech(output: int, seed: int, seconds: float, sr: int = SR) -> np.ndarray:
@@ -66,7 +69,7 @@ def speech(output: int, seed: int, seconds: float, sr: int = SR) -> np.ndarray:
 
 
 def emotion(output: int) -> str:
-    return EMOTIONS.labels[output].en
+    return label_set("emotion2vec").labels[output].en
 
 
 def in_process(recording) -> tuple[np.ndarray, ...]:
@@ -91,7 +94,7 @@ def test_answers_equal_pytorch_over_grpc_and_http(server, client):
             np.testing.assert_allclose(grpc.frame_embeddings, features, rtol=0, atol=features_tolerance)
             np.testing.assert_allclose(grpc.embedding, embedding, rtol=0, atol=features_tolerance)
             assert grpc.emotion == emotion(int(scores.argmax())) == max(grpc.scores, key=grpc.scores.get)
-            assert grpc.labels == tuple(label.en for label in EMOTIONS.labels)
+            assert grpc.labels == tuple(label.en for label in label_set("emotion2vec").labels)
             assert sum(grpc.scores.values()) == pytest.approx(1)
             assert grpc.weights.demo and any("Demo weights" in note for note in grpc.notes)
             np.testing.assert_array_equal(grpc.frame_embeddings, other.frame_embeddings)
@@ -103,7 +106,7 @@ def test_every_sound_has_its_emotion_and_only_what_is_asked_for_travels(client):
         prediction = client.emotion((speech(output, 5, 2.4), SR))
         assert (prediction.emotion, prediction.emotion_zh) == (
             emotion(output),
-            EMOTIONS.labels[output].zh,
+            label_set("emotion2vec").labels[output].zh,
         )
         assert prediction.frame_scores is prediction.embedding is prediction.frame_embeddings is None
 

@@ -15,8 +15,8 @@ from export import hub
 from export.__main__ import DEMO
 from export.checkpoint import load_model
 from export.files import sha256
-from export.systems import SYSTEMS
 from steps.manifest import read_manifest
+from systems import SYSTEMS
 
 Array = npt.NDArray[np.float32]
 

@@ -20,7 +20,7 @@ from bench.baselines import Baseline, BaselineError
 from bench.embedded import ROOT
 from bench.recordings import recording
 from export.errors import ExportError
-from export.systems import SYSTEMS
+from systems import SYSTEMS
 
 BASELINES = (
     "article_a.OneByOne",

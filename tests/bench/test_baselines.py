@@ -21,9 +21,9 @@ from bench.baselines.plain import ask, plain_server, write_plain_repository
 from bench.baselines.worker import Worker
 from bench.processes import cpu_seconds
 from bench.recordings import recording
-from export.systems import SYSTEMS
 from postprocess.genre import softmax
 from preprocess import prepare
+from systems import SYSTEMS
 from tests.recordings import encode, music
 
 VGG = "vgg19_bn_cqt"

@@ -12,8 +12,8 @@ from scipy import signal
 from bench import evaluation_sets
 from bench.evaluation_sets import FIRST_SEED, GROUPS, SR, main, recording, write
 from export import demo, fp16, int8
-from export.labels import ACOUSTICSENSE, CCMUSIC
 from export.sounds import FAMILIES, sound
+from systems.label_set import label_set
 
 BELLS = list(FAMILIES).index("bells")
 KICK = list(FAMILIES).index("kick and hat")
@@ -33,7 +33,7 @@ def test_files_and_table(tmp_path):
     rows = list(csv.DictReader(table.open(encoding="utf-8", newline="")))
     assert len(rows) == len({row["file"] for row in rows}) == 2 * len(FAMILIES)
     assert {row["group"] for row in rows} == {"short"}
-    for row, name, label in zip(rows, FAMILIES, CCMUSIC.labels, strict=False):
+    for row, name, label in zip(rows, FAMILIES, label_set("ccmusic").labels, strict=False):
         assert (row["file"], row["label"]) == (f"short/{name.replace(' ', '-')}-6000.wav", label.en)
     for row in rows:
         assert 1 <= sf.info(tmp_path / row["file"]).duration <= 3
@@ -42,7 +42,7 @@ def test_files_and_table(tmp_path):
 def test_other_labels(tmp_path):
     table = write(tmp_path, seeds=1, labels="acousticsense", groups=["short"])
     labels = [row["label"] for row in csv.DictReader(table.open(encoding="utf-8"))]
-    assert labels == [label.en for label in ACOUSTICSENSE.labels]
+    assert labels == [label.en for label in label_set("acousticsense").labels]
 
 
 @pytest.mark.parametrize("group", [name for name in GROUPS if name[:6] != "noise-" or name == "noise-0"])

@@ -24,9 +24,9 @@ from bench.markdown import WIDTH
 from bench.perf import PerfError
 from bench.report import publish, read_results, section
 from bench.suite import Scale
-from export.systems import SYSTEMS
 from server.gpu import Gpu
 from server.variants import CUDA, TENSORRT, Machine
+from systems import SYSTEMS
 from tests.bench.contenders import ending, failing, fast, slow, tiny
 from tests.bench.test_report import HEAD, TRITONE, A, line
 

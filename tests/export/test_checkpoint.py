@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from export.checkpoint import build, load_model, normalise, read
 from export.errors import CheckpointError
+from systems.architectures import VGG19_BN, VIT_B_16
 from tests.export.conftest import linear, random_state, vgg_shapes, vit_shapes
 
 FIRST, LAST = "features.0.weight", "classifier.9.weight"
@@ -19,14 +20,14 @@ def same(found, expected):
 
 
 def load(state):
-    return build(normalise(state), "vgg19_bn", 16)
+    return build(normalise(state), VGG19_BN, 16)
 
 
 @pytest.mark.parametrize("suffix", ["pt", "pth", "safetensors"])
 def test_formats(suffix, small_vgg, tmp_path):
     path = tmp_path / f"save.{suffix}"
     save_file(small_vgg, path) if suffix == "safetensors" else torch.save(small_vgg, path)
-    model = load_model(path, "vgg19_bn", 16)
+    model = load_model(path, VGG19_BN, 16)
     assert same(model.state_dict(), small_vgg)
     assert not model.training
 
@@ -56,7 +57,7 @@ def test_torchvision_heads():
     shapes |= linear("classifier.0", 25088, 4) | linear("classifier.3", 4, 3) | linear("classifier.6", 3, 16)
     assert load(random_state(shapes)).state_dict().keys() == shapes.keys()
     shapes = vit_shapes() | linear("heads.head", 768, 16)
-    assert build(random_state(shapes), "vit_b_16", 16).state_dict().keys() == shapes.keys()
+    assert build(random_state(shapes), VIT_B_16, 16).state_dict().keys() == shapes.keys()
 
 
 def test_legacy_names_of_the_transformer():
@@ -68,7 +69,7 @@ def test_legacy_names_of_the_transformer():
 def test_full_size_vit_in_a_file(tmp_path):
     state = random_state(vit_shapes(289, 110, 42, 16))
     torch.save(state, tmp_path / "save.pt")
-    assert same(load_model(tmp_path / "save.pt", "vit_b_16", 16).state_dict(), state)
+    assert same(load_model(tmp_path / "save.pt", VIT_B_16, 16).state_dict(), state)
 
 
 def test_full_size_vgg_in_a_file(tmp_path):
@@ -77,7 +78,7 @@ def test_full_size_vgg_in_a_file(tmp_path):
         for name, shape in vgg_shapes(3958, 629, 100, 16).items()
     }
     torch.save(state, tmp_path / "save.pt")
-    sizes = [layer.out_features for layer in load_model(tmp_path / "save.pt", "vgg19_bn", 16).classifier[1::3]]
+    sizes = [layer.out_features for layer in load_model(tmp_path / "save.pt", VGG19_BN, 16).classifier[1::3]]
     assert sizes[:3] == [3958, 629, 100]
 
 
@@ -117,7 +118,7 @@ def test_refused(change, message, small_vgg):
 
 def test_other_architecture_is_refused(small_vgg):
     with pytest.raises(CheckpointError, match="it is vgg19_bn, expected vit_b_16"):
-        build(small_vgg, "vit_b_16", 16)
+        build(small_vgg, VIT_B_16, 16)
 
 
 @pytest.mark.parametrize("content", [[torch.ones(1)], {}, {"state_dict": 3}, 5])
@@ -140,7 +141,7 @@ class Malicious:
 def test_code_in_a_checkpoint_is_not_executed(save, small_vgg, tmp_path):
     save({"state_dict": small_vgg, "x": Malicious(str(tmp_path / "executed"))}, tmp_path / "save.pt")
     with pytest.raises(CheckpointError, match=f"{re.escape(str(tmp_path))}.*could be code and is never loaded"):
-        load_model(tmp_path / "save.pt", "vgg19_bn", 16)
+        load_model(tmp_path / "save.pt", VGG19_BN, 16)
     assert not (tmp_path / "executed").exists()
 
 
@@ -152,9 +153,9 @@ def test_truncated_file(suffix, keep, small_vgg, tmp_path):
     with open(path, "rb+") as file:
         file.truncate(keep)
     with pytest.raises(CheckpointError, match=r"save\.\w+: it (is damaged|cannot be read \(\w)"):
-        load_model(path, "vgg19_bn", 16)
+        load_model(path, VGG19_BN, 16)
 
 
 def test_no_file(tmp_path):
     with pytest.raises(CheckpointError, match="no such file"):
-        load_model(tmp_path / "save.pt", "vgg19_bn", 16)
+        load_model(tmp_path / "save.pt", VGG19_BN, 16)

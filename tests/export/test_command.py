@@ -2,7 +2,7 @@
 
 from export import command
 from export.errors import ExportError
-from export.systems import SYSTEMS
+from systems import SYSTEMS
 
 NAMES = tuple(SYSTEMS)
 

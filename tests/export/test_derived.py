@@ -10,7 +10,7 @@ import pytest
 
 from export import derived
 from export.errors import ExportError
-from export.systems import SYSTEMS
+from systems import SYSTEMS
 
 FILE = "model.other.onnx"
 

@@ -17,11 +17,13 @@ from export.checkpoint import build, keep_weights, load_model, normalise
 from export.demo_speech import fit_projection
 from export.emotion2vec import AUDIO, BASE, LARGE, Config, Emotion2Vec, alibi_slopes
 from export.errors import CheckpointError, ExportError
-from export.labels import EMOTIONS
 from export.repository import export
 from export.sources import Weights
-from export.systems import SYSTEMS
 from postprocess.genre import softmax
+from systems import SYSTEMS
+from systems.architectures import EMOTION2VEC
+from systems.label_set import label_set
+from systems.tasks import EMOTION
 from tests.conftest import ROOT
 from tests.export.conftest import Shapes, linear
 
@@ -87,7 +89,7 @@ def padded(waves: list[torch.Tensor], samples: int | None = None) -> tuple[torch
 
 @pytest.fixture(scope="module")
 def tiny() -> Emotion2Vec:
-    return build(random_state(TINY), "emotion2vec", 9)
+    return build(random_state(TINY), EMOTION2VEC, 9)
 
 
 def reference(state: dict[str, torch.Tensor], config: Config, wave: torch.Tensor) -> list[torch.Tensor]:
@@ -205,7 +207,7 @@ def test_mean_of_the_frames_logits_is_the_logit_of_the_mean(tiny):
 def test_bias_is_zero_for_extra_tokens_and_a_negative_scale_counts_as_none():
     state = random_state(TINY)
     state[f"{AUDIO}alibi_scale"][0, 0, 2] = -1.0
-    model = build(state, "emotion2vec", 9)
+    model = build(state, EMOTION2VEC, 9)
     valid = torch.tensor([[True, True, True, False]])
     bias = model.bias(torch.arange(4), valid)
     assert bias.shape == (1, 6, 14, 14)
@@ -233,9 +235,9 @@ def test_official_layout_and_what_else_is_found():
         state | {f"{AUDIO}alibi_scale": state[f"{AUDIO}alibi_scale"][0]},
         state,
     ):
-        found = build(normalise(content), "emotion2vec", 9).state_dict()
+        found = build(normalise(content), EMOTION2VEC, 9).state_dict()
         assert found.keys() == state.keys() and all(torch.equal(found[name], state[name]) for name in state)
-    half = build(normalise({name: value.half() for name, value in state.items()}), "emotion2vec", 9)
+    half = build(normalise({name: value.half() for name, value in state.items()}), EMOTION2VEC, 9)
     assert half.proj.weight.dtype == torch.float32
 
 
@@ -266,7 +268,7 @@ def test_refused(change, message):
     state = random_state(TINY)
     change(state)
     with pytest.raises(CheckpointError, match=message):
-        build(normalise(state), "emotion2vec", 9)
+        build(normalise(state), EMOTION2VEC, 9)
 
 
 def test_another_size_than_the_served_one_is_refused(tmp_path):
@@ -276,7 +278,7 @@ def test_another_size_than_the_served_one_is_refused(tmp_path):
     class Source:
         def get(self, *_):
             source = {"origin": "directory", "location": "x", "file": "model", "revision": None, "sha256": "0"}
-            return Weights(tmp_path / "model.safetensors", EMOTIONS, source)
+            return Weights(tmp_path / "model.safetensors", label_set("emotion2vec"), source)
 
     with pytest.raises(ExportError, match="embeddings of 96 values, emotion2vec_plus_large is served with 1024"):
         export(system, Source(), tmp_path / "models", force=False, log=lambda _: None)
@@ -289,7 +291,7 @@ def test_weights_alone_are_kept_of_a_checkpoint_that_holds_much_else(tmp_path):
     torch.save(official(state) | {"optimizer": moments}, tmp_path / "model.pt")
     torch.save(official(state), tmp_path / "alone.pt")
     kept, said = tmp_path / "kept" / "0.safetensors", []
-    model = load_model(tmp_path / "model.pt", "emotion2vec", 9)
+    model = load_model(tmp_path / "model.pt", EMOTION2VEC, 9)
     keep_weights(model, tmp_path / "alone.pt", kept, said.append)
     assert not kept.exists() and not said
     for _ in range(2):
@@ -303,9 +305,10 @@ MEASURE = """
 import resource, sys
 from pathlib import Path
 from export.checkpoint import keep_weights, load_model
+from systems.architectures import EMOTION2VEC
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 path, kept = map(Path, sys.argv[1:])
-model = load_model(kept if kept.is_file() else path, "emotion2vec", 9)
+model = load_model(kept if kept.is_file() else path, EMOTION2VEC, 9)
 keep_weights(model, path, kept, print)
 parameters = sum(value.numel() for value in model.state_dict().values())
 print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, parameters)
@@ -339,7 +342,7 @@ def session(tiny, tmp_path_factory) -> onnxruntime.InferenceSession:
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
     with torch.no_grad():
         tiny(*padded(sounds([8000])))
-    onnx_export.to_onnx(tiny, onnx_export.SPEECH, path)
+    onnx_export.to_onnx(tiny, onnx_export.graph_of(EMOTION), path)
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
@@ -394,7 +397,7 @@ def test_exported_demo_network_tells_sounds_apart_and_equals_pytorch(speech_repo
         ["angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown"]
     )
     assert manifest["parity"]["max_probability_difference"] < 1e-5
-    model = load_model(ROOT / "checkpoints" / "demo" / system.name / "save.safetensors", "emotion2vec", 9)
+    model = load_model(ROOT / "checkpoints" / "demo" / system.name / "save.safetensors", EMOTION2VEC, 9)
     rows = [inputs.one(system, family, 3000) for family in range(4)]
     wav, length = inputs.batch(rows)
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export import derived, float16, fp16
 from export.errors import ExportError
-from export.systems import SYSTEMS
+from systems import SYSTEMS
 
 RNG = np.random.default_rng(0)
 SYSTEM = SYSTEMS["vgg19_bn_cqt"]

@@ -19,7 +19,7 @@ DOWNLOAD = f"""
 import sys
 from export.errors import ExportError
 from export.hub import download
-from export.systems import SYSTEMS
+from systems import SYSTEMS
 try:
     print(download("ccmusic-database/music_genre", SYSTEMS["vgg19_bn_cqt"], "{REVISION}"))
 except ExportError as error:

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from export import demo, int8
 from export.command import ROOT
 from export.errors import ExportError
-from export.repository import INT8_FILE
-from export.systems import GENRE_SYSTEMS, SYSTEMS
+from systems import PICTURE_SYSTEMS, SYSTEMS
+from systems.variants import INT8_FILE
 
 RNG = np.random.default_rng(0)
 SYSTEM = SYSTEMS["vgg19_bn_cqt"]
@@ -224,7 +224,7 @@ def test_what_cannot_be_done_is_refused(arguments, message, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("system", [SYSTEMS[name] for name in GENRE_SYSTEMS], ids=GENRE_SYSTEMS)
+@pytest.mark.parametrize("system", [SYSTEMS[name] for name in PICTURE_SYSTEMS], ids=PICTURE_SYSTEMS)
 def test_the_released_sizes_keep_their_labels(system, repository, tmp_path):
     """By the command that a user calls; then on other sounds, and in the other runtime."""
     name = f"{system.name}_network"

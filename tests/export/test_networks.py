@@ -11,6 +11,7 @@ from export.checkpoint import build
 from export.heads import released_head
 from export.vgg import VGG19BN
 from export.vit import EncoderBlock, SelfAttention, ViTB16
+from systems.architectures import VGG19_BN, VIT_B_16
 from tests.export.conftest import CONVOLUTIONS, random_state, vgg_shapes, vit_shapes
 
 
@@ -46,7 +47,7 @@ def test_vgg_equals_functional_recomputation(small_vgg):
     for i in (1, 4, 7, 9):
         x = x @ small_vgg[f"classifier.{i}.weight"].T + small_vgg[f"classifier.{i}.bias"]
         x = x if i == 9 else x.relu()
-    model = build(small_vgg, "vgg19_bn", 16)
+    model = build(small_vgg, VGG19_BN, 16)
     with torch.no_grad():
         torch.testing.assert_close(model(rows), x, rtol=1e-4, atol=1e-4)
 
@@ -114,7 +115,7 @@ def test_vit_equals_transformer_encoder_on_unfolded_patches():
         for i in (1, 4, 7, 9):
             x = F.linear(x, state[f"heads.head.{i}.weight"], state[f"heads.head.{i}.bias"])
             x = x if i == 9 else x.relu()
-        torch.testing.assert_close(build(state, "vit_b_16", 16)(rows), x, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(build(state, VIT_B_16, 16)(rows), x, rtol=1e-3, atol=1e-3)
 
 
 def test_head_sizes_follow_the_released_rule():

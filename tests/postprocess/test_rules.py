@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 
-from export.labels import ACOUSTICSENSE, CCMUSIC, EMOTIONS
 from postprocess.rules import FEATURES, apply, load_rules, read_rules
 from preprocess.features import NAMES as MEASURED
+from systems.label_set import label_set
 
-NAMES = {"acousticsense": ACOUSTICSENSE, "ccmusic": CCMUSIC}
-GENRES = [label.en for label in ACOUSTICSENSE.labels]
+NAMES = {"acousticsense": label_set("acousticsense"), "ccmusic": label_set("ccmusic")}
+GENRES = [label.en for label in label_set("acousticsense").labels]
 QUIET = {"tempo": 120.0, "beat_strength": 0.1, "low_frequency_share": 0.1, "voice_presence": 0.1}
 
 GOOD = """
@@ -69,7 +69,7 @@ def test_shipped_files(name):
 
 
 def test_no_rules_for_other_labels():
-    assert load_rules(names(EMOTIONS)) is None
+    assert load_rules(names(label_set("emotion2vec"))) is None
 
 
 def test_each_application_is_told(tmp_path):

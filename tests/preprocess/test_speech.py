@@ -13,7 +13,8 @@ import torch
 import preprocess
 from preprocess import Cleaning, Limits, RecordingError, prepare_speech
 from preprocess.clean import clean
-from preprocess.speech import BUCKETS, COARSE_BUCKETS, CONTEXT, SR, WHOLE, WINDOW, Window, frames_of, samples_of
+from preprocess.speech import WHOLE, Window
+from systems.lengths import BUCKETS, COARSE_BUCKETS, CONTEXT, SR, WINDOW, frames_of, samples_of
 from tests.recordings import bad_recordings, encode, music
 
 BAD = bad_recordings()

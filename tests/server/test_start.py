@@ -15,6 +15,7 @@ from server.errors import ServerError
 from server.installation import Installation
 from server.settings import parse_settings
 from server.variants import Machine, choose
+from systems import SYSTEMS
 from tests.server import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,7 +133,8 @@ def test_the_shared_memory_of_a_system_covers_its_instances(system, on_gpu):
     file, rows, kept, answers = (64, 41, 0, 131) if system.startswith("emotion") else (64, 18.4, 18.4, 0)  # MiB
     needed = instances("preprocess") * (file + rows + kept) + instances("network") * (rows + answers) + 2 * answers
     needed += kept + 2 * kept / 8  # what is kept for an explanation, and the few rows of it that are explained
-    assert needed <= preflight.SHM_MIB.get(system, preflight.SHM_MIB_OF_OTHERS)[on_gpu] <= 1.25 * needed
+    shared = SYSTEMS[system].task.shared_memory
+    assert needed <= (shared.gpu if on_gpu else shared.cpu) <= 1.25 * needed
 
 
 @pytest.mark.parametrize(

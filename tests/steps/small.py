@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from export.labels import CCMUSIC
-from preprocess.speech import FIELD, HOP
+from systems.label_set import label_set
+from systems.lengths import FIELD, HOP
 from tests.conftest import ROOT, SPEECH, SYSTEMS
 
 GENRE = SYSTEMS[0]
@@ -17,7 +17,7 @@ NAMES = ("angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "s
 RNG = np.random.default_rng(5)
 FILTERS = (RNG.normal(size=(1024, FIELD)) / 20).astype(np.float32)
 PROJECTION = (RNG.normal(size=(1024, len(NAMES))) / 16).astype(np.float32)
-CHANNELS = RNG.normal(size=(3, len(CCMUSIC))).astype(np.float32)
+CHANNELS = RNG.normal(size=(3, len(label_set("ccmusic")))).astype(np.float32)
 
 
 def write_speech_system(folder: Path) -> None:
@@ -53,7 +53,7 @@ def write_genre_network(path: Path) -> None:
         path,
         nodes,
         [_tensor("ROWS", "n", 3, 224, 224)],
-        [_tensor("LOGITS", "n", len(CCMUSIC))],
+        [_tensor("LOGITS", "n", len(label_set("ccmusic")))],
         {"axes": np.array([2, 3], np.int64), "channels": CHANNELS},
     )
 
@@ -122,6 +122,6 @@ GENRE_MANIFEST = SPEECH_MANIFEST | {
     "profile": "article-a",
     "spectrum": "cqt",
     "input": {"name": "ROWS", "shape": [3, 224, 224]},
-    "output": {"name": "LOGITS", "classes": len(CCMUSIC)},
-    **CCMUSIC.manifest(),
+    "output": {"name": "LOGITS", "classes": len(label_set("ccmusic"))},
+    **label_set("ccmusic").manifest(),
 }

@@ -9,8 +9,8 @@ import pytest
 import tritonclient.grpc as triton
 
 from bench.embedded import embedded
-from preprocess.speech import BUCKETS
 from steps.info import MAX_BYTES
+from systems.lengths import BUCKETS
 from tests.recordings import encode, music
 from tests.steps.small import GENRE, SPEECH, write_genre_system, write_speech_system
 

@@ -14,7 +14,8 @@ from scipy.special import softmax
 
 from bench.embedded import embedded
 from preprocess import Cleaning
-from preprocess.speech import FIELD, HOP, prepare_speech
+from preprocess.speech import prepare_speech
+from systems.lengths import FIELD, HOP
 from tests.recordings import encode, music
 from tests.steps.small import FILTERS, NAMES, PROJECTION, write_speech_system
 from tests.steps.small import SPEECH as SYSTEM

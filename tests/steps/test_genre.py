@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from export.labels import CCMUSIC, EMOTIONS
 from export.sounds import sound
 from preprocess import RecordingError, prepare
+from systems.label_set import label_set
 
 SOUND = sound(9, 1, seconds=24)
 
@@ -63,23 +63,23 @@ def ask(step, **options) -> dict:
 
 def test_rules_are_refused_where_there_are_none_for_the_labels(preprocess):
     with pytest.raises(RecordingError, match=r"^OPTIONS: rules must be false: no file in postprocess/rule_files/"):
-        ask(preprocess(EMOTIONS), rules=True)
-    assert ask(preprocess(EMOTIONS))["INFO"]["features"] == {}
-    assert ask(preprocess(CCMUSIC), rules=True)["INFO"]["features"].keys() == {
+        ask(preprocess(label_set("emotion2vec")), rules=True)
+    assert ask(preprocess(label_set("emotion2vec")))["INFO"]["features"] == {}
+    assert ask(preprocess(label_set("ccmusic")), rules=True)["INFO"]["features"].keys() == {
         *("tempo", "beat_strength", "low_frequency_share", "voice_presence")
     }
 
 
 def test_the_last_step_has_no_rules_either_where_there_are_none_for_the_labels(preprocess, make_step):
-    info = ask(preprocess(CCMUSIC), rules=True)["INFO"]
+    info = ask(preprocess(label_set("ccmusic")), rules=True)["INFO"]
     request = request_of({"INFO": np.array([json.dumps(info).encode()], object)})
-    assert make_step(CCMUSIC, "postprocess").info(request)["features"] == info["features"]
+    assert make_step(label_set("ccmusic"), "postprocess").info(request)["features"] == info["features"]
     with pytest.raises(RecordingError, match="rules must be false"):
-        make_step(EMOTIONS, "postprocess").info(request)
+        make_step(label_set("emotion2vec"), "postprocess").info(request)
 
 
 def test_json_has_no_numbers_that_it_does_not_know(preprocess):
-    preprocess(CCMUSIC)
+    preprocess(label_set("ccmusic"))
     step = sys.modules["steps.step"]
     for value in (math.nan, math.inf, -math.inf):
         with pytest.raises(step.StepFailure, match="RESULT would have NaN or an infinite number"):
@@ -88,7 +88,7 @@ def test_json_has_no_numbers_that_it_does_not_know(preprocess):
 
 @pytest.mark.parametrize("option", ["explain", "pictures"])
 def test_rows_are_kept_for_pictures_only(preprocess, option):
-    step, rows = preprocess(CCMUSIC), prepare((SOUND, 22050), spectrum="mel").rows
+    step, rows = preprocess(label_set("ccmusic")), prepare((SOUND, 22050), spectrum="mel").rows
     assert ask(step)["KEPT_ROWS"].shape == (1, 1, 1, 1)
     shown = ask(step, **{option: 1})
     np.testing.assert_array_equal(shown["KEPT_ROWS"], rows)
@@ -97,7 +97,7 @@ def test_rows_are_kept_for_pictures_only(preprocess, option):
 
 @pytest.mark.parametrize(("profile", "low"), [("ccmusic", -1), ("article-a", 0), ("article-b", 0)])
 def test_pictures_are_the_rows_in_grey_levels(preprocess, profile, low):
-    preprocess(CCMUSIC)
+    preprocess(label_set("ccmusic"))
     rows = prepare((SOUND, 22050), profile, spectrum="mel").rows
     pictures = sys.modules["steps.genre"].shown(rows, profile)
     assert pictures.dtype == np.uint8 and pictures.shape == (len(rows), 224, 224, 3)

@@ -11,7 +11,7 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from preprocess.spectrum import NUMPY
-from preprocess.speech import BUCKETS, COARSE_BUCKETS
+from systems.lengths import BUCKETS, COARSE_BUCKETS
 from tests.conftest import ROOT, SPEECH, SYSTEMS
 
 REPOSITORY = ROOT / "model_repository"

@@ -4,7 +4,7 @@ import pytest
 
 from bench.embedded import embedded
 from bench.recordings import recording
-from export.labels import CCMUSIC
+from systems.label_set import label_set
 from tests.conftest import UNASKED
 from tests.test_end_to_end import in_process
 from tests.web.browser import ANSWER, PROBLEM, give, tritone_web, visit
@@ -26,8 +26,8 @@ def test_a_generated_mp3_and_a_letter(browser, url):
     family = 5
     data = recording(family, seed=61, seconds=30.0)
     probabilities, slices = in_process(SYSTEM, data, "ccmusic")
-    label = CCMUSIC.labels[int(probabilities.argmax())]
-    assert CCMUSIC.labels[family] == label
+    label = label_set("ccmusic").labels[int(probabilities.argmax())]
+    assert label_set("ccmusic").labels[family] == label
     with visit(browser, url) as page:
         give(page, data, "generated.mp3")
         page.wait_for_selector(ANSWER)

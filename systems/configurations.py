@@ -1,0 +1,229 @@
+"""The files of a declared system in model_repository/: configurations, the steps' model.py, and what warms them.
+
+One request is one recording. A client calls `S`, an ensemble that asks `S_chain` for all outputs, since Triton's
+cache keeps those that the first request asked for; `S_chain` is preprocess -> network -> postprocess. `S_raw`
+takes a plain HTTP body, which Triton allows where there is exactly one input.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from systems import network, pbtxt
+from systems.system import Parameter, System, Tensor
+from systems.tasks import AUDIO, INFO, MOST_SHOWN, RECORDING, RESULT
+from systems.variants import CUDA, PORTABLE, TENSORRT, VARIANTS
+
+QUEUE_SIZE = 64
+SIDE = 14  # of a map that explains
+SECOND = Path(__file__).with_name("second.mp3")
+"""A second of sound."""
+BOUNDED = (
+    "More than this waiting is refused with UNAVAILABLE at once (the client backs off and tries again) instead of"
+    " growing a queue that nobody waits for; nobody waits longer than the timeout."
+)
+
+
+def files(system: System) -> Iterator[tuple[str, bytes]]:
+    """Path below the repository, and content, of every file that does not depend on the weights."""
+    name = system.name
+    texts = {
+        f"{name}/config.pbtxt": _front(system),
+        f"{name}_raw/config.pbtxt": _raw(system),
+        f"{name}_chain/config.pbtxt": _chain(system),
+        f"{name}_preprocess/config.pbtxt": _preprocess(system),
+        f"{name}_preprocess/1/model.py": _step(system, 0),
+        f"{name}_postprocess/config.pbtxt": _postprocess(system),
+        f"{name}_postprocess/1/model.py": _step(system, 1),
+    }
+    for variant in (CUDA, TENSORRT):
+        texts[f"{name}_preprocess/configs/{variant.name}.pbtxt"] = _preprocess(system, variant.name)
+    for variant in VARIANTS.values():
+        file = "config.pbtxt" if variant is PORTABLE else f"configs/{variant.name}.pbtxt"
+        texts[f"{name}_network/{file}"] = network.configuration(system, variant)
+    if system.architecture.explainer:
+        texts[f"{name}_explain/config.pbtxt"] = _explain(system)
+    for path, text in texts.items():
+        yield path, text.encode()
+    yield f"{name}_preprocess/warmup/AUDIO", _element(SECOND.read_bytes())
+    yield f"{name}_postprocess/warmup/INFO", _element(json.dumps(dict(system.task.warm_info)).encode())
+    for model in dict.fromkeys(path.partition("/")[0] for path in texts):
+        if f"{model}/1/model.py" not in texts:
+            yield f"{model}/1/.gitkeep", b""
+
+
+def _element(content: bytes) -> bytes:
+    """A value of a BYTES tensor as Triton reads it from a file."""
+    return struct.pack("<I", len(content)) + content
+
+
+def _declared(system: System, tensors: Sequence[Tensor], batched: bool = False) -> list[tuple[str, str]]:
+    """Tensors of a step; `batched` are those that have the rows of a recording first."""
+    entries = []
+    for tensor in tensors:
+        shape = [-1, *system.shape(tensor)] if batched else system.shape(tensor)
+        optional = {"optional": True} if tensor.optional else {}
+        entries.append((pbtxt.tensor(tensor.name, tensor.type, shape, **optional), tensor.note))
+    return entries
+
+
+def _same(tensors: Sequence[Tensor]) -> dict[str, str]:
+    return {tensor.name: tensor.name for tensor in tensors}
+
+
+def _used(system: System) -> list[Tensor]:
+    return [tensor for tensor in system.task.outputs if tensor.name in system.task.used]
+
+
+def _front(system: System) -> str:
+    name, task = system.name, system.task
+    answers = []
+    for text, note in _declared(system, task.answers):
+        if text.startswith(f'name: "{task.labelled}"'):
+            text += f' label_filename: "../{name}_network/labels.txt"'
+        answers.append((text, note))
+    return pbtxt.file(
+        pbtxt.comment(
+            f"The system a client calls: {task.texts['answers']} ({system.about}). One request is one recording,"
+            f" hence no batch dimension here; its {task.texts['rows']} are the batch of {name}_network. The work"
+            f" is done, and its answers are cached, in {name}_chain."
+        ),
+        pbtxt.head(name, "ensemble", 0),
+        pbtxt.tensors("input", _declared(system, RECORDING)) + pbtxt.tensors("output", answers),
+        pbtxt.ensemble([(f"{name}_chain", _same(RECORDING), _same(task.answers))]),
+    )
+
+
+def _raw(system: System) -> str:
+    name, file = system.name, system.task.texts["file"]
+    call = f"  curl --data-binary @{file} -H 'Inference-Header-Content-Length: 0' .../v2/models/{name}_raw/infer"
+    [audio], [result] = (_declared(system, [tensor]) for tensor in (_required(AUDIO), RESULT))
+    return pbtxt.file(
+        pbtxt.comment(
+            f"Front of {name} for plain HTTP bodies. Triton takes a raw body only for a model with exactly one"
+            " input:",
+            call,
+        ),
+        pbtxt.head(f"{name}_raw", "ensemble", 0),
+        pbtxt.tensors("input", [(audio[0], "")]) + pbtxt.tensors("output", [(result[0], "")]),
+        pbtxt.ensemble([(name, _same([AUDIO]), _same([RESULT]))]),
+    )
+
+
+def _required(tensor: Tensor) -> Tensor:
+    return Tensor(tensor.name, tensor.type, tensor.dims)
+
+
+def _chain(system: System) -> str:
+    name, task = system.name, system.task
+    passed = [*task.inputs, INFO, *task.kept]
+    inner = {tensor.name: tensor.name.lower() for tensor in (*passed, *task.outputs)}
+    rows = {tensor.name: inner[tensor.name] for tensor in task.inputs}
+    kept = {tensor.name: inner[tensor.name] for tensor in (INFO, *task.kept)}
+    used = {tensor.name: inner[tensor.name] for tensor in _used(system)}
+    return pbtxt.file(
+        pbtxt.comment(f"The three steps of {name}; clients call {name}, which calls this.")
+        + "#\n"
+        + pbtxt.comment(
+            "Why two ensembles: Triton's response cache keys on the inputs alone and keeps the outputs that the"
+            f" first request happened to ask for. {name} asks for all of them whatever its client wants, so what"
+            f" is cached here is complete. {task.texts.get('cached', '')}"
+        ),
+        pbtxt.head(f"{name}_chain", "ensemble", 0),
+        pbtxt.tensors("input", _declared(system, RECORDING))
+        + pbtxt.tensors("output", _declared(system, task.answers)),
+        pbtxt.comment("The same recording with the same options is answered from memory (sized by --cache-size).")
+        + "response_cache { enable: true }\n",
+        pbtxt.ensemble(
+            [
+                (f"{name}_preprocess", _same(RECORDING), rows | kept),
+                (f"{name}_network", rows, used),
+                (f"{name}_postprocess", used | kept, _same(task.answers)),
+            ]
+        ),
+    )
+
+
+def _preprocess(system: System, variant: str | None = None) -> str:
+    """With a variant: for a network on a GPU."""
+    task = system.task
+    chosen = f"Chosen by --variant {variant} (Triton's --model-config-name): config.pbtxt for a network on a GPU."
+    count, more = (8, "A GPU answers faster than two cores can decode.") if variant else (2, "")
+    processes = (
+        f"One process each, single-threaded{'.' if variant else ': as many as there are cores to spare.'} {more}"
+    )
+    parameters: list[Parameter] = [*task.limits, *([task.on_gpu] if variant else [])]
+    warm = pbtxt.tensor("", "STRING", [1], input_data_file="AUDIO")
+    return pbtxt.file(
+        pbtxt.comment(task.texts["prepares"], chosen if variant else ""),
+        pbtxt.head(f"{system.name}_preprocess", "python", 0),
+        pbtxt.tensors("input", _declared(system, RECORDING))
+        + pbtxt.tensors(
+            "output", _declared(system, task.inputs, batched=True) + _declared(system, [INFO, *task.kept])
+        ),
+        pbtxt.comment(processes) + pbtxt.instances(count),
+        pbtxt.comment(BOUNDED) + pbtxt.queue(QUEUE_SIZE),
+        pbtxt.comment("What is accepted; a refusal names the limit.")
+        + pbtxt.parameters((p.key, p.value, p.note) for p in parameters),
+        pbtxt.comment(f"A second of sound as MP3, so that the first request finds {task.texts['ready']} ready.")
+        + pbtxt.warmups([("mp3", 1, {AUDIO.name: warm})]),
+    )
+
+
+def _postprocess(system: System) -> str:
+    task, used = system.task, _used(system)
+
+    def zeros(tensor: Tensor, rows: list[int]) -> str:
+        sizes = [system.size(task.warm_sizes.get(axis, axis)) for axis in tensor.dims]
+        return pbtxt.tensor("", tensor.type, [*rows, *(abs(size) for size in sizes)], zero_data=True)
+
+    warm = {tensor.name: zeros(tensor, [1]) for tensor in used}
+    warm[INFO.name] = pbtxt.tensor("", INFO.type, [1], input_data_file=INFO.name)
+    warm |= {tensor.name: zeros(tensor, []) for tensor in task.kept}
+    return pbtxt.file(
+        pbtxt.comment(task.texts["concludes"]),
+        pbtxt.head(f"{system.name}_postprocess", "python", 0),
+        pbtxt.tensors("input", _declared(system, used, batched=True) + _declared(system, [INFO, *task.kept]))
+        + pbtxt.tensors("output", _declared(system, task.answers)),
+        pbtxt.instances(1),
+        pbtxt.comment("More than this waiting is refused with UNAVAILABLE at once, as by the preprocess step.")
+        + pbtxt.queue(QUEUE_SIZE),
+        pbtxt.warmups([(task.texts["warm"], 1, warm)]),
+    )
+
+
+def _explain(system: System) -> str:
+    name, architecture = system.name, system.architecture
+    rows = system.task.inputs[0]
+    number = Tensor("CLASS", "INT64", (1,), "its number among the labels")
+    warm = {
+        rows.name: pbtxt.tensor("", rows.type, system.shape(rows), random_data=True),
+        number.name: pbtxt.tensor("", number.type, [1], zero_data=True),
+    }
+    explained_by = str(architecture.explained_by)
+    return pbtxt.file(
+        pbtxt.comment(
+            f"{explained_by[0].upper()}{explained_by[1:]} of {architecture.title}: which parts of a picture spoke"
+            " for a class. Optional: written by `make explain` (1/model.onnx) and loaded where it was made of"
+            f" the served weights. {name}_postprocess calls it (steps/explain.py) for requests with the option"
+            " `explain`."
+        ),
+        pbtxt.head(f"{name}_explain", "onnxruntime", MOST_SHOWN, "model.onnx"),
+        pbtxt.tensors("input", _declared(system, [rows, number]))
+        + pbtxt.tensors("output", [(pbtxt.tensor("MAP", "FP32", [SIDE, SIDE]), "in [0, 1]")]),
+        pbtxt.comment("On the CPU on every machine: few requests ask for it.") + pbtxt.instances(1),
+        pbtxt.queue(QUEUE_SIZE),
+        pbtxt.warmups([("batch of 1", 1, warm)]),
+    )
+
+
+def _step(system: System, place: int) -> str:
+    name = ("Preprocess", "Postprocess")[place]
+    return (
+        f'"""{name} step of {system.name}."""\n\n'
+        f"from steps.{system.task.name} import {system.task.steps[place]} as TritonPythonModel\n\n"
+        '__all__ = ["TritonPythonModel"]\n'
+    )

@@ -1,0 +1,124 @@
+"""Names of classes, in the order of a network's outputs, and their groupings; data lie in labels/*.json.
+
+The ccmusic tables are those of the data set ccmusic-database/music_genre and of its authors' demonstration:
+16 genres, grouped into 9 and into 2. The AcousticSense list belongs to no released checkpoint; weights that
+were trained on it say so in a labels.json beside them. The emotions are those of Emotion2Vec+'s tokens.txt, its
+`<unk>` under the name that its users know.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).with_name("labels")
+
+
+class LabelError(ValueError):
+    """A file does not name classes; the message says what it should hold."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A class in English and in Chinese."""
+
+    en: str
+    zh: str
+
+
+@dataclass(frozen=True)
+class Level:
+    """A coarser grouping: `members[i]` is the index among `labels` of the group of class i."""
+
+    name: str
+    labels: tuple[Label, ...]
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Classes in output order, and their groupings."""
+
+    labels: tuple[Label, ...]
+    levels: tuple[Level, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def manifest(self) -> dict[str, Any]:
+        """The entries `labels` and `levels` of a manifest."""
+        return {"labels": [asdict(a) for a in self.labels], "levels": [asdict(a) for a in self.levels]}
+
+
+def named() -> list[str]:
+    """The names of the sets in labels/."""
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+def label_set(name: str) -> LabelSet:
+    """The set of labels/<name>.json."""
+    return read_labels(FOLDER / f"{name}.json")
+
+
+def read_labels(path: Path) -> LabelSet:
+    """Read a file of labels.
+
+    It holds the name of a set of labels/; a list of English names or of {"en", "zh"} objects; or an object of
+    such a list, "labels", and of "levels": {name: {"labels": such a list, "members": a number for each class}}.
+
+    Raises
+    ------
+    LabelError
+        no JSON, an unknown name, or entries of another form
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LabelError(f"{path}: not JSON ({error})") from error
+    if isinstance(content, str) and content in named():
+        return label_set(content)
+    if not isinstance(content, dict):
+        content = {"labels": content}
+    labels, levels = content.get("labels"), content.get("levels", {})
+    if (
+        _are_labels(labels)
+        and isinstance(levels, dict)
+        and all(_is_level(v, len(labels)) for v in levels.values())
+    ):
+        return LabelSet(
+            _labels(labels),
+            tuple(Level(name, _labels(v["labels"]), tuple(v["members"])) for name, v in levels.items()),
+        )
+    raise LabelError(
+        f"{path}: expected one of {', '.join(map(repr, named()))}, or a list of names or of"
+        ' {"en": ..., "zh": ...}'
+    )
+
+
+def _labels(entries: Sequence[Any]) -> tuple[Label, ...]:
+    return tuple(Label(a, a) if isinstance(a, str) else Label(a["en"], a["zh"]) for a in entries)
+
+
+def _are_labels(entries: object) -> bool:
+    return isinstance(entries, list) and bool(entries) and all(_is_label(entry) for entry in entries)
+
+
+def _is_label(entry: object) -> bool:
+    values: Sequence[object] = [entry]
+    if isinstance(entry, dict):
+        values = [entry.get("en"), entry.get("zh")]
+    return all(isinstance(value, str) and value.strip() and "\n" not in value for value in values)
+
+
+def _is_level(level: object, classes: int) -> bool:
+    if not isinstance(level, dict) or not _are_labels(level.get("labels")):
+        return False
+    members, groups = level.get("members"), len(level["labels"])
+    return (
+        isinstance(members, list)
+        and len(members) == classes
+        and all(type(member) is int and 0 <= member < groups for member in members)
+    )

@@ -1,0 +1,219 @@
+"""The configurations of a network, one for each variant."""
+
+from __future__ import annotations
+
+from systems import lengths, pbtxt
+from systems.system import System
+from systems.tasks import MAX_BATCH_SIZE
+from systems.variants import CUDA, ONNX_FILE, OPENVINO_INT8, PORTABLE, TENSORRT, Variant
+
+QUEUE_SIZE = 256
+
+ABOUT = {
+    "onnxruntime": (
+        "FP32 on ONNX Runtime: runs on every machine. Written by `make export`: 1/model.onnx, 1/manifest.json,"
+        " labels.txt."
+    ),
+    "openvino": "on OpenVINO: for CPUs with AMX or AVX512_BF16, where it computes in bfloat16.",
+    "openvino_int8": "in INT8 on OpenVINO: for CPUs with AVX512_VNNI or AMX. make int8 makes it.",
+    "cuda": "FP16 on ONNX Runtime's CUDA provider: for NVIDIA GPUs without a plan. python -m export.fp16 makes"
+    " it.",
+    "tensorrt": "as a TensorRT plan: for machines with an NVIDIA GPU.",
+}
+NOT_INT8 = "on OpenVINO, as by --variant openvino: there is no INT8 network of this system."
+PLAN = (
+    "python -m export.tensorrt builds it, fast for the largest preferred_batch_size{rows} and able to take 1 to"
+    " max_batch_size rows{lengths}."
+)
+PLAN_MEMORY = (
+    "Memory: TensorRT reserves what the largest shape needs, 32 rows of 30.5 s, and plan.json says how much that"
+    " was. Values of that size are what goes through the first norm, in float32 (97679 x 512 a row: 6.4 GB in and"
+    " as much out), and the scores of attention (16 x 1536 x 1536 a row: 4.8 GB), unless TensorRT fuses them away."
+    " That is meant for GPUs of 40 GB and more. On a smaller one lower max_batch_size, with which it grows, but"
+    " not below the windows of the longest recording, max_seconds of the preprocess step / 19.6 s, and build"
+    " again; or serve the genre systems alone (TRITONE_SYSTEMS)."
+)
+GATHERING = "While one batch runs the next gathers; no artificial delay."
+OF_LIKE_LENGTH = (
+    "Rows are of one of a few lengths ({} of systems/lengths.py), so that recordings of like length share a batch."
+)
+AT_A_TIME = (
+    "So many samples are run together, five seconds, and always one row: a longer row gains nothing from company"
+    " on a CPU. (Known to the embedded server's backends.)"
+)
+LONGEST_ROW = "The longest row, in samples"
+LONGEST_ELSEWHERE = (
+    ": the memory that a row needs grows with the square of its length, and is kept. The embedded server's"
+    " backends refuse a longer one with INVALID_ARGUMENT. The container's {} backend does not know this"
+    " parameter: there the preprocess step bounds the rows of recordings, and nothing those of a client that"
+    " calls this network directly."
+)
+LONGEST_IN_PLANS = (
+    ". The embedded server's backends refuse a longer one with INVALID_ARGUMENT; in the container it is the plan"
+    " that has no optimisation profile for it."
+)
+SEARCH = (
+    "Convolution algorithms by rules (1): to try them all, the default, stops the first batch of every {} for it."
+)
+ARENA = (
+    "No more memory than asked for (1): the default doubles, and a batch of 32 long rows takes gigabytes as it is."
+)
+GRAPHS = (
+    "One launch for the whole network instead of one for each layer. A graph is of one batch size and also serves"
+    " the smaller ones down to its bound, whose answers do not depend on the rows that fill it up; without the"
+    " shapes the backend would take it for its own size only. (Not in the embedded server, whose backend launches"
+    " the layers.)"
+)
+NO_GRAPHS = (
+    "No CUDA graphs: each is of one batch size and one length, and a row must not be answered in a graph of longer"
+    " ones."
+)
+
+
+def configuration(system: System, variant: Variant) -> str:
+    """Of the network of a system, as a variant runs it."""
+    task = system.task
+    own_file = task.has_pictures or variant is not OPENVINO_INT8  # there is no INT8 network of the others
+    settings = _picture_settings(system, variant) if task.has_pictures else _length_settings(system, variant)
+    return pbtxt.file(
+        _about(system, variant),
+        pbtxt.head(
+            f"{system.name}_network", variant.backend, MAX_BATCH_SIZE, variant.file if own_file else ONNX_FILE
+        ),
+        _tensors(system, "input") + pbtxt.comment(task.texts.get("outputs", "")) + _tensors(system, "output"),
+        _instances(system, variant),
+        _batching(system, variant),
+        *settings,
+    )
+
+
+def _about(system: System, variant: Variant) -> str:
+    pictures = system.task.has_pictures
+    text = NOT_INT8 if variant is OPENVINO_INT8 and not pictures else ABOUT[variant.name]
+    plan = ""
+    if variant is TENSORRT:
+        plan = " " + (
+            PLAN.format(rows="", lengths="")
+            if pictures
+            else PLAN.format(rows=" of rows of five seconds", lengths=" of 1.3 to 30.5 s")
+        )
+    chosen = "" if variant is PORTABLE else f" Chosen by --variant {variant.name} (Triton's --model-config-name)"
+    if chosen:
+        chosen += ", never by itself: answers move a little." if variant is OPENVINO_INT8 and pictures else "."
+    memory = PLAN_MEMORY if variant is TENSORRT and not pictures else ""
+    return pbtxt.comment(f"{system.about}, {text}{plan}{chosen}", memory)
+
+
+def _tensors(system: System, kind: str) -> str:
+    entries = system.task.inputs if kind == "input" else system.task.outputs
+    notes = len(entries) > 1  # a single one stands in one line
+    return pbtxt.tensors(
+        kind, [(pbtxt.tensor(t.name, t.type, system.shape(t)), t.note if notes else "") for t in entries]
+    )
+
+
+def _instances(system: System, variant: Variant) -> str:
+    if variant is TENSORRT and system.task.has_pictures:
+        why = (
+            "Two instances: while one computes, rows and answers of the other are copied, 19 MB for a full batch."
+        )
+        return pbtxt.comment(why) + pbtxt.instances(2, on_gpu=True)
+    if variant is TENSORRT:
+        return pbtxt.comment("One instance: each reserves that memory.") + pbtxt.instances(1, on_gpu=True)
+    why = "" if variant.on_gpu else "One instance that uses all cores: two would fight for them."
+    return pbtxt.comment(why) + pbtxt.instances(1, variant.on_gpu)
+
+
+def _batching(system: System, variant: Variant) -> str:
+    preferred, why = (), [GATHERING]
+    if not system.task.has_pictures:
+        why.append(OF_LIKE_LENGTH.format("COARSE_BUCKETS" if variant.on_gpu else "BUCKETS"))
+    if variant is TENSORRT:
+        preferred = (8, 16) if system.task.has_pictures else (8,)
+        why.append(f"Where enough rows wait, {' or '.join(map(str, preferred))} are taken.")
+    return pbtxt.comment(" ".join(why)) + pbtxt.queue(QUEUE_SIZE, preferred)
+
+
+def _picture_settings(system: System, variant: Variant) -> list[str]:
+    settings = []
+    if variant is CUDA:
+        settings = [pbtxt.comment(SEARCH.format("size")) + pbtxt.parameter("cudnn_conv_algo_search", 1)]
+    elif variant is TENSORRT:
+        settings = [pbtxt.comment(GRAPHS) + _graphs(system)]
+    return [*settings, _picture_warmups(system, variant)]
+
+
+def _graphs(system: System) -> str:
+    """A CUDA graph for each batch size that is a power of two, which serves down to the one before."""
+    [first] = system.task.inputs
+    dims = ", ".join(map(str, system.shape(first)))
+    shape = f'input {{ key: "{first.name}" value: {{ dim: [ {dims} ] }} }}'
+    blocks, bound, size = [], 1, 1
+    while size <= MAX_BATCH_SIZE:
+        blocks.append(
+            f"      {{\n        batch_size: {size} {shape}\n"
+            f"        graph_lower_bound {{ batch_size: {bound} {shape} }}\n      }}"
+        )
+        bound, size = size + 1, size * 2
+    return (
+        "optimization {\n  cuda {\n    graphs: true\n    graph_spec [\n" + ",\n".join(blocks) + "\n    ]\n  }\n}\n"
+    )
+
+
+def _length_settings(system: System, variant: Variant) -> list[str]:
+    settings = []
+    if variant is CUDA:
+        settings.append(
+            pbtxt.comment(SEARCH.format("shape"))
+            + pbtxt.parameter("cudnn_conv_algo_search", 1)
+            + pbtxt.comment(ARENA)
+            + pbtxt.parameter("arena_extend_strategy", 1)
+        )
+    elif variant is TENSORRT:
+        settings.append(pbtxt.comment(NO_GRAPHS))
+    else:
+        settings.append(pbtxt.comment(AT_A_TIME) + pbtxt.parameter("values_at_a_time", lengths.AT_A_TIME))
+    backend = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}.get(variant.backend)
+    why = LONGEST_ROW + (LONGEST_ELSEWHERE.format(backend) if backend else LONGEST_IN_PLANS)
+    settings.append(pbtxt.comment(why) + pbtxt.parameter("most_values", lengths.BUCKETS[-1]))
+    return [*settings, _length_warmups(system, variant)]
+
+
+def _picture_warmups(system: System, variant: Variant) -> str:
+    [first] = system.task.inputs
+    sizes = {TENSORRT: (1, 8, 16, 32), CUDA: (1, 2, 4, 8, 16, 32)}.get(variant, (1, 2, 4, 8))
+    why = "One row, the batches that are preferred and the largest." if variant is TENSORRT else ""
+    row = pbtxt.tensor("", first.type, system.shape(first), random_data=True)
+    return pbtxt.comment(why) + pbtxt.warmups((f"batch of {n}", n, {first.name: row}) for n in sizes)
+
+
+def _length_warmups(system: System, variant: Variant) -> str:
+    wav, length = system.task.inputs
+
+    def row(samples: int, rows: int, name: str) -> tuple[str, int, dict[str, str]]:
+        zeros = {
+            wav.name: pbtxt.tensor("", wav.type, [samples], zero_data=True),
+            length.name: pbtxt.tensor("", length.type, [1], zero_data=True),
+        }
+        return f"{name}{lengths.frames_of(samples)} frames", rows, zeros
+
+    if variant.on_gpu:
+        why = "Every length, alone and in company."
+        if variant is TENSORRT:
+            why = "One row and the batch that is preferred, of every length."
+        entries = [row(n, rows, f"{rows} x ") for n in lengths.COARSE_BUCKETS for rows in (1, 8)]
+    elif variant is PORTABLE:
+        why = (
+            "The shortest row, one of ten seconds and the longest: ONNX Runtime prepares nothing for each shape,"
+            " but it keeps the memory that it has needed once."
+        )
+        entries = [row(n, 1, "") for n in (lengths.BUCKETS[0], lengths.TEN_SECONDS, lengths.BUCKETS[-1])]
+    else:
+        why = "All that can be run together, because OpenVINO prepares itself for a shape when it first sees it."
+        entries = [
+            row(n, rows, f"{rows} x ")
+            for n in lengths.BUCKETS
+            for rows in (1, 2, 4, 8)
+            if rows == 1 or rows * n <= lengths.AT_A_TIME
+        ]
+    return pbtxt.comment(why) + pbtxt.warmups(entries)

@@ -1,0 +1,163 @@
+"""What is declared of a served system, and of what several have in common: data that other folders read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from systems.label_set import LabelSet
+
+Size = int | str
+"""Of an axis: a number; "classes" or "embedding", which the system knows; or the name of one that is free."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of a network or of a step, without the batch.
+
+    Attributes
+    ----------
+    name, type : as in Triton: "ROWS", "FP32"
+    dims : its axes
+    note : what operators should know of it; its comment in the configuration
+    optional : whether a client may leave it out
+    """
+
+    name: str
+    type: str
+    dims: tuple[Size, ...]
+    note: str = ""
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter that a preprocess step reads."""
+
+    key: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class SharedMemory:
+    """MiB of /dev/shm that the steps of a system take at most, by where its network runs."""
+
+    cpu: int
+    gpu: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kind of answer: what the systems that give it have in common.
+
+    Attributes
+    ----------
+    name : and of the module of its steps, `steps/<name>.py`
+    steps : classes of that module, preprocess and postprocess
+    inputs, outputs : of the network
+    used : names of the outputs that make the answer
+    answers : what a client may ask for
+    labelled : the one of them that has a value for each class
+    limits : of what is accepted
+    on_gpu : the preprocess step's further parameter where the network runs on a GPU
+    shared_memory : of one system
+    warm_info : a INFO of a second of sound, with default options
+    texts : what comments say of it, by place (configurations.py)
+    kept : what the preprocess step sends to the postprocess step beside INFO
+    warm_sizes : name of a free axis -> its size for that second, where that is not 1
+    """
+
+    name: str
+    steps: tuple[str, str]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    used: tuple[str, ...]
+    answers: tuple[Tensor, ...]
+    labelled: str
+    limits: tuple[Parameter, ...]
+    on_gpu: Parameter
+    shared_memory: SharedMemory
+    warm_info: Mapping[str, object]
+    texts: Mapping[str, str]
+    kept: tuple[Tensor, ...] = ()
+    warm_sizes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether rows are pictures, all of one size, and not waveforms of many lengths."""
+        return all(isinstance(size, int) for size in self.inputs[0].dims)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A kind of network, which several systems may have.
+
+    Attributes
+    ----------
+    name, title : "vgg19_bn", "VGG19_BN"
+    module : class that makes it of a state dict, "export.vgg:VGG19BN"
+    key : name of a tensor that only its checkpoints have
+    demo_head : sizes of the head of demo weights, without the classes; empty where they are made in another way
+    explainer : function that makes of its graph one that explains, "export.explain:grad_cam"; None without one
+    explained_by : the name of that method
+    """
+
+    name: str
+    title: str
+    module: str
+    key: str
+    demo_head: tuple[int, ...] = ()
+    explainer: str | None = None
+    explained_by: str | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where weights are released: a repository of the Hugging Face hub, and the file in it."""
+
+    repository: str
+    file: str
+
+
+@dataclass(frozen=True)
+class System:
+    """A served system.
+
+    Attributes
+    ----------
+    name : of the served model; also the folder of its checkpoint
+    about : what it is, for people: "VGG19_BN over a CQT spectrogram"
+    task : the kind of its answer
+    architecture : the kind of its network
+    spectrum : "cqt" or "mel", the picture that it was trained on; None: it takes the waveform
+    profile : preprocessing that its weights expect
+    labels : classes in output order
+    released : where its weights are; None where nowhere
+    embedding : values of the embedding that it puts out beside the classes; None where it has none
+    """
+
+    name: str
+    about: str
+    task: Task
+    architecture: Architecture
+    spectrum: str | None
+    profile: str
+    labels: LabelSet = field(repr=False)
+    released: Checkpoint | None = None
+    embedding: int | None = None
+
+    def size(self, axis: Size) -> int:
+        """Of an axis; -1 where it is free."""
+        known = {"classes": len(self.labels), "embedding": self.embedding}
+        return axis if isinstance(axis, int) else known.get(axis, -1)
+
+    def shape(self, tensor: Tensor) -> list[int]:
+        """Of a tensor, as Triton declares it."""
+        return [self.size(axis) for axis in tensor.dims]
+
+    @property
+    def input(self) -> dict[str, object]:
+        """The first input of its network: name, and shape of a row."""
+        first = self.task.inputs[0]
+        return {"name": first.name, "shape": self.shape(first)}

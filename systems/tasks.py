@@ -1,0 +1,125 @@
+"""The kinds of answers: which tensors pass between the steps, what is accepted, and what a client may ask for."""
+
+from __future__ import annotations
+
+from systems.system import Parameter, SharedMemory, Task, Tensor
+
+MAX_BATCH_SIZE = 32
+"""Rows of a network; so many slices or windows may a recording have."""
+MOST_SHOWN = 4
+"""Slices that are explained, which costs as much as an answer each while others wait, or shown as pictures."""
+
+AUDIO = Tensor("AUDIO", "STRING", (1,), "an encoded file", optional=True)
+RECORDING = (
+    AUDIO,
+    Tensor("PCM", "FP32", (-1,), "or mono samples in [-1, 1]", optional=True),
+    Tensor("SAMPLE_RATE", "INT32", (1,), "and their rate in Hz", optional=True),
+    Tensor("OPTIONS", "STRING", (1,), "a JSON object, see docs/options.md", optional=True),
+)
+"""What every system takes."""
+RESULT = Tensor("RESULT", "STRING", (1,), "the whole answer as JSON")
+INFO = Tensor("INFO", "STRING", (1,), "what the answer needs to explain itself")
+
+MAX_SECONDS, MAX_SPEECH_SECONDS = 3600, 600
+
+
+def limits(max_seconds: int, note: str = "", *more: Parameter) -> tuple[Parameter, ...]:
+    """What a preprocess step accepts."""
+    return (
+        Parameter("max_bytes", "67108864", "of the encoded file"),
+        Parameter("max_seconds", str(max_seconds), note),
+        Parameter("max_channels", "8"),
+        Parameter("min_sr", "4000", "Hz"),
+        Parameter("max_sr", "192000", "Hz"),
+        *more,
+    )
+
+
+GENRE = Task(
+    name="genre",
+    steps=("GenrePreprocess", "GenrePostprocess"),
+    inputs=(Tensor("ROWS", "FP32", (3, 224, 224), "one row per slice"),),
+    outputs=(Tensor("LOGITS", "FP32", ("classes",)),),
+    used=("LOGITS",),
+    kept=(Tensor("KEPT_ROWS", "FP32", ("n", "channels", "height", "width"), "the rows, if one is shown"),),
+    answers=(
+        Tensor("PROBABILITIES", "FP32", ("classes",)),
+        Tensor("LABELS", "STRING", ("classes",)),
+        Tensor("SLICE_PROBABILITIES", "FP32", ("slices", "classes")),
+        RESULT,
+        Tensor("EXPLANATION", "FP32", ("n", "height", "width"), "[k, 14, 14] in [0, 1]; option explain"),
+        Tensor("PICTURES", "UINT8", ("n", "height", "width", "channels"), "[k, 224, 224, 3]; option pictures"),
+    ),
+    labelled="PROBABILITIES",
+    limits=limits(MAX_SECONDS, "", Parameter("max_rows", str(MAX_BATCH_SIZE), "the network's max_batch_size")),
+    on_gpu=Parameter("gpu_spectrum", '"auto"', "on the GPU where that is faster"),
+    # Two preprocess instances with a file of 64 MiB and 32 rows of 3 x 224 x 224 floats (18.4 MiB) each, those
+    # rows once more for the network; and where an answer is to be explained, the rows again from either instance
+    # and for the postprocess step, which sends on four of them: 243 MiB. A GPU has two instances of the network
+    # and eight preprocess instances that feed it.
+    shared_memory=SharedMemory(cpu=256, gpu=896),
+    warm_info={
+        **{"options": {}, "slices": [[0.0, 1.0]], "slices_total": 1},
+        **{"duration": 1.0, "seconds_used": 1.0, "notes": []},
+    },
+    texts={
+        "answers": "recording in, genre out",
+        "rows": "slices",
+        "file": "song.mp3",
+        "prepares": "Decodes a recording and draws its spectrogram: preprocess/ behind steps/genre.py.",
+        "concludes": "Logits to answer: postprocess/ behind steps/genre.py. Labels come from the network's"
+        " manifest.json.",
+        "ready": "the decoder and the filters",
+        "warm": "one slice",
+    },
+)
+EMOTION = Task(
+    name="emotion",
+    steps=("EmotionPreprocess", "EmotionPostprocess"),
+    inputs=(
+        Tensor("WAV", "FP32", ("samples",), "normalised samples, zeros behind them"),
+        Tensor("LENGTH", "INT64", (1,), "how many are samples of the recording"),
+    ),
+    outputs=(
+        Tensor("FEATURES", "FP32", ("frames", "embedding"), "one for every 20 ms"),
+        Tensor("FRAME_LOGITS", "FP32", ("frames", "classes")),
+        Tensor("EMBEDDING", "FP32", ("embedding",), "of the row: the mean over its own frames"),
+        Tensor("LOGITS", "FP32", ("classes",)),
+    ),
+    used=("FEATURES", "FRAME_LOGITS"),
+    answers=(
+        Tensor("SCORES", "FP32", ("classes",)),
+        Tensor("LABELS", "STRING", ("classes",)),
+        Tensor("FRAME_SCORES", "FP32", ("frames", "classes"), "one row for every 20 ms"),
+        Tensor("SEGMENTS", "STRING", (1,), "the timeline as a JSON list"),
+        Tensor("EMBEDDING", "FP32", ("embedding",)),
+        Tensor(
+            "FRAME_EMBEDDINGS", "FP32", ("frames", "embedding"), "if OPTIONS asks for it; else one row, the mean"
+        ),
+        RESULT,
+    ),
+    labelled="SCORES",
+    limits=limits(MAX_SPEECH_SECONDS, "31 windows; the network takes 32"),
+    on_gpu=Parameter("buckets", '"coarse"', "fewer lengths: fuller batches"),
+    # Ten minutes are 41 MiB as rows; what the network says of each frame is 131 MiB, which the postprocess step
+    # takes and, if it is asked for all of it, passes on.
+    shared_memory=SharedMemory(cpu=704, gpu=1536),
+    warm_info={"options": {}, "windows": [[0, 0, 49]], "duration": 1.0, "silent": False, "notes": []},
+    warm_sizes={"frames": 49},
+    texts={
+        "answers": "speech in, emotions out, of the whole recording and of every 20 ms of it",
+        "rows": "windows",
+        "file": "speech.wav",
+        "prepares": "Decodes a recording to 16 kHz and cuts it into windows: preprocess/speech.py behind"
+        " steps/emotion.py.",
+        "concludes": "Features and logits of the frames to answer: postprocess/emotion.py behind"
+        " steps/emotion.py. Labels come from the network's manifest.json.",
+        "cached": "For the same reason FRAME_EMBEDDINGS is an option and not just an output: 4 KiB for every 20"
+        " ms would fill the cache for clients that never look at them. Without it one row stands there, the mean,"
+        " because the cache keeps no answer with an empty tensor.",
+        "outputs": "A row has frames of its padding, too; they mean nothing. What the recording has is known by"
+        " INFO of the ensemble.",
+        "ready": "the decoder and the resampler",
+        "warm": "one second",
+    },
+)

@@ -1,0 +1,68 @@
+"""model_repository/ is what the declarations say, and a system that is not among them gets valid files, too."""
+
+import ast
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from steps.info import parse_info
+from steps.options import EmotionOptions, GenreOptions
+from systems import SYSTEMS
+from systems.__main__ import REPOSITORY, main, stale, write
+from systems.configurations import files
+from systems.label_set import Label, LabelSet
+from tests.conftest import ROOT
+
+LABELS = LabelSet(tuple(Label(name, name) for name in ("one", "two", "three")))
+MINE = replace(SYSTEMS["vgg19_bn_cqt"], name="my_genres", labels=LABELS)
+
+
+@pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)
+def test_the_repository_is_as_declared(system):
+    assert stale(system, REPOSITORY) == [], "run python -m systems"
+
+
+def test_check_names_what_is_stale_and_write_mends_it(tmp_path, capsys):
+    command = ["--repository", str(tmp_path)]
+    assert main(["--check", *command]) == 1 and not any(tmp_path.iterdir())
+    assert main(command) == 0 and main(["--check", *command]) == 0
+    config = tmp_path / "vgg19_bn_cqt_raw/config.pbtxt"
+    config.write_text(config.read_text() + "# by hand\n")
+    capsys.readouterr()
+    assert main(["--check", *command]) == 1
+    assert capsys.readouterr().err == f"{config} is not as declared: run python -m systems\n"
+    assert write(SYSTEMS["vgg19_bn_cqt"], tmp_path) == [config]
+
+
+def test_a_system_with_other_classes_gets_valid_files_of_its_own(tmp_path):
+    write(MINE, tmp_path)
+    configs = {path: text_format.Parse(path.read_text(), ModelConfig()) for path in tmp_path.rglob("*.pbtxt")}
+    assert len(configs) == 13
+    for path, config in configs.items():
+        assert path.relative_to(tmp_path).parts[0] == config.name and config.name.startswith("my_genres")
+    for step, tensor in (("", "PROBABILITIES"), ("_network", "LOGITS"), ("_postprocess", "LABELS")):
+        config = configs[tmp_path / f"my_genres{step}/config.pbtxt"]
+        assert [list(output.dims) for output in config.output if output.name == tensor] == [[3]]
+    [front] = [configs[tmp_path / "my_genres/config.pbtxt"].output[0]]
+    assert front.label_filename == "../my_genres_network/labels.txt"
+
+
+@pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)
+def test_a_warm_up_is_a_request_with_the_options_of_today(system):
+    """Triton reads four bytes of length and then the value."""
+    value = dict(files(system))[f"{system.name}_postprocess/warmup/INFO"][4:]
+    kind, defaults = (GenreOptions, {"profile": "ccmusic"}) if system.task.has_pictures else (EmotionOptions, {})
+    module = ast.parse((ROOT / "steps" / f"{system.task.name}.py").read_text())
+    assert {node.name for node in module.body if isinstance(node, ast.ClassDef)} >= set(system.task.steps)
+    info = parse_info(value, {}, kind, **defaults)
+    assert info["options"] == kind(**defaults).__dict__ and info["duration"] == 1.0
+
+
+def test_declarations_need_the_standard_library_alone():
+    code = "import sys, systems.__main__; print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(ast.literal_eval(done.stdout)) <= sys.stdlib_module_names | {"systems", "__main__"}
