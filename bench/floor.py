@@ -20,7 +20,8 @@ from bench.embedded import ROOT
 from export.int8 import served_precision
 from postprocess.genre import softmax
 from preprocess import prepare, prepare_speech
-from server.variants import CUDA, FILES, PORTABLE, TENSORRT
+from server.variants import CUDA, PORTABLE, TENSORRT
+from systems.variants import VARIANTS
 
 BATCHES = (1, 4, 8)
 SPEECH_BATCHES = (1, 2)  # of one length; with four the time per row is that with two
@@ -139,7 +140,7 @@ def _overlap(prepare_ms: float, network_ms: float, batch: int, rows: float) -> t
 
 def load_network(folder: Path, variant: str) -> Network:
     """The network as the server's variant runs it: same file, runtime and settings, on all cores or the GPU."""
-    file = folder / FILES.get(variant, "model.onnx")
+    file = folder / VARIANTS[variant].file
     if variant == TENSORRT:
         from server.backends.plan import Plan
 

@@ -42,7 +42,8 @@ from server.errors import ServerError
 from server.installation import find_installation
 from server.process import SharedMemory, Triton
 from server.settings import parse_settings
-from systems import PICTURE_SYSTEMS
+from systems import SYSTEMS
+from systems.own import known_systems
 
 BUSY, ALONE = 8, 1  # requests in flight
 LEAST_GAIN = 1.03  # below, the settings are not worth a file
@@ -208,8 +209,10 @@ def tune(repository: Path, system: str, requested: str, profile: str, quick: boo
     """
     find_perf_analyzer()
     preflight.choose_systems(repository, [system])
-    if system not in PICTURE_SYSTEMS:
-        raise ServerError(f"{system} cannot be tuned; choose one of {', '.join(PICTURE_SYSTEMS)}")
+    known = known_systems(repository, SYSTEMS)
+    if not known[system].task.has_pictures:
+        able = [name for name, each in known.items() if each.task.has_pictures]
+        raise ServerError(f"{system} cannot be tuned; choose one of {', '.join(able)}")
     variant, why = variants.choose(requested, variants.Machine.here(), repository, [system])
     if variant in (variants.CUDA, variants.TENSORRT):
         raise ServerError(

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from export import repository
 from export.command import ROOT, Parser, run
 from export.errors import ExportError
 from export.hub import check_revision
-from export.sources import Demo, Directory, Hub, Log, Source
+from export.sources import Demo, Directory, File, Hub, Log, Source
 from systems import SYSTEMS, System
+from systems.label_set import LabelError, LabelSet, read_labels
+from systems.own import UnusableName, check_name, own_system
 
 DEMO = ROOT / "checkpoints" / "demo"
 RELEASED = "released"
@@ -23,7 +26,6 @@ def _parser() -> Parser:
         "python -m export",
         "Turn weights into the networks that Triton loads. Without a flag for the weights: the folder in the"
         " environment variable CHECKPOINTS if it is set, else what was exported before, else demo weights.",
-        tuple(SYSTEMS),
     )
     weights = parser.add_mutually_exclusive_group()
     weights.add_argument(
@@ -44,7 +46,20 @@ def _parser() -> Parser:
     weights.add_argument(
         "--demo", action="store_true", help="weights made here, which know kinds of generated sound only"
     )
+    weights.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="PATH",
+        help="weights of your own for the one system that is named: a file, or a folder with"
+        " {save,model}.{pt,pth,safetensors} and, perhaps, labels.json",
+    )
     parser.add_argument("--revision", metavar="SHA", help="commit of the hub's repository, 40 hexadecimal digits")
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE", help="with --checkpoint: its classes, a line each, or JSON"
+    )
+    parser.add_argument(
+        "--name", help="with --checkpoint: serve it under this name, beside the system that it is like"
+    )
     return parser
 
 
@@ -52,12 +67,18 @@ def _source(args: argparse.Namespace) -> Source | None:
     """Where the weights come from; None where nobody says, and what is there may stay."""
     if args.revision is not None and not args.hub:
         raise ExportError("--revision belongs to --hub")
+    if (args.labels or args.name) and not args.checkpoint:
+        raise ExportError("--labels and --name belong to --checkpoint")
+    if args.checkpoint:
+        return File(args.checkpoint)
     if args.hub:
         revision = check_revision(args.revision)
         return Hub(_hub_repository(args), revision)
     folder = args.checkpoints or (None if args.demo else os.environ.get("CHECKPOINTS"))
     if folder:
         return Directory(Path(folder))
+    if args.demo and (own := [system.name for system in args.systems if system.like]):
+        raise ExportError(f"there are no demo weights of {', '.join(own)}, only your own")
     return Demo(DEMO) if args.demo else None
 
 
@@ -67,7 +88,9 @@ def _hub_repository(args: argparse.Namespace) -> str:
         if "/" not in args.hub:
             raise ExportError(f"--hub takes a repository as owner/name, not {args.hub!r}; systems stand before it")
         return args.hub
-    homes = {name: SYSTEMS[name].released.repository for name in args.systems or SYSTEMS}
+    homes = {system.name: system.released.repository for system in _chosen(args) if system.released}
+    if unreleased := [system.name for system in args.systems if not system.released]:
+        raise ExportError(f"no repository of the hub has the weights of {', '.join(unreleased)}")
     if len(set(homes.values())) > 1:
         raise ExportError(
             "--revision is a commit of one repository, but "
@@ -77,23 +100,65 @@ def _hub_repository(args: argparse.Namespace) -> str:
     return next(iter(homes.values()))
 
 
+def _chosen(args: argparse.Namespace) -> list[System]:
+    """The systems to export: those that were named, or those that are by default."""
+    return args.systems or [system for system in SYSTEMS.values() if system.by_default]
+
+
+def _own(args: argparse.Namespace) -> list[System]:
+    """The one system of --checkpoint, perhaps under a name and with classes of its own.
+
+    Raises
+    ------
+    ExportError
+        not one system, a name that cannot be used, or labels that cannot be read
+    """
+    if len(args.systems) != 1:
+        raise ExportError("--checkpoint needs the one system that it is like, for example vgg19_bn_cqt")
+    [system] = args.systems
+    try:
+        labels = _labels(args) or system.labels
+        if not args.name:
+            if not system.like and len(labels) != len(system.labels):
+                raise ExportError(
+                    f"{system.name} has {len(system.labels)} classes, the labels name {len(labels)}: add a --name"
+                )
+            return [replace(system, labels=labels)]
+        check_name(args.name, SYSTEMS)
+    except (LabelError, UnusableName) as error:
+        raise ExportError(str(error)) from error
+    like, present = SYSTEMS[system.like or system.name], args.known.get(args.name)
+    if present and present.like != like.name:
+        raise ExportError(f"{args.name} is there, and is like {present.like}: choose another --name, or remove it")
+    return [own_system(like, args.name, labels)]
+
+
+def _labels(args: argparse.Namespace) -> LabelSet | None:
+    beside = args.checkpoint / "labels.json"
+    if args.labels or beside.is_file():
+        return read_labels(args.labels or beside)
+    return None
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns 0, or 2 after an error that the user can mend."""
     args = _parser().parse_args(arguments)
     try:
         source = _source(args)
+        systems = _own(args) if args.checkpoint else _chosen(args)
     except ExportError as error:
         print(f"export: {error}", file=sys.stderr)
         return 2
 
     def work(system: System, log: Log) -> bool:
         if source is None and (origin := repository.own_weights(args.repository, system.name)):
-            log(f"nothing to do: it has weights of your own ({origin}); --demo replaces them by demo weights")
+            instead = "" if system.like else "; --demo replaces them by demo weights"
+            log(f"nothing to do: it has weights of your own ({origin}){instead}")
             return False
         return repository.export(system, source or Demo(DEMO), args.repository, force=args.force, log=log)
 
     left = "what was there before is still there, or nothing"
-    return run("export", args.systems or tuple(SYSTEMS), work, left)
+    return run("export", systems, work, left)
 
 
 if __name__ == "__main__":

@@ -132,7 +132,10 @@ def build(state: State, architecture: Architecture, classes: int) -> nn.Module:
     model.load_state_dict(state, strict=True, assign=True)
     outputs = list(model.modules())[-1].out_features
     if outputs != classes:
-        raise CheckpointError(f"it has {outputs} outputs for {classes} labels; put a labels.json beside it")
+        raise CheckpointError(
+            f"it has {outputs} outputs for {classes} labels; name them in a labels.json beside it, or with"
+            " --checkpoint and --labels"
+        )
     return model.eval().requires_grad_(False)
 
 

@@ -6,30 +6,27 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from export.errors import ExportError
 from export.sources import Log
 from systems import SYSTEMS, System
+from systems.own import known_systems
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 class Parser(argparse.ArgumentParser):
-    """Arguments of a command that works on the systems of a model repository."""
+    """Arguments of a command that works on the systems of a model repository.
 
-    def __init__(self, prog: str, description: str, systems: Sequence[str]) -> None:
+    `parse_args` gives `systems`, those that were named, as `System`s.
+    """
+
+    def __init__(self, prog: str, description: str) -> None:
         super().__init__(prog=prog, description=description)
-        known = ", ".join(systems)
-
-        def system(name: str) -> str:
-            if name not in systems:
-                raise argparse.ArgumentTypeError(f"no system {name} here; choose from {known}")
-            return name
-
-        self.add_argument("systems", nargs="*", type=system, metavar="SYSTEM", help=f"default: all of {known}")
+        self.add_argument("systems", nargs="*", metavar="SYSTEM", help="default: all that the command can work on")
         self.add_argument("--force", action="store_true", help="make also what is up to date")
         self.add_argument(
             "--repository",
@@ -39,12 +36,42 @@ class Parser(argparse.ArgumentParser):
             help="where the models are",
         )
 
+    def parse_args(self, *arguments: object, **more: object) -> argparse.Namespace:
+        """Read the arguments; exits where a system is not known."""
+        args = super().parse_args(*arguments, **more)
+        args.known = known_systems(args.repository, SYSTEMS)
+        for name in args.systems:
+            if name not in args.known:
+                self.error(f"argument SYSTEM: no system {name} here; choose from {', '.join(args.known)}")
+        args.systems = [args.known[name] for name in args.systems]
+        return args
+
     def error(self, message: str) -> NoReturn:
         """One line, as for every other error; the usage is in --help."""
         self.exit(2, f"{self.prog}: {message}\n")
 
+    def choose(self, args: argparse.Namespace, able: Callable[[System], bool], lack: str) -> list[System]:
+        """The systems that were named, or all that are able; exits where one that was named is not.
 
-def run(command: str, systems: Sequence[str], work: Callable[[System, Log], bool], left: str) -> int:
+        Parameters
+        ----------
+        able : whether the command can work on a system
+        lack : why not, where it cannot: "has no INT8 network"
+        """
+        for system in args.systems:
+            if not able(system):
+                self.error(
+                    f"{system.name} {lack}; choose from {', '.join(names(filter(able, args.known.values())))}"
+                )
+        return args.systems or [s for s in args.known.values() if able(s) and s.by_default]
+
+
+def names(systems: Iterable[System]) -> list[str]:
+    """What they are called."""
+    return [system.name for system in systems]
+
+
+def run(command: str, systems: Sequence[System], work: Callable[[System, Log], bool], left: str) -> int:
     """Do the work for each system; the exit code: 0, 2 where one failed, 130 after Ctrl-C.
 
     What one system lacks keeps no other from being made.
@@ -52,19 +79,19 @@ def run(command: str, systems: Sequence[str], work: Callable[[System, Log], bool
     Parameters
     ----------
     command : what its errors begin with
-    systems : names
+    systems : in this order
     work : False where there was nothing to do
     left : what an interrupted command leaves behind
     """
     code = 0
-    for name in systems:
+    for system in systems:
         start = time.monotonic()
 
-        def log(message: str, name: str = name, start: float = start) -> None:
+        def log(message: str, name: str = system.name, start: float = start) -> None:
             print(f"{name} {time.monotonic() - start:5.1f} s  {message}", flush=True)
 
         try:
-            if work(SYSTEMS[name], log):
+            if work(system, log):
                 log("done")
         except ExportError as error:
             print(f"{command}: {error}", file=sys.stderr)

@@ -28,7 +28,7 @@ from export import command, derived
 from export.files import load, only_one
 from export.repository import explain_file
 from export.sources import Log
-from systems import PICTURE_SYSTEMS, System
+from systems import System
 
 METHOD = 1
 """Of explaining; to be raised with every change that should replace the networks in use."""
@@ -175,12 +175,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = command.Parser(
         "python -m export.explain",
         "Make the networks that explain the answers of the exported ones; a server loads them when it starts.",
-        PICTURE_SYSTEMS,
     )
     args = parser.parse_args(arguments)
     return command.run(
         "export.explain",
-        args.systems or PICTURE_SYSTEMS,
+        parser.choose(args, lambda system: bool(system.architecture.explainer), "has no network that explains"),
         lambda system, log: export(system, args.repository, force=args.force, log=log),
         "the network that is served is untouched",
     )

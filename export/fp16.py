@@ -26,7 +26,7 @@ from export.files import only_one
 from export.float16 import convert, float16_nodes, logits, magnitudes
 from export.sources import Log
 from server.plans import export_command
-from systems import SYSTEMS, System
+from systems import System
 from systems.variants import FP16_FILE
 
 METHOD = 1
@@ -133,7 +133,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser = command.Parser(
         "python -m export.fp16",
         "Make FP16 networks of the exported ones, for GPUs: python -m export.tensorrt and variant cuda take them.",
-        tuple(SYSTEMS),
     )
     parser.add_argument(
         "--rows",
@@ -145,7 +144,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     return command.run(
         "export.fp16",
-        args.systems or tuple(SYSTEMS),
+        parser.choose(args, lambda _: True, ""),
         lambda system, log: export(system, args.repository, args.rows, force=args.force, log=log),
         "the float32 network is untouched",
     )

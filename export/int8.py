@@ -28,7 +28,7 @@ from export import command, derived
 from export.errors import ExportError
 from export.files import only_one
 from export.sources import Log
-from systems import PICTURE_SYSTEMS, System
+from systems import System
 from systems.variants import INT8_FILE
 
 METHOD = 1
@@ -236,7 +236,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser = command.Parser(
         "python -m export.int8",
         "Make INT8 networks of the exported ones, for python -m server --variant openvino_int8.",
-        PICTURE_SYSTEMS,
     )
     parser.add_argument(
         "--rows",
@@ -248,7 +247,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     return command.run(
         "export.int8",
-        args.systems or PICTURE_SYSTEMS,
+        parser.choose(args, lambda system: system.task.has_pictures, "has no INT8 network"),
         lambda system, log: export(system, args.repository, args.rows, force=args.force, log=log),
         "the float network is untouched",
     )

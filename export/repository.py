@@ -20,6 +20,7 @@ from export.files import atomically, only_one, sha256
 from export.sources import Log, Source, Weights
 from server.plans import REPORT_FILE
 from systems import System
+from systems.__main__ import write
 from systems.variants import FP16_FILE, INT8_FILE, PLAN_FILE
 
 DERIVED = (INT8_FILE, FP16_FILE, REPORT_FILE, PLAN_FILE)
@@ -54,13 +55,15 @@ def export(system: System, source: Source, repository: Path, *, force: bool, log
     weights = source.get(system, log)
     if len(weights.labels) != len(system.labels):
         raise ExportError(
-            f"{system.name} is served with {len(system.labels)} classes (config.pbtxt), the labels name"
-            f" {len(weights.labels)}; change both or leave labels.json out"
+            f"{system.name} has {len(system.labels)} classes, the labels name {len(weights.labels)}; such weights"
+            f" are served under a name of their own: python -m export {system.name} --checkpoint ... --name ..."
         )
     description = _description(system, weights)
     folder = repository / f"{system.name}_network"
     with only_one(folder):
         if not force and is_current(folder, description):
+            if system.like:
+                write(system, repository)
             log(f"nothing to do: {folder / '1'} holds these weights")
             return False
         _write(system, weights, description, folder, log)
@@ -107,6 +110,7 @@ def _description(system: System, weights: Weights) -> dict[str, Any]:
         "format": FORMAT,
         "exporter": EXPORTER,
         "system": system.name,
+        **({"like": system.like} if system.like else {}),
         "architecture": system.architecture.name,
         "spectrum": system.spectrum,
         "profile": system.profile,
@@ -152,6 +156,9 @@ def _write(system: System, weights: Weights, description: dict[str, Any], folder
         manifest.unlink(missing_ok=True)
         for derived in (*DERIVED, explain_file(system.name)):
             (path.parent / derived).unlink(missing_ok=True)  # of other weights
+    if system.like:
+        log(f"writing its configurations in {folder.parent}")
+        write(system, folder.parent)
     with atomically(folder / "labels.txt") as partial:
         partial.write_text("".join(f"{label.en}\n" for label in weights.labels.labels), encoding="utf-8")
     size = path.stat().st_size

@@ -73,6 +73,23 @@ class Directory:
 
 
 @dataclass(frozen=True)
+class File:
+    """One checkpoint: a file, or a folder with save or model.{pt,pth,safetensors} and, perhaps, labels.json."""
+
+    path: Path
+
+    def get(self, system: System, log: Log) -> Weights:
+        """Find the checkpoint; its classes are the system's."""
+        names = [f"{stem}.{suffix}" for stem in ("save", "model") for suffix in SUFFIXES]
+        files = [self.path / name for name in names] if self.path.is_dir() else [self.path]
+        file = next(filter(Path.is_file, files), None)
+        if file is None:
+            looked = f"; looked for {', '.join(names)}" if self.path.is_dir() else ""
+            raise ExportError(f"there is no checkpoint {self.path}{looked}")
+        return _weights("file", file.resolve().parent.name, file.name, None, file, system.labels)
+
+
+@dataclass(frozen=True)
 class Hub:
     """Weights from a repository of the hub, at a pinned commit."""
 

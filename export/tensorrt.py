@@ -29,7 +29,7 @@ from export.sources import Log
 from server.backends.plan import Plan, load_cuda, load_tensorrt
 from server.gpu import Gpu, find_gpu
 from server.plans import REPORT_FILE, export_command
-from systems import PICTURE_SYSTEMS, SYSTEMS, System
+from systems import System
 from systems.variants import PLAN_FILE
 
 FORMAT = 1
@@ -241,7 +241,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser = command.Parser(
         "python -m export.tensorrt",
         "Build TensorRT plans of the exported networks, for python -m server --variant tensorrt.",
-        tuple(SYSTEMS),
     )
     parser.add_argument(
         "--precision",
@@ -267,10 +266,9 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if args.precision not in (None, *ENTRIES):  # of the environment
         parser.error(f"PRECISION={args.precision} is none of {', '.join(ENTRIES)}")
-    able = PICTURE_SYSTEMS if args.precision == "int8" else tuple(SYSTEMS)
-    if unable := [name for name in args.systems if name not in able]:
-        parser.error(f"there is no INT8 network of {', '.join(unable)}; choose another --precision")
-    systems, gpu = args.systems or able, find_gpu()
+    int8 = args.precision == "int8"
+    systems = parser.choose(args, lambda system: system.task.has_pictures or not int8, "has no INT8 network")
+    gpu = find_gpu()
     why = why_impossible(gpu)
     if why and not (args.if_possible and gpu):
         if args.if_possible:
@@ -278,11 +276,11 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         print(f"export.tensorrt: {why}", file=sys.stderr)
         return 2
-    precisions = {name: args.precision or _present_precision(args.repository, name) for name in systems}
+    precisions = {each.name: args.precision or _present_precision(args.repository, each.name) for each in systems}
     # Before the plans: variant cuda, which serves where one of them cannot be built, needs all of them.
     code = command.run(
         "export.tensorrt",
-        [name for name, precision in precisions.items() if precision == "fp16"],
+        [system for system in systems if precisions[system.name] == "fp16"],
         lambda system, log: make_fp16(system, args.repository, log),
         INTERRUPTED,
     )

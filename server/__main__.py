@@ -44,7 +44,8 @@ def serve(settings: argparse.Namespace) -> None:
     installation = find_installation()
     machine = variants.Machine.here()
     variant, why = variants.choose(settings.variant, machine, settings.model_repository, systems)
-    preflight.check_shared_memory(systems, variant in variants.ON_GPU)
+    needs = preflight.shared_memory(settings.model_repository, systems)
+    preflight.check_shared_memory(needs, variant in variants.ON_GPU)
     http, grpc, metrics = preflight.settle_ports(
         settings.host, settings.http_port, settings.grpc_port, settings.metrics_port
     )
@@ -90,7 +91,7 @@ def serve(settings: argparse.Namespace) -> None:
         systems=systems,
         period=settings.probe_seconds,
         patience=settings.hang_seconds,
-        memory=Memory(settings.memory_margin << 20),
+        memory=Memory(settings.memory_margin << 20, needs),
         say=say,
         on_whole=whole,
         on_broken=broken,

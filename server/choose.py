@@ -25,7 +25,8 @@ def main() -> int:
         systems = preflight.choose_systems(settings.model_repository, settings.systems)
         machine = variants.Machine.here(BACKENDS)
         variant, why = variants.choose(settings.variant, machine, settings.model_repository, systems)
-        preflight.check_shared_memory(systems, variant in variants.ON_GPU)
+        needs = preflight.shared_memory(settings.model_repository, systems)
+        preflight.check_shared_memory(needs, variant in variants.ON_GPU)
     except ServerError as error:
         print(f"tritone: {error}", file=sys.stderr)
         return 2

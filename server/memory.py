@@ -12,8 +12,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from server import preflight
 from server.process import SHM, Stub, Triton
+from systems.system import Shm
 
 MIB = 1 << 20
 CONSECUTIVE = 10  # looks, half a second apart, at which memory must be too large: what a request needs comes back
@@ -25,9 +25,11 @@ class Memory:
     Parameters
     ----------
     margin : bytes by which it may grow
+    needs : shared memory of the steps of each system
     """
 
-    def __init__(self, margin: int) -> None:
+    def __init__(self, margin: int, needs: dict[str, Shm]) -> None:
+        self._needs = needs
         self._margin = margin
         self._start = self._private_start = 0
         self._over = 0
@@ -57,7 +59,7 @@ class Memory:
         """Why a step is to be loaded anew; None while its shared memory is what good requests make it."""
         size = region_bytes(stub)
         system = stub.model.rpartition("_")[0]
-        limit = preflight.region_bytes(system)
+        limit = self._needs[system].cpu * MIB // 2  # of two preprocess instances
         if size <= limit:
             return None
         return f"{stub.instance} holds {size // MIB} MiB of shared memory (more than {limit // MIB})"

@@ -10,17 +10,19 @@ from pathlib import Path
 from server.errors import ServerError
 from server.healthcheck import exported_systems
 from systems import SYSTEMS
-from systems.system import SharedMemory
+from systems.own import known_systems
+from systems.system import Shm
 from systems.tasks import GENRE
 
 
-def shared_memory(system: str) -> SharedMemory:
-    """What a system's steps take at most; of a system that is not declared, as much as a genre system's.
+def shared_memory(repository: Path, systems: list[str]) -> dict[str, Shm]:
+    """What the steps of each system take at most; of one that is not declared, as much as a genre system's.
 
     Tensors pass between Triton and its Python steps through shared memory that grows with what passes and does not
     shrink. What is sent in excess of the server's limit passes through it as well before it is refused.
     """
-    return (SYSTEMS[system].task if system in SYSTEMS else GENRE).shared_memory
+    known = known_systems(repository, SYSTEMS)
+    return {name: (known[name].task if name in known else GENRE).shm for name in systems}
 
 
 def choose_systems(repository: Path, wanted: list[str]) -> list[str]:
@@ -43,12 +45,12 @@ def choose_systems(repository: Path, wanted: list[str]) -> list[str]:
     return wanted or exported
 
 
-def check_shared_memory(systems: list[str], on_gpu: bool, free_bytes: int | None = None) -> None:
+def check_shared_memory(needs: dict[str, Shm], on_gpu: bool, free_bytes: int | None = None) -> None:
     """Refuse to start where the Python steps would run out of shared memory in the middle of a request.
 
     Parameters
     ----------
-    systems : those that will be served
+    needs : of each system that will be served
     on_gpu : whether the networks run on a GPU
     free_bytes : free space of /dev/shm, None to look
 
@@ -59,19 +61,13 @@ def check_shared_memory(systems: list[str], on_gpu: bool, free_bytes: int | None
     if free_bytes is None:
         found = os.statvfs("/dev/shm")
         free_bytes = found.f_bavail * found.f_frsize
-    found = [shared_memory(system) for system in systems]
-    free, needed = free_bytes // 2**20, sum(each.gpu if on_gpu else each.cpu for each in found)
+    free, needed = free_bytes // 2**20, sum(need.gpu if on_gpu else need.cpu for need in needs.values())
     if free < needed:
         raise ServerError(
-            f"/dev/shm has {free} MiB free, {', '.join(systems)} need {needed} MiB to pass recordings "
+            f"/dev/shm has {free} MiB free, {', '.join(needs)} need {needed} MiB to pass recordings "
             f"and spectrograms between their steps; enlarge it (mount -o remount,size={2 * needed}m /dev/shm; "
             f"docker run --shm-size={2 * needed}m)"
         )
-
-
-def region_bytes(system: str) -> int:
-    """The largest region of shared memory that one process of a system's steps needs."""
-    return shared_memory(system).cpu * 2**20 // 2
 
 
 def settle_ports(host: str, http: int, grpc: int, metrics: int) -> tuple[int, int, int]:

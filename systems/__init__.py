@@ -1,19 +1,23 @@
 """The served systems: each is declared in one file here; everything else is derived from the declarations.
 
 Standard library only, and nothing of the other folders: the exporter, the steps, the server and the benchmarks all
-read this. `python -m systems` writes model_repository/ from it.
+read this. `python -m systems` writes model_repository/ from it. Systems that users export under names of their own
+(`own`) are known by their manifests.
 """
 
-from systems.emotion2vec_plus_large import SYSTEM as EMOTION2VEC_PLUS_LARGE
+from importlib import import_module
+from pkgutil import iter_modules
+
 from systems.system import System
-from systems.vgg19_bn_cqt import SYSTEM as VGG19_BN_CQT
-from systems.vit_b_16_mel import SYSTEM as VIT_B_16_MEL
 
-SYSTEMS: dict[str, System] = {
-    system.name: system for system in (VGG19_BN_CQT, VIT_B_16_MEL, EMOTION2VEC_PLUS_LARGE)
-}
 
-PICTURE_SYSTEMS = tuple(name for name, system in SYSTEMS.items() if system.task.has_pictures)
-"""Those whose networks look at pictures: they can be explained, tuned, and quantised to INT8."""
+def _declared() -> list[System]:
+    """SYSTEM of each module that has one; those that look at pictures first, by name."""
+    modules = [import_module(f"systems.{each.name}") for each in iter_modules(__path__) if each.name != "__main__"]
+    found = [module.SYSTEM for module in modules if hasattr(module, "SYSTEM")]
+    return sorted(found, key=lambda system: (not system.task.has_pictures, system.name))
 
-__all__ = ["PICTURE_SYSTEMS", "SYSTEMS", "System"]
+
+SYSTEMS: dict[str, System] = {system.name: system for system in _declared()}
+
+__all__ = ["SYSTEMS", "System"]

@@ -6,8 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from systems import PICTURE_SYSTEMS, SYSTEMS, System
+from systems import SYSTEMS, System
 from systems.configurations import files
+from systems.own import known_systems
 
 REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
 
@@ -37,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pictures", action="store_true", help="only print which systems see pictures")
     options = parser.parse_args(arguments)
     if options.pictures:
-        print(*PICTURE_SYSTEMS)
+        known = known_systems(options.repository, SYSTEMS).values()
+        print(*(system.name for system in known if system.task.has_pictures and system.by_default))
         return 0
     work, said = (stale, "is not as declared: run python -m systems") if options.check else (write, "was written")
     changed = [path for system in SYSTEMS.values() for path in work(system, options.repository)]

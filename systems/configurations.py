@@ -51,6 +51,8 @@ def files(system: System) -> Iterator[tuple[str, bytes]]:
     yield f"{name}_preprocess/warmup/AUDIO", _element(SECOND.read_bytes())
     yield f"{name}_postprocess/warmup/INFO", _element(json.dumps(dict(system.task.warm_info)).encode())
     for model in dict.fromkeys(path.partition("/")[0] for path in texts):
+        if system.like:
+            yield f"{model}/.gitignore", b"*\n"  # a system of the user's own
         if f"{model}/1/model.py" not in texts:
             yield f"{model}/1/.gitkeep", b""
 

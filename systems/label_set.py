@@ -48,6 +48,15 @@ class LabelSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @classmethod
+    def of_manifest(cls, manifest: dict[str, Any]) -> LabelSet:
+        """What `manifest` has written."""
+        levels = manifest.get("levels", [])
+        return cls(
+            _labels(manifest["labels"]),
+            tuple(Level(a["name"], _labels(a["labels"]), tuple(a["members"])) for a in levels),
+        )
+
     def manifest(self) -> dict[str, Any]:
         """The entries `labels` and `levels` of a manifest."""
         return {"labels": [asdict(a) for a in self.labels], "levels": [asdict(a) for a in self.levels]}
@@ -66,8 +75,9 @@ def label_set(name: str) -> LabelSet:
 def read_labels(path: Path) -> LabelSet:
     """Read a file of labels.
 
-    It holds the name of a set of labels/; a list of English names or of {"en", "zh"} objects; or an object of
-    such a list, "labels", and of "levels": {name: {"labels": such a list, "members": a number for each class}}.
+    A text file (.txt) has a name on each line. JSON holds the name of a set of labels/; a list of English names or
+    of {"en", "zh"} objects; or an object of such a list, "labels", and of "levels": {name: {"labels": such a list,
+    "members": a number for each class}}.
 
     Raises
     ------
@@ -75,9 +85,14 @@ def read_labels(path: Path) -> LabelSet:
         no JSON, an unknown name, or entries of another form
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
+        content = text.splitlines() if path.suffix == ".txt" else json.loads(text)
+    except OSError as error:
+        raise LabelError(f"{path} cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise LabelError(f"{path}: not JSON ({error})") from error
+    if path.suffix == ".txt" and not _are_labels(content):
+        raise LabelError(f"{path}: expected the name of a class on every line")
     if isinstance(content, str) and content in named():
         return label_set(content)
     if not isinstance(content, dict):

@@ -40,7 +40,7 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class SharedMemory:
+class Shm:
     """MiB of /dev/shm that the steps of a system take at most, by where its network runs."""
 
     cpu: int
@@ -61,7 +61,7 @@ class Task:
     labelled : the one of them that has a value for each class
     limits : of what is accepted
     on_gpu : the preprocess step's further parameter where the network runs on a GPU
-    shared_memory : of one system
+    shm : what its steps pass through shared memory
     warm_info : a INFO of a second of sound, with default options
     texts : what comments say of it, by place (configurations.py)
     kept : what the preprocess step sends to the postprocess step beside INFO
@@ -77,7 +77,7 @@ class Task:
     labelled: str
     limits: tuple[Parameter, ...]
     on_gpu: Parameter
-    shared_memory: SharedMemory
+    shm: Shm
     warm_info: Mapping[str, object]
     texts: Mapping[str, str]
     kept: tuple[Tensor, ...] = ()
@@ -135,6 +135,8 @@ class System:
     labels : classes in output order
     released : where its weights are; None where nowhere
     embedding : values of the embedding that it puts out beside the classes; None where it has none
+    by_default : whether commands work on it that name no system
+    like : of a system of the user's own, the declared one that it is like
     """
 
     name: str
@@ -146,6 +148,8 @@ class System:
     labels: LabelSet = field(repr=False)
     released: Checkpoint | None = None
     embedding: int | None = None
+    by_default: bool = True
+    like: str | None = None
 
     def size(self, axis: Size) -> int:
         """Of an axis; -1 where it is free."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from systems.system import Parameter, SharedMemory, Task, Tensor
+from systems.system import Parameter, Shm, Task, Tensor
 
 MAX_BATCH_SIZE = 32
 """Rows of a network; so many slices or windows may a recording have."""
@@ -57,7 +57,7 @@ GENRE = Task(
     # rows once more for the network; and where an answer is to be explained, the rows again from either instance
     # and for the postprocess step, which sends on four of them: 243 MiB. A GPU has two instances of the network
     # and eight preprocess instances that feed it.
-    shared_memory=SharedMemory(cpu=256, gpu=896),
+    shm=Shm(cpu=256, gpu=896),
     warm_info={
         **{"options": {}, "slices": [[0.0, 1.0]], "slices_total": 1},
         **{"duration": 1.0, "seconds_used": 1.0, "notes": []},
@@ -103,7 +103,7 @@ EMOTION = Task(
     on_gpu=Parameter("buckets", '"coarse"', "fewer lengths: fuller batches"),
     # Ten minutes are 41 MiB as rows; what the network says of each frame is 131 MiB, which the postprocess step
     # takes and, if it is asked for all of it, passes on.
-    shared_memory=SharedMemory(cpu=704, gpu=1536),
+    shm=Shm(cpu=704, gpu=1536),
     warm_info={"options": {}, "windows": [[0, 0, 49]], "duration": 1.0, "silent": False, "notes": []},
     warm_sizes={"frames": 49},
     texts={

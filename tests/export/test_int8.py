@@ -16,8 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from export import demo, int8
 from export.command import ROOT
 from export.errors import ExportError
-from systems import PICTURE_SYSTEMS, SYSTEMS
+from systems import SYSTEMS
 from systems.variants import INT8_FILE
+from tests.conftest import SYSTEMS as GENRES
 
 RNG = np.random.default_rng(0)
 SYSTEM = SYSTEMS["vgg19_bn_cqt"]
@@ -224,7 +225,7 @@ def test_what_cannot_be_done_is_refused(arguments, message, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("system", [SYSTEMS[name] for name in PICTURE_SYSTEMS], ids=PICTURE_SYSTEMS)
+@pytest.mark.parametrize("system", [SYSTEMS[name] for name in GENRES], ids=GENRES)
 def test_the_released_sizes_keep_their_labels(system, repository, tmp_path):
     """By the command that a user calls; then on other sounds, and in the other runtime."""
     name = f"{system.name}_network"

@@ -20,11 +20,12 @@ from export.files import atomically, only_one
 from export.repository import DERIVED, explain_file, export, is_current, own_weights
 from export.sounds import sound
 from export.sources import Directory, Weights
-from systems import PICTURE_SYSTEMS, SYSTEMS
+from systems import SYSTEMS
 from systems.label_set import label_set
 from systems.tasks import GENRE
+from tests.conftest import SYSTEMS as GENRES
 
-both = pytest.mark.parametrize("system", [SYSTEMS[name] for name in PICTURE_SYSTEMS], ids=PICTURE_SYSTEMS)
+both = pytest.mark.parametrize("system", [SYSTEMS[name] for name in GENRES], ids=GENRES)
 
 
 def read_manifest(repository, system):
@@ -91,7 +92,7 @@ def test_any_batch_gives_the_same_rows(system, repository):
 def test_second_export_does_nothing_and_needs_no_pytorch(repository):
     before = {path: path.stat().st_mtime_ns for path in repository.rglob("*") if path.is_file()}
     code = "import sys; from export.__main__ import main; main(sys.argv[1:]); print('torch' in sys.modules)"
-    arguments = [*PICTURE_SYSTEMS, "--demo", "--repository", str(repository)]
+    arguments = [*GENRES, "--demo", "--repository", str(repository)]
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.count("nothing to do") == 2
     assert done.stdout.splitlines()[-1] == "False"

@@ -20,8 +20,9 @@ from export import fp16, inputs, tensorrt
 from export.__main__ import ROOT
 from export.errors import ExportError
 from server.gpu import Gpu
-from systems import PICTURE_SYSTEMS, SYSTEMS
+from systems import SYSTEMS
 from systems.lengths import COARSE_BUCKETS
+from tests.conftest import SYSTEMS as GENRES
 from tests.export import fakes
 
 SYSTEM = SYSTEMS["vgg19_bn_cqt"]
@@ -170,7 +171,7 @@ def configuration(system):
     return text_format.Parse(path.read_text(), ModelConfig())
 
 
-@pytest.mark.parametrize("system", PICTURE_SYSTEMS)
+@pytest.mark.parametrize("system", GENRES)
 def test_every_batch_of_pictures_has_one_cuda_graph(system):
     model = configuration(system)
     graphs = model.optimization.cuda.graph_spec

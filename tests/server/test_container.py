@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from server import installation, preflight
+from systems import SYSTEMS
 from tests.server import nvml, tiny
 from tests.server.conftest import wait_until
 from tests.server.image import COMPOSE, ROOT, Image, ignored, instructions, interpolate
 
-SYSTEMS = ["vgg19_bn_cqt", "vit_b_16_mel", "emotion2vec_plus_large"]
 SERVING = ("triton-cpu", "triton-gpu")
 DOCKERFILE = (ROOT / "server" / "Dockerfile").read_text()
 
@@ -60,7 +60,8 @@ def test_what_serves_listens_on_this_machine_and_changes_nothing(name):
     assert service["restart"] == "unless-stopped"
     on_gpu = name == "triton-gpu"
     assert service["shm_size"] == ("4gb" if on_gpu else "2gb")
-    preflight.check_shared_memory(SYSTEMS, on_gpu, int(service["shm_size"][0]) * 2**30)
+    needs = {system.name: system.task.shm for system in SYSTEMS.values() if system.by_default}
+    preflight.check_shared_memory(needs, on_gpu, int(service["shm_size"][0]) * 2**30)
     variant = {"triton-cpu": "onnxruntime", "triton-gpu": "auto"}[name]
     assert service["environment"]["TRITONE_VARIANT"] == f"${{TRITONE_VARIANT:-{variant}}}"
 

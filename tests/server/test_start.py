@@ -110,14 +110,19 @@ def test_a_port_closed_a_moment_ago_and_free_ports():
     assert len(set(ports)) == 3
 
 
-def test_shared_memory_too_small():
-    preflight.check_shared_memory(["a", "b"], False, free_bytes=512 * 2**20)
+def test_shared_memory_too_small(tmp_path):
+    """That of a system which is not declared is a genre system's."""
+
+    def check(*systems: str, free: int, on_gpu: bool = False) -> None:
+        preflight.check_shared_memory(preflight.shared_memory(tmp_path, systems), on_gpu, free * 2**20)
+
+    check("a", "b", free=512)
     with pytest.raises(ServerError, match=r"/dev/shm has 64 MiB free, a, b need 512 MiB to pass"):
-        preflight.check_shared_memory(["a", "b"], False, free_bytes=64 * 2**20)
+        check("a", "b", free=64)
     with pytest.raises(ServerError, match="need 960 MiB"):  # what is said of each frame takes more than pictures
-        preflight.check_shared_memory(["a", "emotion2vec_plus_large"], False, free_bytes=800 * 2**20)
+        check("a", "emotion2vec_plus_large", free=800)
     with pytest.raises(ServerError, match="need 2432 MiB"):  # and a GPU has more instances of the steps
-        preflight.check_shared_memory(["a", "emotion2vec_plus_large"], True, free_bytes=2048 * 2**20)
+        check("a", "emotion2vec_plus_large", free=2048, on_gpu=True)
 
 
 @pytest.mark.parametrize("on_gpu", [False, True])
@@ -133,7 +138,7 @@ def test_the_shared_memory_of_a_system_covers_its_instances(system, on_gpu):
     file, rows, kept, answers = (64, 41, 0, 131) if system.startswith("emotion") else (64, 18.4, 18.4, 0)  # MiB
     needed = instances("preprocess") * (file + rows + kept) + instances("network") * (rows + answers) + 2 * answers
     needed += kept + 2 * kept / 8  # what is kept for an explanation, and the few rows of it that are explained
-    shared = SYSTEMS[system].task.shared_memory
+    shared = SYSTEMS[system].task.shm
     assert needed <= (shared.gpu if on_gpu else shared.cpu) <= 1.25 * needed
 
 

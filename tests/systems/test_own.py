@@ -1,0 +1,135 @@
+"""Systems of the user's own: their names, what their manifests say, and the command that exports them."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from google.protobuf import text_format
+from safetensors.torch import load_file
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritone_client import Client
+
+from bench.embedded import embedded
+from bench.recordings import recording
+from export.__main__ import main
+from systems import SYSTEMS
+from systems.label_set import Label, LabelSet
+from systems.own import PARTS, UnusableName, check_name, known_systems, own_system
+from tests.conftest import ROOT
+
+LIKE = SYSTEMS["vgg19_bn_cqt"]
+LABELS = LabelSet((Label("Fado", "法朵"), Label("Morna", "莫尔纳")))
+
+
+@pytest.mark.parametrize("name", ["my_genres", "x", "a1", "g" * 64, "raw", "vgg19_bn_cqt2"])
+def test_names_that_can_be_had(name):
+    check_name(name, SYSTEMS)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "My", "1a", "a b", "a/b", "..", "a.b", "ä", "g" * 65, "a-b", "a\n", *SYSTEMS]
+)
+def test_names_that_cannot(name):
+    with pytest.raises(UnusableName):
+        check_name(name, SYSTEMS)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_names_of_the_parts_of_another_system(part):
+    assert (ROOT / "model_repository" / f"vgg19_bn_cqt_{part}").is_dir()  # it is a part
+    with pytest.raises(UnusableName, match=f"names in _{part} are those of"):
+        check_name(f"songs_{part}", SYSTEMS)
+
+
+def manifest(folder, **content):
+    path = folder / f"{content['system']}_network" / "1" / "manifest.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(content))
+
+
+def test_a_repository_s_own_systems_are_known_by_their_manifests(tmp_path):
+    manifest(tmp_path, system="mine", like="vgg19_bn_cqt", **LABELS.manifest())
+    manifest(tmp_path, system="broken", like="no_such", **LABELS.manifest())
+    manifest(tmp_path, system="vit_b_16_mel", **LABELS.manifest())
+    known = known_systems(tmp_path, SYSTEMS)
+    assert known == SYSTEMS | {"mine": own_system(LIKE, "mine", LABELS)}
+    assert known["mine"].task is LIKE.task and known["mine"].labels == LABELS and known["mine"].like == LIKE.name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("--checkpoint my.pt", "--checkpoint needs the one system that it is like"),
+        ("vgg19_bn_cqt vit_b_16_mel --checkpoint my.pt", "--checkpoint needs the one system that it is like"),
+        ("vgg19_bn_cqt --labels labels.txt", "--labels and --name belong to --checkpoint"),
+        ("vgg19_bn_cqt --name mine", "--labels and --name belong to --checkpoint"),
+        ("vgg19_bn_cqt --checkpoint my.pt --labels labels.txt", "has 16 classes, the labels name 2: add a --name"),
+        ("vgg19_bn_cqt --checkpoint my.pt --labels none.txt --name mine", "none.txt cannot be read (No such file"),
+        (
+            "vgg19_bn_cqt --checkpoint my.pt --labels empty.txt --name mine",
+            "expected the name of a class on every line",
+        ),
+        ("vgg19_bn_cqt --checkpoint none.pt --name mine", "there is no checkpoint none.pt"),
+        ("vgg19_bn_cqt --checkpoint . --name mine", "there is no checkpoint .; looked for save.pt, save.pth,"),
+        (
+            "vgg19_bn_cqt --checkpoint my.pt --name vit_b_16_mel",
+            "a system that comes with Tritone: choose another",
+        ),
+        (
+            "vgg19_bn_cqt --checkpoint my.pt --name other",
+            "other is there, and is like vit_b_16_mel: choose another",
+        ),
+        ("other --demo", "there are no demo weights of other, only your own"),
+        ("other --hub --revision " + "0" * 40, "no repository of the hub has the weights of other"),
+        (
+            "nonsense",
+            "no system nonsense here; choose from vgg19_bn_cqt, vit_b_16_mel, emotion2vec_plus_large, other",
+        ),
+    ],
+)
+def test_what_cannot_be_exported_is_one_sentence_and_writes_nothing(
+    arguments, sentence, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.pt").write_bytes(b"no checkpoint")
+    (tmp_path / "labels.txt").write_text("Fado\nMorna\n")
+    (tmp_path / "empty.txt").write_text("Fado\n\nMorna\n")
+    repository = tmp_path / "models"
+    manifest(repository, system="other", like="vit_b_16_mel", **LABELS.manifest())
+    before = sorted(repository.rglob("*"))
+    try:
+        code = main([*arguments.split(), "--repository", str(repository)])
+    except SystemExit as stop:
+        code = stop.code
+    said = capsys.readouterr().err
+    assert code == 2 and sentence in said and said.count("\n") == 1
+    left = {path for path in repository.rglob("*") if path not in before}
+    assert all("mine" in path.name or path.name in ("1", ".lock") for path in left) and not list(
+        repository.rglob("*.pbtxt")
+    )
+
+
+@pytest.mark.slow
+def test_ten_classes_are_served_in_one_command(repository, tmp_path):
+    """The demo weights without their last six classes, as a user's PyTorch leaves them."""
+    state = load_file(ROOT / "checkpoints" / "demo" / "vgg19_bn_cqt" / "save.safetensors")
+    for name in ("classifier.9.weight", "classifier.9.bias"):
+        state[name] = state[name][:10].clone()
+    torch.save({"state_dict": state}, tmp_path / "my.pt")
+    names = [f"Genre {n}" for n in range(10)]
+    (tmp_path / "labels.txt").write_text("\n".join(names) + "\n")
+    models = tmp_path / "models"
+    command = [sys.executable, "-m", "export", "vgg19_bn_cqt", f"--checkpoint={tmp_path / 'my.pt'}"]
+    command += [f"--labels={tmp_path / 'labels.txt'}", "--name=my_genres", f"--repository={models}"]
+    assert "done" in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "nothing to do" in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for path in models.rglob("*.pbtxt"):
+        assert text_format.Parse(path.read_text(), ModelConfig()).name == path.relative_to(models).parts[0]
+    assert (models / "my_genres" / ".gitignore").read_text() == "*\n"
+    song = recording(7, 1)
+    flags = f"--model-repository={models}", "--variant=onnxruntime"
+    with embedded(*flags, log=tmp_path / "log") as server, Client(server.grpc) as client:
+        found = client.classify(song, model="my_genres")
+    assert list(found.labels) == names and found.label == "Genre 7" and len(found.probabilities) == 10
