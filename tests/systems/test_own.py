@@ -85,7 +85,7 @@ def test_a_repository_s_own_systems_are_known_by_their_manifests(tmp_path):
         ("other --hub --revision " + "0" * 40, "no repository of the hub has the weights of other"),
         (
             "nonsense",
-            "no system nonsense here; choose from vgg19_bn_cqt, vit_b_16_mel, emotion2vec_plus_large, other",
+            f"no system nonsense here; choose from {', '.join(SYSTEMS)}, other",
         ),
     ],
 )
