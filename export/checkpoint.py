@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from export.emotion2vec import AUDIO
 from export.errors import CheckpointError
-from export.files import atomically, load
+from export.files import load
 from systems.architectures import ARCHITECTURES
+from systems.files import atomically
 from systems.system import Architecture
 
 State = dict[str, Tensor]

@@ -22,13 +22,13 @@ from torch import nn
 import preprocess
 from export import demo_speech
 from export.errors import ExportError
-from export.files import atomically
 from export.heads import RELEASED, released_head
 from export.sounds import FAMILIES, sound
 from export.vgg import VGG19BN
 from export.vit import HIDDEN, PATCH, TOKENS, ViTB16
 from systems import System
 from systems.architectures import VGG19_BN
+from systems.files import atomically
 
 Log = Callable[[str], object]
 

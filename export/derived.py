@@ -6,7 +6,6 @@ what it was made from. The entry is taken away before the file is replaced.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,13 +17,15 @@ from scipy.special import softmax
 
 from export import inputs
 from export.errors import ExportError
-from export.files import atomically, sha256
+from export.files import sha256
 from systems import System
+from systems.files import atomically
+from systems.manifest import NETWORK, Manifest
 
 Logits = npt.NDArray[np.float32]
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> Manifest:
     """The manifest of the whole float network in `folder`.
 
     Raises
@@ -32,48 +33,32 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     ExportError
         there is none
     """
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["onnx"]["bytes"] == (folder / "model.onnx").stat().st_size:
-            return manifest
-    except (OSError, ValueError, KeyError):
-        pass
-    raise ExportError(f"there is no exported network in {folder}; run make export")
+    manifest = Manifest.find(folder)
+    if manifest is None or not manifest.vouches_for():
+        raise ExportError(f"there is no exported network in {folder}; run make export")
+    return manifest
 
 
-def is_current(folder: Path, manifest: dict[str, Any], entry: str, method: int) -> bool:
+def is_current(manifest: Manifest, entry: str, method: int) -> bool:
     """Whether a derived network is whole, made from the float one beside it, and in today's way."""
-    try:
-        made = manifest[entry]
-        return (
-            made["method"] == method
-            and made["made_from"]["sha256"] == manifest["onnx"]["sha256"]
-            and made["bytes"] == (folder / made["file"]).stat().st_size
-        )
-    except (OSError, KeyError):
-        return False
+    return manifest.vouches_for(entry) and manifest.content[entry].get("method") == method
 
 
-def replace(folder: Path, manifest: dict[str, Any], entry: str, file: str, network: bytes, **figures: Any) -> None:
+def replace(manifest: Manifest, entry: str, file: str, network: bytes, **figures: Any) -> None:
     """Write a derived network, and then what is known of it into the manifest."""
-    target = folder / file
+    target, content = manifest.folder / file, manifest.content
     with atomically(target) as partial:
         partial.write_bytes(network)
-        if manifest.pop(entry, None):  # it does not describe the file that comes now
-            _write(folder, manifest)
-    manifest[entry] = {
+        if content.pop(entry, None):  # it does not describe the file that comes now
+            manifest.write()
+    content[entry] = {
         "file": file,
         "sha256": sha256(target),
         "bytes": len(network),
-        "made_from": {key: manifest["onnx"][key] for key in ("sha256", "bytes")},
+        "made_from": {key: content[NETWORK][key] for key in ("sha256", "bytes")},
         **figures,
     }
-    _write(folder, manifest)
-
-
-def _write(folder: Path, manifest: dict[str, Any]) -> None:
-    with atomically(folder / "manifest.json") as partial:
-        partial.write_text(json.dumps(manifest, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    manifest.write()
 
 
 def generated(system: System, first_seed: int, rows: int) -> list[inputs.Feeds]:

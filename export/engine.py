@@ -17,9 +17,9 @@ from types import ModuleType
 from typing import Any
 
 from export.errors import ExportError
-from export.files import atomically
 from export.sources import Log
 from server.backends.plan import LAST_ERRORS, make_logger
+from systems.files import atomically
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 """The smallest, the one to be fastest at, and the largest."""

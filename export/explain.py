@@ -56,13 +56,13 @@ def export(system: System, repository: Path, *, force: bool, log: Log) -> bool:
     with only_one(repository / f"{system.name}_network"):
         folder = repository / f"{system.name}_network" / "1"
         manifest = derived.read_manifest(folder)
-        if not force and derived.is_current(folder, manifest, "explain", METHOD):
+        if not force and derived.is_current(manifest, "explain", METHOD):
             log("nothing to do: the network that explains was made from these weights")
             return False
         network = load(system.architecture.explainer)(onnx.load(folder / "model.onnx"))
         log(f"writing {repository / f'{system.name}_explain' / '1' / 'model.onnx'}")
         file = explain_file(system.name)
-        derived.replace(folder, manifest, "explain", file, network.SerializeToString(), method=METHOD)
+        derived.replace(manifest, "explain", file, network.SerializeToString(), method=METHOD)
     return True
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and their fingerprints; modules by name."""
+"""Folders that one process writes to, fingerprints of files, and modules by name."""
 
 from __future__ import annotations
 
@@ -12,28 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from export.errors import ExportError
-
-
-@contextmanager
-def atomically(path: Path) -> Iterator[Path]:
-    """Give a name beside `path` to write to; brought to the disk and renamed to `path` if nothing went wrong."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        yield partial
-        _sync(partial)
-        partial.replace(path)
-        _sync(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
     with only_one(repository / f"{system.name}_network"):
         folder = repository / f"{system.name}_network" / "1"
         manifest = derived.read_manifest(folder)
-        if not force and derived.is_current(folder, manifest, "fp16", METHOD):
+        if not force and derived.is_current(manifest, "fp16", METHOD):
             log(f"nothing to do: {folder / FP16_FILE} was made from these weights")
             return False
         proto = onnx.shape_inference.infer_shapes(onnx.load(folder / "model.onnx"))
@@ -99,7 +99,6 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
                 f" are accepted; {instead}"
             )
         derived.replace(
-            folder,
             manifest,
             "fp16",
             FP16_FILE,

@@ -72,7 +72,7 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
     with only_one(repository / f"{system.name}_network"):
         folder = repository / f"{system.name}_network" / "1"
         manifest = derived.read_manifest(folder)
-        if not force and derived.is_current(folder, manifest, "int8", METHOD):
+        if not force and derived.is_current(manifest, "int8", METHOD):
             log(f"nothing to do: {folder / INT8_FILE} was made from these weights")
             return False
         import onnxruntime
@@ -103,7 +103,6 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
                 " or float32 instead"
             )
         derived.replace(
-            folder,
             manifest,
             "int8",
             INT8_FILE,

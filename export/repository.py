@@ -16,17 +16,17 @@ import numpy as np
 
 from export import inputs
 from export.errors import ExportError
-from export.files import atomically, only_one, sha256
+from export.files import only_one, sha256
 from export.sources import Log, Source, Weights
 from server.plans import REPORT_FILE
 from systems import System
 from systems.__main__ import write
-from systems.variants import FP16_FILE, INT8_FILE, PLAN_FILE
+from systems.files import atomically
+from systems.manifest import FILE, FORMAT, Manifest
+from systems.variants import FP16_FILE, INT8_FILE, ONNX_FILE, PLAN_FILE
 
 DERIVED = (INT8_FILE, FP16_FILE, REPORT_FILE, PLAN_FILE)
 """All that is made of model.onnx; the last, by `export.tensorrt`, of one of the first or of model.onnx itself."""
-FORMAT = 1
-"""Of the manifest, for its readers."""
 EXPORTER = 1
 """To be raised with every change that should replace exported networks."""
 CONVERTED = Path(__file__).resolve().parent.parent / "checkpoints" / "converted"
@@ -77,31 +77,18 @@ def explain_file(system: str) -> str:
 
 def own_weights(repository: Path, system: str) -> str | None:
     """Origin of the weights that a system has been exported with, None where it has none or demo weights."""
-    folder = repository / f"{system}_network" / "1"
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        whole = manifest["onnx"]["bytes"] == (folder / "model.onnx").stat().st_size
-        return (
-            f"{manifest['source']['origin']} {manifest['source']['location']}"
-            if whole and not manifest["demo"]
-            else None
-        )
-    except (OSError, ValueError, KeyError):
+    manifest = Manifest.find(repository / f"{system}_network" / "1")
+    if manifest is None or not manifest.vouches_for() or manifest.content.get("demo", True):
         return None
+    source = manifest.content.get("source", {})
+    return f"{source.get('origin')} {source.get('location')}"
 
 
 def is_current(folder: Path, description: dict[str, Any]) -> bool:
     """Whether a network folder holds, in full, what `description` describes."""
-    try:
-        manifest = json.loads((folder / "1" / "manifest.json").read_text(encoding="utf-8"))
-        size = (folder / "1" / "model.onnx").stat().st_size
-        return (
-            (folder / "labels.txt").is_file()
-            and manifest["onnx"]["bytes"] == size
-            and all(manifest.get(key) == value for key, value in description.items())
-        )
-    except (OSError, ValueError, KeyError):
-        return False
+    manifest = Manifest.find(folder / "1")
+    labels = (folder / "labels.txt").is_file()
+    return manifest is not None and labels and manifest.vouches_for() and manifest.says(description)
 
 
 def _description(system: System, weights: Weights) -> dict[str, Any]:
@@ -114,7 +101,7 @@ def _description(system: System, weights: Weights) -> dict[str, Any]:
         "architecture": system.architecture.name,
         "spectrum": system.spectrum,
         "profile": system.profile,
-        "input": system.input,
+        "input": system.task.row,
         "output": {"name": "LOGITS", "classes": len(weights.labels)}
         | ({"embedding": system.embedding} if system.embedding else {}),
         **weights.labels.manifest(),
@@ -146,14 +133,14 @@ def _write(system: System, weights: Weights, description: dict[str, Any], folder
     # One by one, before the export: it must not keep anything of their lengths, and padding must not matter.
     expected = np.concatenate([onnx_export.logits(model, row) for row in rows])
 
-    path, manifest = folder / "1" / "model.onnx", folder / "1" / "manifest.json"
+    path = folder / "1" / ONNX_FILE
     with atomically(path) as partial:
         log(f"writing {path}")
         onnx_export.to_onnx(model, graph, partial)
         log("comparing ONNX Runtime with PyTorch")
         parity = onnx_export.parity(partial, graph, inputs.batch(rows), expected)
         log(f"largest difference in probability {parity['max_probability_difference']:.1e}")
-        manifest.unlink(missing_ok=True)
+        (path.parent / FILE).unlink(missing_ok=True)
         for derived in (*DERIVED, explain_file(system.name)):
             (path.parent / derived).unlink(missing_ok=True)  # of other weights
     if system.like:
@@ -169,5 +156,4 @@ def _write(system: System, weights: Weights, description: dict[str, Any], folder
         | {"onnxruntime": onnx_export.onnxruntime.__version__},  # the package is named after its device
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    with atomically(manifest) as partial:
-        partial.write_text(json.dumps(description, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    Manifest(path.parent, description).write()

@@ -24,12 +24,14 @@ import numpy as np
 from export import command, derived, inputs
 from export.engine import Profile, build, read_profile, timings_file
 from export.errors import ExportError
-from export.files import atomically, only_one, sha256
+from export.files import only_one, sha256
 from export.sources import Log
 from server.backends.plan import Plan, load_cuda, load_tensorrt
 from server.gpu import Gpu, find_gpu
 from server.plans import REPORT_FILE, export_command
 from systems import System
+from systems.files import atomically
+from systems.manifest import NETWORK
 from systems.variants import PLAN_FILE
 
 FORMAT = 1
@@ -204,8 +206,8 @@ def why_impossible(gpu: Gpu | None) -> str | None:
 def _source(folder: Path, system: System, precision: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What describes the network to build from, and the float32 one that it was made from."""
     manifest = derived.read_manifest(folder)
-    weights = {"sha256": manifest["onnx"]["sha256"]}
-    entry = manifest.get(ENTRIES[precision], {})
+    weights = {"sha256": manifest.content[NETWORK]["sha256"]}
+    entry = manifest.content.get(ENTRIES[precision], {})
     if precision != "fp32" and entry.get("made_from", {}).get("sha256") != weights["sha256"]:
         command_of = {"fp16": export_command("export.fp16", system.name), "int8": "make int8"}
         raise ExportError(

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 from server.gpu import Gpu
+from systems.manifest import NETWORK, Manifest
 from systems.variants import PLAN_FILE
 
 REPORT_FILE = "plan.json"
@@ -25,13 +26,8 @@ def is_made(folder: Path, entry: str) -> bool:
     folder : of the network that it was made of, `<repository>/<system>_network/1`
     entry : "fp16", "int8" or "explain"
     """
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        made = manifest[entry]
-        whole = (folder / made["file"]).stat().st_size == made["bytes"]
-        return whole and made["made_from"]["sha256"] == manifest["onnx"]["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    manifest = Manifest.find(folder)
+    return manifest is not None and manifest.vouches_for(entry)
 
 
 def models(repository: Path, systems: list[str]) -> list[str]:
@@ -74,7 +70,7 @@ def why_unfit(folder: Path, system: str, tensorrt: str, gpu: Gpu) -> str | None:
         whole = (folder / PLAN_FILE).stat().st_size == report["bytes"]
         made_from = report["made_from"]["sha256"]
         version, capability, name = report["tensorrt"], report["gpu"]["compute_capability"], report["gpu"]["name"]
-        weights = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["onnx"]["sha256"]
+        weights = Manifest.read(folder).content[NETWORK]["sha256"]
     except FileNotFoundError:
         return f"{system} has no {PLAN_FILE}; build it: {command}"
     except (OSError, ValueError, KeyError, TypeError):

@@ -46,8 +46,13 @@ def files(system: System) -> Iterator[tuple[str, bytes]]:
         texts[f"{name}_network/{file}"] = network.configuration(system, variant)
     if system.architecture.explainer:
         texts[f"{name}_explain/config.pbtxt"] = _explain(system)
+    origin = (
+        f"by python -m export, like {system.like}"
+        if system.like
+        else f"by python -m systems, from systems/{name}.py"
+    )
     for path, text in texts.items():
-        yield path, text.encode()
+        yield path, (pbtxt.comment(f"Generated {origin}.") + text if path.endswith(".pbtxt") else text).encode()
     yield f"{name}_preprocess/warmup/AUDIO", _element(SECOND.read_bytes())
     yield f"{name}_postprocess/warmup/INFO", _element(json.dumps(dict(system.task.warm_info)).encode())
     for model in dict.fromkeys(path.partition("/")[0] for path in texts):

@@ -5,12 +5,12 @@ They lie in a model repository beside the declared ones, and their manifests say
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
 from systems.label_set import LabelSet
+from systems.manifest import FILE, Manifest
 from systems.system import System
 
 PARTS = ("chain", "explain", "network", "postprocess", "preprocess", "raw")
@@ -50,12 +50,9 @@ def own_system(system: System, name: str, labels: LabelSet) -> System:
 def known_systems(repository: Path, declared: dict[str, System]) -> dict[str, System]:
     """The declared systems, and the own ones of a repository, by name."""
     found = dict(declared)
-    for path in sorted(repository.glob("*_network/1/manifest.json")):
-        try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-            name, like = manifest["system"], declared[manifest["like"]]
-            if path.parts[-3] == f"{name}_network":
-                found[name] = own_system(like, name, LabelSet.of_manifest(manifest))
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # of a declared system, or of none that can be served
+    for path in sorted(repository.glob(f"*_network/1/{FILE}")):
+        name, manifest = path.parts[-3].removesuffix("_network"), Manifest.find(path.parent)
+        like = declared.get(str(manifest.content.get("like"))) if manifest else None
+        if manifest and like and not manifest.problem(name):
+            found[name] = own_system(like, name, LabelSet.of_manifest(manifest.content))
     return found

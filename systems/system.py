@@ -55,6 +55,7 @@ class Task:
     ----------
     name : and of the module of its steps, `steps/<name>.py`
     steps : classes of that module, preprocess and postprocess
+    profiles, spectra : that its recordings can be prepared by and with
     inputs, outputs : of the network
     used : names of the outputs that make the answer
     answers : what a client may ask for
@@ -70,6 +71,8 @@ class Task:
 
     name: str
     steps: tuple[str, str]
+    profiles: tuple[str, ...]
+    spectra: tuple[str | None, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     used: tuple[str, ...]
@@ -87,6 +90,12 @@ class Task:
     def has_pictures(self) -> bool:
         """Whether rows are pictures, all of one size, and not waveforms of many lengths."""
         return all(isinstance(size, int) for size in self.inputs[0].dims)
+
+    @property
+    def row(self) -> dict[str, object]:
+        """The first input of its networks: name, and shape of a row."""
+        first = self.inputs[0]
+        return {"name": first.name, "shape": [size if isinstance(size, int) else -1 for size in first.dims]}
 
 
 @dataclass(frozen=True)
@@ -159,9 +168,3 @@ class System:
     def shape(self, tensor: Tensor) -> list[int]:
         """Of a tensor, as Triton declares it."""
         return [self.size(axis) for axis in tensor.dims]
-
-    @property
-    def input(self) -> dict[str, object]:
-        """The first input of its network: name, and shape of a row."""
-        first = self.task.inputs[0]
-        return {"name": first.name, "shape": self.shape(first)}

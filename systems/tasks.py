@@ -38,6 +38,8 @@ def limits(max_seconds: int, note: str = "", *more: Parameter) -> tuple[Paramete
 GENRE = Task(
     name="genre",
     steps=("GenrePreprocess", "GenrePostprocess"),
+    profiles=("ccmusic", "article-a", "article-b"),
+    spectra=("cqt", "mel"),
     inputs=(Tensor("ROWS", "FP32", (3, 224, 224), "one row per slice"),),
     outputs=(Tensor("LOGITS", "FP32", ("classes",)),),
     used=("LOGITS",),
@@ -76,6 +78,8 @@ GENRE = Task(
 EMOTION = Task(
     name="emotion",
     steps=("EmotionPreprocess", "EmotionPostprocess"),
+    profiles=("emotion2vec",),
+    spectra=(None,),
     inputs=(
         Tensor("WAV", "FP32", ("samples",), "normalised samples, zeros behind them"),
         Tensor("LENGTH", "INT64", (1,), "how many are samples of the recording"),
@@ -123,3 +127,5 @@ EMOTION = Task(
         "warm": "one second",
     },
 )
+
+TASKS = GENRE, EMOTION

@@ -16,11 +16,12 @@ import preprocess
 from export import checkpoint, inputs, onnx_export
 from export.__main__ import ROOT, main
 from export.errors import ExportError
-from export.files import atomically, only_one
+from export.files import only_one
 from export.repository import DERIVED, explain_file, export, is_current, own_weights
 from export.sounds import sound
 from export.sources import Directory, Weights
 from systems import SYSTEMS
+from systems.files import atomically
 from systems.label_set import label_set
 from systems.tasks import GENRE
 from tests.conftest import SYSTEMS as GENRES

@@ -9,12 +9,14 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from preprocess import PROFILES
 from steps.info import parse_info
 from steps.options import EmotionOptions, GenreOptions
 from systems import SYSTEMS
 from systems.__main__ import REPOSITORY, main, stale, write
 from systems.configurations import files
 from systems.label_set import Label, LabelSet
+from systems.tasks import GENRE, TASKS
 from tests.conftest import ROOT
 
 LABELS = LabelSet(tuple(Label(name, name) for name in ("one", "two", "three")))
@@ -60,6 +62,17 @@ def test_a_warm_up_is_a_request_with_the_options_of_today(system):
     assert {node.name for node in module.body if isinstance(node, ast.ClassDef)} >= set(system.task.steps)
     info = parse_info(value, {}, kind, **defaults)
     assert info["options"] == kind(**defaults).__dict__ and info["duration"] == 1.0
+
+
+def test_profiles_are_those_that_there_are():
+    assert GENRE.profiles == tuple(PROFILES)
+    assert {system.profile for system in SYSTEMS.values()} <= {name for task in TASKS for name in task.profiles}
+
+
+def test_the_documentation_lists_the_systems():
+    page = (ROOT / "docs" / "systems.md").read_text()
+    for system in SYSTEMS.values():
+        assert f"| `{system.name}` | {system.about} | {len(system.labels)} " in page
 
 
 def test_declarations_need_the_standard_library_alone():

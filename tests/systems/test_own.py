@@ -44,6 +44,12 @@ def test_names_of_the_parts_of_another_system(part):
 
 
 def manifest(folder, **content):
+    """As much of one as has to be there."""
+    content = {
+        **{"format": 1, "profile": "ccmusic", "spectrum": "cqt", "input": LIKE.task.row, "demo": False},
+        **{"output": {"classes": 2}, "source": {"origin": "file", "location": "here", "sha256": "0"}},
+        **content,
+    }
     path = folder / f"{content['system']}_network" / "1" / "manifest.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(content))
@@ -53,6 +59,7 @@ def test_a_repository_s_own_systems_are_known_by_their_manifests(tmp_path):
     manifest(tmp_path, system="mine", like="vgg19_bn_cqt", **LABELS.manifest())
     manifest(tmp_path, system="broken", like="no_such", **LABELS.manifest())
     manifest(tmp_path, system="vit_b_16_mel", **LABELS.manifest())
+    manifest(tmp_path, system="other_format", like="vgg19_bn_cqt", **LABELS.manifest() | {"format": 2})
     known = known_systems(tmp_path, SYSTEMS)
     assert known == SYSTEMS | {"mine": own_system(LIKE, "mine", LABELS)}
     assert known["mine"].task is LIKE.task and known["mine"].labels == LABELS and known["mine"].like == LIKE.name

@@ -1,0 +1,114 @@
+"""manifest.json beside a network: what its inputs and outputs mean, and which files there are whole.
+
+It vouches for the files that it describes: model.onnx by the entry "onnx", and by an entry each ("fp16", "int8",
+"explain") what was made of it. Who replaces a file takes its entry away first and writes it anew at the end, so
+that an interruption leaves either the old state or a file that nothing vouches for.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from systems.files import atomically
+from systems.tasks import TASKS
+
+FILE = "manifest.json"
+FORMAT = 1
+"""Of the manifest, for its readers."""
+NETWORK = "onnx"
+"""The entry of model.onnx."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The manifest of a network.
+
+    Attributes
+    ----------
+    folder : of the network's files, `<repository>/<system>_network/1`
+    content : as JSON has it
+    """
+
+    folder: Path
+    content: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read it.
+
+        Raises
+        ------
+        FileNotFoundError
+            there is none
+        ValueError
+            it is damaged; the message says how
+        """
+        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"a JSON object is expected, not {type(content).__name__}")
+        return cls(folder, content)
+
+    @classmethod
+    def find(cls, folder: Path) -> Manifest | None:
+        """Read it; None where there is none that can be read."""
+        try:
+            return cls.read(folder)
+        except (OSError, ValueError):
+            return None
+
+    def vouches_for(self, entry: str = NETWORK) -> bool:
+        """Whether the file that an entry describes is there, whole and of the present network."""
+        try:
+            made, network = self.content[entry], self.content[NETWORK]
+            whole = (self.folder / made["file"]).stat().st_size == made["bytes"]
+            return whole and (entry == NETWORK or made["made_from"]["sha256"] == network["sha256"])
+        except (OSError, KeyError, TypeError):
+            return False
+
+    def says(self, description: dict[str, Any]) -> bool:
+        """Whether it has all of these entries, with these values."""
+        return all(self.content.get(key) == value for key, value in description.items())
+
+    def problem(self, system: str) -> str | None:
+        """Why it does not fit a system and this version, in a clause; None if it does."""
+        try:
+            return self._problem(system)
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            return f"it is damaged ({type(error).__name__}: {error})"
+
+    def write(self) -> None:
+        """Write it, at once."""
+        with atomically(self.folder / FILE) as partial:
+            partial.write_text(json.dumps(self.content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+    def _problem(self, system: str) -> str | None:
+        content = self.content
+        if content.get("format") != FORMAT:
+            return f"its format is {content.get('format')}, not {FORMAT}"
+        if content["system"] != system:
+            return f"it describes {content['system']}, not {system}"
+        profile, spectrum = content["profile"], content["spectrum"]
+        task = next((task for task in TASKS if profile in task.profiles), None)
+        if task is None:
+            known = ", ".join(name for task in TASKS for name in task.profiles)
+            return f"its profile {profile!r} is not one of {known}"
+        if spectrum not in task.spectra:
+            return f"its spectrum {spectrum!r} is not one of {', '.join(map(str, task.spectra))}"
+        if content["input"] != task.row:
+            return f"the network takes {content['input']}, profile {profile} makes {task.row}"
+        classes, labels = content["output"]["classes"], len(content["labels"])
+        if classes != labels:
+            return f"the network has {classes} outputs but {labels} labels"
+        for level in content.get("levels", []):
+            members = level["members"]
+            if len(members) != classes or not all(0 <= m < len(level["labels"]) for m in members):
+                return f"level {level['name']} does not map {classes} classes to its {len(level['labels'])} labels"
+        if "calibration" in content and not 0 < float(content["calibration"]["temperature"]) < math.inf:
+            return f"its temperature {content['calibration']['temperature']} is not above 0"
+        _ = content["demo"], [content["source"][key] for key in ("origin", "location", "sha256")]
+        _ = [label[language] for label in content["labels"] for language in ("en", "zh")]
+        return None
