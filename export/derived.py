@@ -7,7 +7,7 @@ what it was made from. The entry is taken away before the file is replaced.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from scipy.special import softmax
 
 from export import inputs
 from export.errors import ExportError
-from export.files import sha256
+from export.files import only_one, sha256
+from export.sources import Log
 from systems import System
 from systems.files import atomically
 from systems.manifest import NETWORK, Manifest
@@ -42,6 +43,45 @@ def read_manifest(folder: Path) -> Manifest:
 def is_current(manifest: Manifest, entry: str, method: int) -> bool:
     """Whether a derived network is whole, made from the float one beside it, and in today's way."""
     return manifest.vouches_for(entry) and manifest.content[entry].get("method") == method
+
+
+def derive(
+    system: System,
+    repository: Path,
+    entry: str,
+    file: str,
+    method: int,
+    make: Callable[[Manifest], tuple[bytes, dict[str, Any]]],
+    *,
+    force: bool,
+    log: Log,
+) -> bool:
+    """Bring what is made of a system's float network up to date with it.
+
+    Parameters
+    ----------
+    repository : folder of the models
+    entry, file, method : of the manifest; where it is written, as seen from model.onnx; the way of making it
+    make : the network, and what the manifest says of it; raises `ExportError` where it is not good enough
+    force : also where nothing has changed
+
+    Returns
+    -------
+    False where there was nothing to do
+
+    Raises
+    ------
+    ExportError
+        no float network, another export at work, or what `make` raises; nothing is written then
+    """
+    with only_one(repository / f"{system.name}_network"):
+        manifest = read_manifest(repository / f"{system.name}_network" / "1")
+        if not force and is_current(manifest, entry, method):
+            log(f"nothing to do: {file} was made from these weights")
+            return False
+        network, figures = make(manifest)
+        replace(manifest, entry, file, network, method=method, **figures)
+    return True
 
 
 def replace(manifest: Manifest, entry: str, file: str, network: bytes, **figures: Any) -> None:

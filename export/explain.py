@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +26,12 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from export import command, derived
-from export.files import load, only_one
+from export.files import load
 from export.repository import explain_file
 from export.sources import Log
 from systems import System
+from systems.manifest import Manifest
+from systems.variants import ONNX_FILE
 
 METHOD = 1
 """Of explaining; to be raised with every change that should replace the networks in use."""
@@ -37,33 +40,15 @@ SIDE = 14
 
 
 def export(system: System, repository: Path, *, force: bool, log: Log) -> bool:
-    """Bring the network that explains a system up to date with the float network that is served.
+    """Bring the network that explains a system up to date with the float network: see `derived.derive`."""
 
-    Parameters
-    ----------
-    repository : folder of the models
-    force : also where nothing has changed
+    def make(manifest: Manifest) -> tuple[bytes, dict[str, Any]]:
+        network = load(system.architecture.explainer)(onnx.load(manifest.folder / ONNX_FILE))
+        log(f"writing {repository / f'{system.name}_explain' / '1' / ONNX_FILE}")
+        return network.SerializeToString(), {}
 
-    Returns
-    -------
-    False where there was nothing to do
-
-    Raises
-    ------
-    ExportError
-        no float network, or another export at work
-    """
-    with only_one(repository / f"{system.name}_network"):
-        folder = repository / f"{system.name}_network" / "1"
-        manifest = derived.read_manifest(folder)
-        if not force and derived.is_current(manifest, "explain", METHOD):
-            log("nothing to do: the network that explains was made from these weights")
-            return False
-        network = load(system.architecture.explainer)(onnx.load(folder / "model.onnx"))
-        log(f"writing {repository / f'{system.name}_explain' / '1' / 'model.onnx'}")
-        file = explain_file(system.name)
-        derived.replace(manifest, "explain", file, network.SerializeToString(), method=METHOD)
-    return True
+    file = explain_file(system.name)
+    return derived.derive(system, repository, "explain", file, METHOD, make, force=force, log=log)
 
 
 class Nodes:

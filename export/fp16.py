@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,12 +23,12 @@ import onnxruntime
 
 from export import command, derived
 from export.errors import ExportError
-from export.files import only_one
 from export.float16 import convert, float16_nodes, logits, magnitudes
 from export.sources import Log
 from server.plans import export_command
 from systems import System
-from systems.variants import FP16_FILE
+from systems.manifest import Manifest
+from systems.variants import FP16_FILE, ONNX_FILE
 
 METHOD = 1
 """Of converting; to be raised with every change that should replace the networks in use."""
@@ -45,30 +46,15 @@ INSTEAD = "build its plan in float32 instead: PRECISION=fp32 {}"
 
 
 def export(system: System, repository: Path, rows: int, *, force: bool, log: Log) -> bool:
-    """Bring a system's FP16 network up to date with the float32 one beside it.
+    """Bring a system's FP16 network up to date with the float32 one beside it: see `derived.derive`.
 
     Parameters
     ----------
-    repository : folder of the models
-    rows : held-out rows that both networks must agree on
-    force : also where nothing has changed
-
-    Returns
-    -------
-    False where there was nothing to do
-
-    Raises
-    ------
-    ExportError
-        no float32 network, another export at work, or labels that differ too often; nothing is written then
+    rows : generated rows that both networks are compared on
     """
-    with only_one(repository / f"{system.name}_network"):
-        folder = repository / f"{system.name}_network" / "1"
-        manifest = derived.read_manifest(folder)
-        if not force and derived.is_current(manifest, "fp16", METHOD):
-            log(f"nothing to do: {folder / FP16_FILE} was made from these weights")
-            return False
-        proto = onnx.shape_inference.infer_shapes(onnx.load(folder / "model.onnx"))
+
+    def make(manifest: Manifest) -> tuple[bytes, dict[str, Any]]:
+        proto = onnx.shape_inference.infer_shapes(onnx.load(manifest.folder / ONNX_FILE))
         log(f"measuring activations on {ACTIVATION_ROWS} rows")
         wanted = float16_nodes(proto, {})
         activations = derived.generated(system, ACTIVATION_SEED, ACTIVATION_ROWS)
@@ -98,24 +84,20 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
                 f" network, which was sure of its own by more than {TIE:.0%}; at most {1 - LEAST_AGREEMENT:.1%}"
                 f" are accepted; {instead}"
             )
-        derived.replace(
-            manifest,
-            "fp16",
-            FP16_FILE,
-            network.SerializeToString(),
-            method=METHOD,
-            nodes=len(proto.graph.node),
-            nodes_in_float16=len(chosen),
-            too_large_for_float16=sorted(wanted - chosen),
-            largest_activation_in_float16=max((largest.get(name, 0.0) for name in chosen), default=0.0),
-            activation_rows=ACTIVATION_ROWS,
-            held_out_rows=rows,
-            runtime=f"onnxruntime {onnxruntime.__version__}, rounding every value",
+        return network.SerializeToString(), {
+            "nodes": len(proto.graph.node),
+            "nodes_in_float16": len(chosen),
+            "too_large_for_float16": sorted(wanted - chosen),
+            "largest_activation_in_float16": max((largest.get(name, 0.0) for name in chosen), default=0.0),
+            "activation_rows": ACTIVATION_ROWS,
+            "held_out_rows": rows,
+            "runtime": f"onnxruntime {onnxruntime.__version__}, rounding every value",
             **figures,
-            clear_changes=changed,
-            versions={"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__},
-        )
-    return True
+            "clear_changes": changed,
+            "versions": {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__},
+        }
+
+    return derived.derive(system, repository, "fp16", FP16_FILE, METHOD, make, force=force, log=log)
 
 
 def _rows(text: str) -> int:

@@ -26,10 +26,10 @@ import openvino
 
 from export import command, derived
 from export.errors import ExportError
-from export.files import only_one
 from export.sources import Log
 from systems import System
-from systems.variants import INT8_FILE
+from systems.manifest import Manifest
+from systems.variants import INT8_FILE, ONNX_FILE
 
 METHOD = 1
 """Of quantising; to be raised with every change that should replace the networks in use."""
@@ -52,29 +52,14 @@ Rows = npt.NDArray[np.float32]
 
 
 def export(system: System, repository: Path, rows: int, *, force: bool, log: Log) -> bool:
-    """Bring a system's INT8 network up to date with the float one beside it.
+    """Bring a system's INT8 network up to date with the float one beside it: see `derived.derive`.
 
     Parameters
     ----------
-    repository : folder of the models
     rows : held-out rows that both networks must agree on
-    force : also where nothing has changed
-
-    Returns
-    -------
-    False where there was nothing to do
-
-    Raises
-    ------
-    ExportError
-        no float network, another export at work, or labels that differ too often; nothing is written then
     """
-    with only_one(repository / f"{system.name}_network"):
-        folder = repository / f"{system.name}_network" / "1"
-        manifest = derived.read_manifest(folder)
-        if not force and derived.is_current(manifest, "int8", METHOD):
-            log(f"nothing to do: {folder / INT8_FILE} was made from these weights")
-            return False
+
+    def make(manifest: Manifest) -> tuple[bytes, dict[str, Any]]:
         import onnxruntime
 
         from export.demo import rows as generate  # PyTorch: seconds to import, and not needed before
@@ -84,7 +69,7 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
         per_seed = len(calibration) // len(CALIBRATION_SEEDS)
         held_out = generate(system, range(HELD_OUT_SEED, HELD_OUT_SEED + math.ceil(rows / per_seed)))[0][:rows]
         log(f"measuring activations on {len(calibration)} rows")
-        path = folder / "model.onnx"
+        path = manifest.folder / ONNX_FILE
         network = quantise(path, limits(path, calibration))
         precision = served_precision()
         log(f"comparing with float32 on {len(held_out)} rows")
@@ -102,19 +87,15 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
                 f" label of the float network, at least {LEAST_AGREEMENT:.0%} is accepted; serve it in bfloat16"
                 " or float32 instead"
             )
-        derived.replace(
-            manifest,
-            "int8",
-            INT8_FILE,
-            network,
-            method=METHOD,
-            calibration_rows=len(calibration),
-            held_out_rows=len(held_out),
-            runtime=f"openvino {version('openvino')}, int8 and {precision}",
+        return network, {
+            "calibration_rows": len(calibration),
+            "held_out_rows": len(held_out),
+            "runtime": f"openvino {version('openvino')}, int8 and {precision}",
             **figures,
-            versions={"onnx": version("onnx"), "onnxruntime": onnxruntime.__version__},
-        )
-    return True
+            "versions": {"onnx": version("onnx"), "onnxruntime": onnxruntime.__version__},
+        }
+
+    return derived.derive(system, repository, "int8", INT8_FILE, METHOD, make, force=force, log=log)
 
 
 def limits(path: Path, rows: Rows) -> dict[str, float]:

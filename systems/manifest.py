@@ -15,6 +15,7 @@ from typing import Any
 
 from systems.files import atomically
 from systems.tasks import TASKS
+from systems.variants import ONNX_FILE
 
 FILE = "manifest.json"
 FORMAT = 1
@@ -64,9 +65,10 @@ class Manifest:
         """Whether the file that an entry describes is there, whole and of the present network."""
         try:
             made, network = self.content[entry], self.content[NETWORK]
-            whole = (self.folder / made["file"]).stat().st_size == made["bytes"]
+            file = made.get("file", ONNX_FILE) if entry == NETWORK else made["file"]
+            whole = (self.folder / file).stat().st_size == made["bytes"]
             return whole and (entry == NETWORK or made["made_from"]["sha256"] == network["sha256"])
-        except (OSError, KeyError, TypeError):
+        except (OSError, KeyError, TypeError, AttributeError):
             return False
 
     def says(self, description: dict[str, Any]) -> bool:

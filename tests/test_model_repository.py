@@ -127,7 +127,7 @@ def test_only_the_inner_ensemble_caches_and_it_is_asked_for_everything(system):
 @pytest.mark.parametrize("system", ALL)
 def test_queues_are_bounded_and_every_step_is_warmed(system):
     explains = () if system == SPEECH else ("explain",)
-    for step in ("preprocess", "network", "postprocess", *explains):
+    for step in ("preprocess", "network", *explains):
         policy = config(f"{system}_{step}").dynamic_batching.default_queue_policy
         assert 0 < policy.max_queue_size <= 256 and policy.default_timeout_microseconds > 0
         assert policy.timeout_action == ModelQueuePolicy.REJECT

@@ -567,4 +567,4 @@ def test_int8_is_for_the_genre_systems(place, capsys):
     with pytest.raises(SystemExit) as error:
         run(place, "--precision=int8", system=SPEECH)
     assert error.value.code == 2
-    assert "there is no INT8 network of emotion2vec_plus_large" in capsys.readouterr().err
+    assert "emotion2vec_plus_large has no INT8 network; choose from" in capsys.readouterr().err

@@ -103,7 +103,7 @@ def test_weights_and_the_virtual_environment_stay_out_of_the_build_context():
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
     sent = {name.split("/")[0] for name in tracked if not ignored(name)}
-    assert sent == {"export", "postprocess", "preprocess", "requirements", "server", "steps"}
+    assert sent == {"export", "postprocess", "preprocess", "requirements", "server", "steps", "systems"}
     assert all(map(ignored, (".venv/bin/python", "model_repository/x/1/model.onnx", "steps/__pycache__/a.pyc")))
 
 
