@@ -27,8 +27,8 @@ BOUNDED = (
 )
 UNBOUNDED = (
     "Without dynamic batching, and so without a bound on its queue: Triton 24.10's batcher does not notice that"
-    " this step is done with a request, and lets the next one wait until another arrives (300 ms in the mean, with 8"
-    " in flight). What reaches it has passed the bounded queues before it."
+    " this step is done with a request, and lets the next one wait until another arrives (300 ms in the mean, with"
+    " 8 in flight). What reaches it has passed the bounded queues before it."
 )
 
 

@@ -319,7 +319,5 @@ def test_another_number_of_classes_than_is_served_is_refused(tmp_path):
     (tmp_path / SYSTEM.name).mkdir()
     (tmp_path / SYSTEM.name / "save.pt").write_bytes(b"weights")
     (tmp_path / SYSTEM.name / "labels.json").write_text('["Folk", "Metal"]')
-    with pytest.raises(
-        ExportError, match=r"has 16 classes, the labels name 2; such weights are served"
-    ):
+    with pytest.raises(ExportError, match=r"has 16 classes, the labels name 2; such weights are served"):
         run(Directory(tmp_path), tmp_path / "models")
