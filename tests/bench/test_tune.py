@@ -10,10 +10,11 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+import systems
 from bench import tune
 from bench.knobs import Knobs, neighbours, others, read_knobs, read_shipped, turn
 from server import tuned
-from tests.conftest import ROOT, SPEECH, SYSTEMS
+from tests.conftest import ROOT, SYSTEMS
 from tests.server import tiny
 
 SHIPPED = Knobs(preprocess=2, networks=1, threads=2, delay=0, preferred=0)
@@ -117,7 +118,7 @@ def test_the_best_is_found_and_written_as_a_complete_configuration(run):
 
     report = run(rates)
     files = kept(run.repository)
-    assert set(files) == {f"{system}_{step}" for system in (*SYSTEMS, SPEECH) for step in tuned.STEPS}
+    assert set(files) == {f"{system}_{step}" for system in systems.SYSTEMS for step in tuned.STEPS}
     found = {s: text_format.Parse(files[f"vgg19_bn_cqt_{s}"], ModelConfig()) for s in tuned.STEPS}
     assert read_knobs(found, 2) == replace(SHIPPED, preprocess=3, delay=1000)
     assert found["network"].input and found["network"].model_warmup
