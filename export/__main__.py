@@ -84,13 +84,13 @@ def _source(args: argparse.Namespace) -> Source | None:
 
 def _hub_repository(args: argparse.Namespace) -> str:
     """The one repository that the revision belongs to."""
+    if unreleased := [system.name for system in args.systems if not system.released]:
+        raise ExportError(f"no repository of the hub has the weights of {', '.join(unreleased)}")
     if args.hub != RELEASED:
         if "/" not in args.hub:
             raise ExportError(f"--hub takes a repository as owner/name, not {args.hub!r}; systems stand before it")
         return args.hub
     homes = {system.name: system.released.repository for system in _chosen(args) if system.released}
-    if unreleased := [system.name for system in args.systems if not system.released]:
-        raise ExportError(f"no repository of the hub has the weights of {', '.join(unreleased)}")
     if len(set(homes.values())) > 1:
         raise ExportError(
             "--revision is a commit of one repository, but "

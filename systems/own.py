@@ -44,7 +44,7 @@ def check_name(name: str, declared: dict[str, System]) -> None:
 
 def own_system(system: System, name: str, labels: LabelSet) -> System:
     """A system like a declared one, with another name and other classes."""
-    return replace(system, name=name, labels=labels, like=system.name, released=None)
+    return replace(system, name=name, labels=labels, like=system.name, released=None, by_default=True)
 
 
 def known_systems(repository: Path, declared: dict[str, System]) -> dict[str, System]:

@@ -62,6 +62,7 @@ def test_a_repository_s_own_systems_are_known_by_their_manifests(tmp_path):
     manifest(tmp_path, system="other_format", like="vgg19_bn_cqt", **LABELS.manifest() | {"format": 2})
     known = known_systems(tmp_path, SYSTEMS)
     assert known == SYSTEMS | {"mine": own_system(LIKE, "mine", LABELS)}
+    assert own_system(SYSTEMS["vgg19_bn_mel"], "mine", LABELS).by_default
     assert known["mine"].task is LIKE.task and known["mine"].labels == LABELS and known["mine"].like == LIKE.name
 
 
@@ -90,6 +91,7 @@ def test_a_repository_s_own_systems_are_known_by_their_manifests(tmp_path):
         ),
         ("other --demo", "there are no demo weights of other, only your own"),
         ("other --hub --revision " + "0" * 40, "no repository of the hub has the weights of other"),
+        ("other --hub me/mine --revision " + "0" * 40, "no repository of the hub has the weights of other"),
         (
             "nonsense",
             f"no system nonsense here; choose from {', '.join(SYSTEMS)}, other",
