@@ -30,7 +30,7 @@ from bench.recordings import collection, recording, utterances
 GENRE, SPEECH = "vgg19_bn_cqt", "emotion2vec_plus_large"
 CLIENTS = 4
 SHARES = {"good": 0.7, "refused": 0.25, "hostile": 0.05}
-PAUSE = 0.2  # seconds that each client waits between two requests: a machine at work, not one at its limit
+PAUSE = 1.5  # seconds that each client waits between two requests: a machine at work, not one at its limit
 QUIET_SECONDS = 60  # before memory is looked at, at the start and at the end
 
 
