@@ -106,7 +106,10 @@ class Soak:
 
     def _client(self, seed: int) -> None:
         rng = random.Random(seed)
-        with Client(self._server.grpc, timeout=120) as grpc, Client(f"http://{self._server.http}", timeout=120) as http:
+        with (
+            Client(self._server.grpc, timeout=120) as grpc,
+            Client(f"http://{self._server.http}", timeout=120) as http,
+        ):
             while not self._ended.wait(PAUSE):
                 [kind] = rng.choices(list(SHARES), list(SHARES.values()))
                 client = rng.choice((grpc, http))
