@@ -18,7 +18,7 @@ import numpy as np
 from bench.compare import Turn
 from bench.embedded import ROOT
 from export.int8 import served_precision
-from postprocess.genre import softmax
+from postprocess.activation import softmax
 from preprocess import prepare, prepare_speech
 from server.variants import CUDA, PORTABLE, TENSORRT
 from systems.variants import VARIANTS

@@ -27,7 +27,7 @@ from bench.perf import PerfError, find_perf_analyzer
 from bench.perf_input import write_input
 from bench.recordings import collection
 from bench.suite import VGG, VIT, Scale, onnx, precision, say, serve
-from postprocess.genre import softmax
+from postprocess.activation import softmax
 from preprocess import prepare
 from server.errors import ServerError
 from server.gpu import Gpu, find_gpu

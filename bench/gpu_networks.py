@@ -123,7 +123,7 @@ def graphed(system: str, repository: Path) -> Classify:
 def served(folder: Path, variant: str) -> Classify:
     """The network as the server's variant runs it."""
     from bench.floor import load_network
-    from postprocess.genre import softmax
+    from postprocess.activation import softmax
 
     network = load_network(folder, variant)
     return lambda rows: softmax(network(rows))

@@ -15,7 +15,7 @@ import onnxruntime
 from bench.__main__ import machine
 from bench.embedded import ROOT
 from export.sounds import FAMILIES, sound
-from postprocess.genre import softmax
+from postprocess.activation import softmax
 from preprocess import prepare
 
 SEEDS = (3000, 3001)

@@ -31,7 +31,7 @@ from bench.processes import peak_of_children
 from bench.recordings import collection
 from bench.stages import NOT_SERVING, measure_stages
 from export.int8 import served_precision
-from postprocess.genre import softmax
+from postprocess.activation import softmax
 from systems import SYSTEMS
 
 VGG, VIT = "vgg19_bn_cqt", "vit_b_16_mel"

@@ -77,8 +77,8 @@ def _source(args: argparse.Namespace) -> Source | None:
     folder = args.checkpoints or (None if args.demo else os.environ.get("CHECKPOINTS"))
     if folder:
         return Directory(Path(folder))
-    if args.demo and (own := [system.name for system in args.systems if system.like]):
-        raise ExportError(f"there are no demo weights of {', '.join(own)}, only your own")
+    if args.demo and (own := [system.name for system in args.systems if system.is_own]):
+        raise ExportError(f"there are no demo weights of {', '.join(own)}: name yours with --checkpoint")
     return Demo(DEMO) if args.demo else None
 
 
@@ -119,11 +119,15 @@ def _own(args: argparse.Namespace) -> list[System]:
     try:
         labels = _labels(args) or system.labels
         if not args.name:
-            if not system.like and len(labels) != len(system.labels):
+            if not system.is_own and len(labels) != len(system.labels):
                 raise ExportError(
                     f"{system.name} has {len(system.labels)} classes, the labels name {len(labels)}: add a --name"
                 )
             return [replace(system, labels=labels)]
+        if system.declared_in:
+            raise ExportError(
+                f"{system.declared_in} names its system {system.name}: change it there, not by --name"
+            )
         check_name(args.name, SYSTEMS)
     except (LabelError, UnusableName) as error:
         raise ExportError(str(error)) from error
@@ -152,9 +156,13 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work(system: System, log: Log) -> bool:
         if source is None and (origin := repository.own_weights(args.repository, system.name)):
-            instead = "" if system.like else "; --demo replaces them by demo weights"
+            instead = "" if system.is_own else "; --demo replaces them by demo weights"
             log(f"nothing to do: it has weights of your own ({origin}){instead}")
             return False
+        if source is None and system.is_own:
+            raise ExportError(f"there are no demo weights of {system.name}: name yours with --checkpoint")
+        if not system.architecture.module:
+            raise ExportError(f"{system.name} is declared in {system.declared_in}: name that file instead")
         return repository.export(system, source or Demo(DEMO), args.repository, force=args.force, log=log)
 
     left = "what was there before is still there, or nothing"

@@ -13,7 +13,7 @@ from typing import NoReturn
 from export.errors import ExportError
 from export.sources import Log
 from systems import SYSTEMS, System
-from systems.own import known_systems
+from systems.own import UnusableDeclaration, UnusableName, check_name, known_systems, read_declaration
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,7 +26,12 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, description: str) -> None:
         super().__init__(prog=prog, description=description)
-        self.add_argument("systems", nargs="*", metavar="SYSTEM", help="default: all that the command can work on")
+        self.add_argument(
+            "systems",
+            nargs="*",
+            metavar="SYSTEM",
+            help="a name, or a Python file that declares one; default: all that the command can work on",
+        )
         self.add_argument("--force", action="store_true", help="make also what is up to date")
         self.add_argument(
             "--repository",
@@ -40,11 +45,20 @@ class Parser(argparse.ArgumentParser):
         """Read the arguments; exits where a system is not known."""
         args = super().parse_args(*arguments, **more)
         args.known = known_systems(args.repository, SYSTEMS)
-        for name in args.systems:
-            if name not in args.known:
-                self.error(f"argument SYSTEM: no system {name} here; choose from {', '.join(args.known)}")
-        args.systems = [args.known[name] for name in args.systems]
+        args.systems = [self._system(name, args.known) for name in args.systems]
         return args
+
+    def _system(self, name: str, known: dict[str, System]) -> System:
+        if not name.endswith(".py"):
+            if name not in known:
+                self.error(f"argument SYSTEM: no system {name} here; choose from {', '.join(known)}")
+            return known[name]
+        try:
+            system = read_declaration(Path(name))
+            check_name(system.name, SYSTEMS)
+        except (UnusableDeclaration, UnusableName) as error:
+            self.error(str(error))
+        return system
 
     def error(self, message: str) -> NoReturn:
         """One line, as for every other error; the usage is in --help."""

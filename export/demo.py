@@ -62,7 +62,7 @@ def rows(system: System, seeds: range) -> tuple[npt.NDArray[np.float32], npt.NDA
 
     Returns
     -------
-    rows : float32 [n, 3, 224, 224]
+    rows : float32 [n, *shape of a row]
     families : int64 [n]
     """
 
@@ -71,13 +71,13 @@ def rows(system: System, seeds: range) -> tuple[npt.NDArray[np.float32], npt.NDA
         recording = sound(family, seed), 22050
         return [
             preprocess.prepare(recording, profile, spectrum=system.spectrum, max_rows=1).rows[0]
-            for profile in preprocess.PROFILES
+            for profile in system.profiles
         ]
 
     jobs = [(seed, family) for seed in seeds for family in range(CLASSES)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        prepared = [picture for three in pool.map(pictures, jobs) for picture in three]
-    return np.stack(prepared), np.repeat([family for _, family in jobs], len(preprocess.PROFILES))
+        prepared = [picture for all_profiles in pool.map(pictures, jobs) for picture in all_profiles]
+    return np.stack(prepared), np.repeat([family for _, family in jobs], len(system.profiles))
 
 
 def fit(system: System, log: Log) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
@@ -112,7 +112,7 @@ def fit(system: System, log: Log) -> tuple[dict[str, torch.Tensor], dict[str, ob
     new, families = rows(system, HELD_OUT_SEEDS)
     right = head(torch.from_numpy(_embed(model, new))).argmax(1).numpy() == families
     by_profile = {
-        name: float(right[i :: len(preprocess.PROFILES)].mean()) for i, name in enumerate(preprocess.PROFILES)
+        profile.name: float(right[i :: len(system.profiles)].mean()) for i, profile in enumerate(system.profiles)
     }
     log(f"recognised {right.mean():.1%} of {len(right)} rows of new sounds")
     if min(by_profile.values()) < LEAST_TOP1:

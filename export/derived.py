@@ -109,7 +109,7 @@ def generated(system: System, first_seed: int, rows: int) -> list[inputs.Feeds]:
         return [inputs.one(system, family, seed) for seed, family in jobs]
     from export import demo  # PyTorch: seconds to import, and not needed before
 
-    per_seed = demo.CLASSES * len(demo.preprocess.PROFILES)
+    per_seed = demo.CLASSES * len(system.profiles)
     pictures = demo.rows(system, range(first_seed, first_seed + math.ceil(rows / per_seed)))[0][:rows]
     return [[batch] for batch in batches(pictures, 8)]
 

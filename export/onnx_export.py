@@ -23,7 +23,8 @@ import torch
 from torch import nn
 
 from export.errors import ExportError
-from systems.system import Task
+from postprocess.activation import ACTIVATIONS
+from systems import System
 
 OPSET = 18
 IR_VERSION = 10
@@ -55,11 +56,10 @@ class Graph:
         return torch.zeros(2, 16000), torch.tensor([[16000], [9000]])
 
 
-def graph_of(task: Task) -> Graph:
-    """What the networks of a task take and give."""
-    return Graph(
-        {tensor.name: tensor.dims for tensor in task.inputs}, {tensor.name: tensor.dims for tensor in task.outputs}
-    )
+def graph_of(system: System) -> Graph:
+    """What the network of a system takes and gives."""
+    task = system.task
+    return Graph(*({tensor.name: system.dims(tensor) for tensor in side} for side in (task.inputs, task.outputs)))
 
 
 def to_onnx(model: nn.Module, graph: Graph, path: Path) -> None:
@@ -123,13 +123,16 @@ def logits(model: nn.Module, feeds: Sequence[npt.NDArray[Any]]) -> npt.NDArray[n
     return (outputs[-1] if isinstance(outputs, tuple) else outputs).numpy()
 
 
-def parity(path: Path, graph: Graph, feeds: Feeds, expected: npt.NDArray[np.float32]) -> dict[str, Any]:
+def parity(
+    path: Path, graph: Graph, feeds: Feeds, expected: npt.NDArray[np.float32], activation: str = "softmax"
+) -> dict[str, Any]:
     """Compare an ONNX file under ONNX Runtime with what PyTorch computed before the export.
 
     Parameters
     ----------
     feeds : inputs of eight prepared recordings
     expected : float32 [8, classes], their logits
+    activation : what makes probabilities of them
 
     Returns
     -------
@@ -141,12 +144,12 @@ def parity(path: Path, graph: Graph, feeds: Feeds, expected: npt.NDArray[np.floa
         where a probability differs by more than 1e-4
     """
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    logit, probability = 0.0, 0.0
+    probabilities, logit, probability = ACTIVATIONS[activation], 0.0, 0.0
     for batch in BATCHES:
         inputs = {name: x[:batch] for name, x in zip(graph.inputs, feeds, strict=True)}
         found = session.run(["LOGITS"], inputs)[0]
         logit = max(logit, float(np.abs(found - expected[:batch]).max()))
-        probability = max(probability, float(np.abs(_softmax(found) - _softmax(expected[:batch])).max()))
+        probability = max(probability, float(np.abs(probabilities(found) - probabilities(expected[:batch])).max()))
     if not probability <= MAX_PROBABILITY_DIFFERENCE:
         raise ExportError(
             f"{path.name} differs from PyTorch by {probability:.1e} in probability,"
@@ -158,8 +161,3 @@ def parity(path: Path, graph: Graph, feeds: Feeds, expected: npt.NDArray[np.floa
         "max_logit_difference": logit,
         "max_probability_difference": probability,
     }
-
-
-def _softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    powers = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)

@@ -23,6 +23,7 @@ from systems import System
 from systems.__main__ import write
 from systems.files import atomically
 from systems.manifest import FILE, FORMAT, Manifest
+from systems.own import declaration
 from systems.variants import FP16_FILE, INT8_FILE, ONNX_FILE, PLAN_FILE
 
 DERIVED = (INT8_FILE, FP16_FILE, REPORT_FILE, PLAN_FILE)
@@ -62,7 +63,7 @@ def export(system: System, source: Source, repository: Path, *, force: bool, log
     folder = repository / f"{system.name}_network"
     with only_one(folder):
         if not force and is_current(folder, description):
-            if system.like:
+            if system.is_own:
                 write(system, repository)
             log(f"nothing to do: {folder / '1'} holds these weights")
             return False
@@ -98,10 +99,12 @@ def _description(system: System, weights: Weights) -> dict[str, Any]:
         "exporter": EXPORTER,
         "system": system.name,
         **({"like": system.like} if system.like else {}),
+        **declaration(system),
+        **({"activation": system.activation} if system.activation != "softmax" else {}),
         "architecture": system.architecture.name,
         "spectrum": system.spectrum,
-        "profile": system.profile,
-        "input": system.task.row,
+        "profile": system.profile.name,
+        "input": system.task.row(system.profile),
         "output": {"name": "LOGITS", "classes": len(weights.labels)}
         | ({"embedding": system.embedding} if system.embedding else {}),
         **weights.labels.manifest(),
@@ -128,7 +131,7 @@ def _write(system: System, weights: Weights, description: dict[str, Any], folder
             f" {system.embedding} (config.pbtxt)"
         )
     keep_weights(model, weights.path, kept, log)
-    graph = onnx_export.graph_of(system.task)
+    graph = onnx_export.graph_of(system)
     rows = [inputs.one(system, family, PARITY_SEED) for family in range(max(onnx_export.BATCHES))]
     # One by one, before the export: it must not keep anything of their lengths, and padding must not matter.
     expected = np.concatenate([onnx_export.logits(model, row) for row in rows])
@@ -138,12 +141,12 @@ def _write(system: System, weights: Weights, description: dict[str, Any], folder
         log(f"writing {path}")
         onnx_export.to_onnx(model, graph, partial)
         log("comparing ONNX Runtime with PyTorch")
-        parity = onnx_export.parity(partial, graph, inputs.batch(rows), expected)
+        parity = onnx_export.parity(partial, graph, inputs.batch(rows), expected, system.activation)
         log(f"largest difference in probability {parity['max_probability_difference']:.1e}")
         (path.parent / FILE).unlink(missing_ok=True)
         for derived in (*DERIVED, explain_file(system.name)):
             (path.parent / derived).unlink(missing_ok=True)  # of other weights
-    if system.like:
+    if system.is_own:
         log(f"writing its configurations in {folder.parent}")
         write(system, folder.parent)
     with atomically(folder / "labels.txt") as partial:

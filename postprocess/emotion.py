@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from postprocess import calibration
-from postprocess.genre import softmax
+from postprocess.activation import softmax
 from postprocess.uncertainty import REVIEW_TOP, review, uncertainty
 
 Array = npt.NDArray[np.float32]

@@ -1,6 +1,6 @@
 """Logits of a recording's slices -> the answer: probabilities, ranking, vote, coarser levels.
 
-    logits / temperature -> softmax of each slice -> vote -> label smoothing -> rules -> uncertainty
+    logits / temperature -> probabilities of each slice -> vote -> label smoothing -> rules -> uncertainty
 
 What options do not ask for is not entered, so that it cannot change a bit.
 """
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from postprocess import calibration, rules
+from postprocess import activation, calibration, rules
 from postprocess.uncertainty import REVIEW_TOP, review, uncertainty
 from postprocess.voting import VOTING, mean
 
@@ -51,7 +51,7 @@ def analyse(logits: Array, info: dict, manifest: dict, known_rules: rules.Rules 
     """
     options, extra = info["options"], {}
     t = calibration.temperature(options, manifest)
-    slices = softmax(calibration.scaled(logits, t))
+    slices = activation.of_manifest(manifest)(calibration.scaled(logits, t))
     if options["segments"] or options["voting"] != "mean":
         extra["voting"] = options["voting"]
     probabilities = calibration.smoothed(VOTING[options["voting"]](slices), options["label_smoothing"])
@@ -69,13 +69,6 @@ def analyse(logits: Array, info: dict, manifest: dict, known_rules: rules.Rules 
         measured = mean(slices) if options["voting"] == "majority" else probabilities
         extra |= review(uncertainty(measured, slices, ranking[0]), options)
     return Found(probabilities, slices, ranking, extra)
-
-
-def softmax(logits: Array) -> Array:
-    """Probabilities over the last axis, computed in float64: float32 [..., classes] -> the same shape."""
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    exponentials = np.exp(shifted)
-    return (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
 def majority_vote(slice_probabilities: Array) -> tuple[int, float]:

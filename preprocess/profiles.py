@@ -1,40 +1,30 @@
-"""The named ways from a recording to the network's input, and the one entry point `prepare`.
-
-| profile     | seconds          | spectrogram            | picture                                     |
-|-------------|------------------|------------------------|---------------------------------------------|
-| `ccmusic`   | whole file in    | cqt 84/512 or          | magma 496x369, JPEG, 224x224, [-1, 1];      |
-|             | 11.4 s slices    | mel 128/2048/512, dB   | what the released genre weights expect      |
-| `article-a` | first 30         | cqt 84/512, dB         | grey x3, whole range squashed to 224x224,   |
-|             |                  | or mel 128/2048/512    | [0, 1], low frequencies at the top          |
-| `article-b` | first 30         | mel 40/1024/256, dB    | grey x3, centre 224 frames (2.6 s), bands   |
-|             |                  | or cqt 84/256          | stretched to 224 rows, [0, 1]               |
-"""
+"""Recording -> rows of a network, as a profile (systems/profiles.py) says: the entry point `prepare`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import soxr
 
 from preprocess.audio import Waveform, load
 from preprocess.clean import Cleaning, clean
 from preprocess.errors import RecordingError
 from preprocess.features import features
 from preprocess.hearing import Hearing, sounding_slices
+from preprocess.layouts import RENDER, Heard, slice_seconds
 from preprocess.limits import Limits
-from preprocess.render import SIZE, grey_picture, magma_picture, resize_bilinear
 from preprocess.spectrum import NUMPY, SR, Transform, amplitude_to_db, power_to_db
+from systems.profiles import CCMUSIC, FrontEnd, Profile
+from systems.profiles import PROFILES as ALL
 
 Array = npt.NDArray[np.float32]
-Spectrum = Literal["cqt", "mel"]
 
-MIN_SECONDS = 0.5  # the lowest CQT filter (C1, Q = 17.3) is 0.53 s long: less is no music to any profile
-SLICE_SECONDS = 11.4
-ARTICLE_SECONDS = 30.0
 DEFAULT_MAX_ROWS = 32
+PROFILES: dict[str, Profile] = {name: profile for name, profile in ALL.items() if profile.front_ends}
+"""Those that have a spectrogram."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +33,7 @@ class Prepared:
 
     Attributes
     ----------
-    rows : float32 [n, 3, 224, 224]
+    rows : float32 [n, *shape of a row]
     slices : (start, end) of each row in seconds of the recording
     slices_total : slices that the recording has; more than rows where their number is bounded
     duration : seconds of the recording
@@ -75,7 +65,7 @@ class Prepared:
 
 def prepare(
     recording: bytes | tuple[npt.NDArray, int],
-    profile: str = "ccmusic",
+    profile: Profile | str = CCMUSIC,
     *,
     spectrum: str = "cqt",
     max_rows: int = DEFAULT_MAX_ROWS,
@@ -91,10 +81,10 @@ def prepare(
     Parameters
     ----------
     recording : an encoded file, or (samples float [n] or [n, channels], rate in Hz)
-    profile : "ccmusic", "article-a" or "article-b"
-    spectrum : "cqt" or "mel"
+    profile : how, or the name of one of `PROFILES`
+    spectrum : "cqt" or "mel", whichever the profile has
     max_rows : most rows; slices beyond it are left out evenly over the recording
-    jpeg : `ccmusic` only: the JPEG round trip of the training pictures
+    jpeg : pictures in magma only: the JPEG round trip of the training pictures
     limits : what is accepted (None: the defaults)
     transform : what computes the spectrum
     cleaning : what is done to the sound before anything is chosen of it (None: nothing); to its beginning alone
@@ -107,43 +97,59 @@ def prepare(
     RecordingError
         unknown profile or spectrum, or a recording that is not audio, too short, silent or beyond a limit
     """
-    if profile not in PROFILES:
-        raise RecordingError(f"profile {profile!r} is unknown; choose one of {', '.join(PROFILES)}.")
-    if spectrum not in ("cqt", "mel"):
-        raise RecordingError(f"spectrum {spectrum!r} is unknown; choose cqt or mel.")
+    profile = _known(profile, spectrum)
     if max_rows < 1:
         raise ValueError(f"max_rows must be at least 1, not {max_rows}")
-    hearing = hearing or Hearing()
-    wanted = None if profile == "ccmusic" else ARTICLE_SECONDS
-    wave = load(recording, sr=SR, seconds=hearing.decoded_seconds(wanted), limits=limits)
-    if len(wave.samples) < MIN_SECONDS * SR:
+    hearing, sr = hearing or Hearing(), profile.sr
+    wave = load(recording, sr=sr, seconds=hearing.decoded_seconds(profile.seconds), limits=limits)
+    if len(wave.samples) < profile.least_seconds * sr:
         raise RecordingError(
-            f"The recording lasts {len(wave.samples) / SR:.3f} s; at least {MIN_SECONDS} s are needed."
+            f"The recording lasts {len(wave.samples) / sr:.3f} s; at least {profile.least_seconds} s are needed."
         )
     cleaned = {}
     if cleaning and cleaning.on:
-        samples, cleaned, notes = clean(wave.samples, SR, cleaning)
+        samples, cleaned, notes = clean(wave.samples, sr, cleaning)
         wave = replace(wave, samples=samples, notes=wave.notes + notes)
         wave.watch.lap("clean")
     parts = (
-        hearing.parts(wave.samples, SR, wanted, MIN_SECONDS, max_rows)
+        hearing.parts(wave.samples, sr, profile.seconds, profile.least_seconds, max_rows)
         if hearing.on
         else [slice(0, len(wave.samples))]
     )
     found = {}
     if with_features:
-        found = features(np.concatenate([wave.samples[part] for part in parts]))
+        y = np.concatenate([wave.samples[part] for part in parts])
+        found = features(y if sr == SR else soxr.resample(y, sr, SR, quality="HQ"))
         wave.watch.lap("features")
 
-    def make(wave: Waveform, most: int) -> Prepared:
-        return PROFILES[profile](wave, spectrum, most, jpeg, transform)
+    def make(wave: Waveform, most: int, subject: str) -> Prepared:
+        return _rows(wave, profile, spectrum, most, jpeg, transform, subject)
 
-    prepared = _by_parts(wave, parts, max_rows, hearing, make) if hearing.on else make(wave, max_rows)
+    if hearing.on:
+        prepared = _by_parts(wave, sr, parts, max_rows, hearing, make)
+    else:
+        prepared = make(wave, max_rows, "The recording")
     return replace(prepared, cleaned=cleaned, features=found)
 
 
+def _known(profile: Profile | str, spectrum: str) -> Profile:
+    """The profile of a name; a RecordingError where there is no such profile or spectrum."""
+    if isinstance(profile, str):
+        if profile not in PROFILES:
+            raise RecordingError(f"profile {profile!r} is unknown; choose one of {', '.join(PROFILES)}.")
+        profile = PROFILES[profile]
+    if spectrum not in profile.front_ends:
+        raise RecordingError(f"spectrum {spectrum!r} is unknown; choose {' or '.join(profile.front_ends)}.")
+    return profile
+
+
 def _by_parts(
-    wave: Waveform, parts: list[slice], max_rows: int, hearing: Hearing, make: Callable[[Waveform, int], Prepared]
+    wave: Waveform,
+    sr: int,
+    parts: list[slice],
+    max_rows: int,
+    hearing: Hearing,
+    make: Callable[[Waveform, int, str], Prepared],
 ) -> Prepared:
     """Prepare each part by itself, and join them; a silent one is left out unless all are."""
     notes = dict.fromkeys(wave.notes)
@@ -155,16 +161,15 @@ def _by_parts(
     prepared, heard, silence = [], [], None
     for part in parts:
         try:
-            one = make(replace(wave, samples=wave.samples[part], notes=()), max_rows // len(parts) or 1)
+            heard_part = replace(wave, samples=wave.samples[part], notes=())
+            one = make(heard_part, max_rows // len(parts) or 1, "A part that was heard")
         except RecordingError as error:
             silence = error
             continue
-        shift = part.start / SR
+        shift = part.start / sr
         prepared.append(replace(one, slices=tuple((start + shift, end + shift) for start, end in one.slices)))
-        heard.append((shift, part.stop / SR))
-        notes |= dict.fromkeys(
-            note.replace("The recording lasts", "A part that was heard lasts") for note in one.notes
-        )
+        heard.append((shift, part.stop / sr))
+        notes |= dict.fromkeys(one.notes)
     if not prepared:
         raise silence
     if len(prepared) < len(parts):
@@ -172,7 +177,7 @@ def _by_parts(
     rows = np.concatenate([one.rows for one in prepared])
     slices = [times for one in prepared for times in one.slices]
     if hearing.skip_silence:
-        kept = sounding_slices(wave.samples, SR, slices)
+        kept = sounding_slices(wave.samples, sr, slices)
         if len(kept) < len(slices):
             notes[f"{len(slices) - len(kept)} of {len(slices)} slices are silent and were left out."] = None
             rows, slices = rows[kept], [slices[i] for i in kept]
@@ -187,99 +192,44 @@ def _by_parts(
     )
 
 
-def _ccmusic(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool, transform: Transform) -> Prepared:
-    """Official pipeline of ccmusic-database/music_genre: dB relative to the file's peak, 11.4 s slices.
+def _rows(
+    wave: Waveform, profile: Profile, spectrum: str, max_rows: int, jpeg: bool, transform: Transform, subject: str
+) -> Prepared:
+    """Prepare samples; `subject` is what they are called in a note."""
+    y, notes, front_end = wave.samples, wave.notes, profile.front_ends[spectrum]
+    seconds = len(y) / profile.sr
+    needed = slice_seconds(profile, front_end)
+    if needed and seconds < needed:  # which the official pipeline of ccmusic cannot use
+        y = np.tile(y, int(np.ceil(needed / seconds)))[: int(np.ceil(needed * profile.sr))]
+        notes += (f"{subject} lasts {seconds:.4g} s and was repeated to fill {needed:g} s.",)
+    values = spectrogram(y, profile.sr, spectrum, front_end, transform)
+    _refuse_silence(values)
+    wave.watch.lap("spectrogram")
+    heard = Heard(values, front_end, len(y) / profile.sr, seconds)
+    rows, slices, total = RENDER[profile.render](heard, profile, max_rows, jpeg)
+    wave.watch.lap("picture")
+    if total > len(rows):
+        notes += (f"{len(rows)} of {total} slices were used, evenly spaced over the recording.",)
+    return Prepared(rows, slices, total, wave.duration, profile.name, spectrum, notes, wave.watch.seconds)
 
-    A recording shorter than a slice, which the official one cannot use, is repeated to fill one.
-    """
-    y, notes = wave.samples, wave.notes
-    seconds = len(y) / SR
-    if seconds < SLICE_SECONDS:
-        y = np.tile(y, int(np.ceil(SLICE_SECONDS / seconds)))[: int(np.ceil(SLICE_SECONDS * SR))]
-        notes += (f"The recording lasts {seconds:.4g} s and was repeated to fill {SLICE_SECONDS} s.",)
+
+def spectrogram(y: Array, sr: int, spectrum: str, front_end: FrontEnd, transform: Transform = NUMPY) -> Array:
+    """Spectrogram of a waveform on the scale of its front end: float32 [n] -> [n_bins, frames]."""
     if spectrum == "cqt":
-        amplitude = transform.cqt(y)
-        db = amplitude_to_db(amplitude, ref=float(amplitude.max()))
+        values, to_db = transform.cqt(y, hop_length=front_end.hop_length), amplitude_to_db
     else:
-        power = transform.mel(y)
-        db = power_to_db(power, ref=float(power.max()))
-    _refuse_silence(db)
-    wave.watch.lap("spectrogram")
-
-    frames = db.shape[1]
-    step = int(SLICE_SECONDS * frames / (len(y) / SR))
-    total = max(1, frames // step)
-    begin = max(0, (frames - total * step) // 2)
-    taken = np.arange(total) if total <= max_rows else (np.arange(max_rows) * 2 + 1) * total // (2 * max_rows)
-    if total > max_rows:
-        notes += (f"{max_rows} of {total} slices were used, evenly spaced over the recording.",)
-    starts = [begin + int(k) * step for k in taken]
-    rows = np.stack([magma_picture(db[:, start : start + step], jpeg=jpeg) for start in starts])
-    wave.watch.lap("picture")
-    per_frame = min(seconds, len(y) / SR) / frames
-    slices = tuple((start * per_frame, (start + step) * per_frame) for start in starts)
-    return Prepared(rows, slices, total, wave.duration, "ccmusic", spectrum, notes, wave.watch.seconds)
+        numbers = {"n_fft": front_end.n_fft, "hop_length": front_end.hop_length, "n_mels": front_end.n_mels}
+        values, to_db = transform.mel(y, sr=sr, **numbers), power_to_db
+    if front_end.scale == "log":
+        power = np.square(values) if spectrum == "cqt" else values
+        return np.log10(np.float32(10000) * power + np.float32(1))
+    return to_db(values, ref=float(values.max()) if front_end.ref is None else front_end.ref)
 
 
-def _article_a(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool, transform: Transform) -> Prepared:
-    """Article A: the first 30 s in one grey picture, dB with reference 1, min-max to [0, 1]."""
-    db = (
-        amplitude_to_db(transform.cqt(wave.samples))
-        if spectrum == "cqt"
-        else power_to_db(transform.mel(wave.samples))
-    )
-    _refuse_silence(db)
-    wave.watch.lap("spectrogram")
-    picture = _min_max(resize_bilinear(db, SIZE, SIZE))
-    return _one_row(picture, (0.0, len(wave.samples) / SR), wave, "article-a", spectrum)
-
-
-def _article_b(wave: Waveform, spectrum: Spectrum, max_rows: int, jpeg: bool, transform: Transform) -> Prepared:
-    """Article B: dB relative to the peak of the first 30 s, min-max, centre 224 frames or repeated to 224.
-
-    The article stops at [40, 224], which no ViT-B/16 accepts: here the bands are stretched to 224 rows by
-    bilinear interpolation and the picture is repeated in the three channels, as article A does.
-    """
-    hop_length = 256
-    if spectrum == "mel":
-        power = transform.mel(wave.samples, n_fft=1024, hop_length=hop_length, n_mels=40)
-        db = power_to_db(power, ref=float(power.max()))
-    else:
-        amplitude = transform.cqt(wave.samples, hop_length=hop_length)
-        db = amplitude_to_db(amplitude, ref=float(amplitude.max()))
-    _refuse_silence(db)
-    wave.watch.lap("spectrogram")
-    scaled, frames = _min_max(db), db.shape[1]
-    begin = max(0, (frames - SIZE) // 2)
-    scaled = np.tile(scaled, -(-SIZE // frames))[:, begin : begin + SIZE]
-    end = min(begin + SIZE, frames)
-    times = (begin * hop_length / SR, min(end * hop_length / SR, len(wave.samples) / SR))
-    return _one_row(resize_bilinear(scaled, SIZE, SIZE), times, wave, "article-b", spectrum)
-
-
-def _one_row(picture: Array, times: tuple[float, float], wave: Waveform, profile: str, spectrum: str) -> Prepared:
-    rows = grey_picture(picture)[None]
-    wave.watch.lap("picture")
-    return Prepared(rows, (times,), 1, wave.duration, profile, spectrum, wave.notes, wave.watch.seconds)
-
-
-def _min_max(values: Array) -> Array:
-    """Scale to [0, 1]; a picture that is constant after resizing becomes 0."""
-    low, high = values.min(), values.max()
-    return (values - low) / (high - low) if high > low else np.zeros_like(values)
-
-
-def _refuse_silence(db: Array) -> None:
+def _refuse_silence(values: Array) -> None:
     """A flat spectrogram has no range that a profile could scale, and no class is meant by it."""
-    if db.max() == db.min():
+    if values.max() == values.min():
         raise RecordingError(
             "The recording is silent (no part of its spectrogram is louder than another);"
             " send a recording with sound in it."
         )
-
-
-PROFILES: dict[str, Callable[[Waveform, Spectrum, int, bool, Transform], Prepared]] = {
-    "ccmusic": _ccmusic,
-    "article-a": _article_a,
-    "article-b": _article_b,
-}

@@ -22,9 +22,10 @@ from preprocess.gpu import choose_transform
 from preprocess.spectrum import NUMPY
 from steps.explain import explain
 from steps.info import is_count, is_list_of, is_number, is_object_of, or_none, parse_info
-from steps.options import GenreOptions, check_fitted, parse_options
+from steps.options import GenreOptions, check_activation, check_fitted, check_profile, parse_options
 from steps.step import Step, bytes_of, check_finite, json_tensor, recording_of, request_sha256
 from systems.architectures import ARCHITECTURES
+from systems.profiles import Profile
 
 # Where no picture was asked for. Not empty: Triton's cache refuses an answer that has an empty array.
 NO_ROWS = np.zeros((1, 1, 1, 1), np.float32)
@@ -42,7 +43,23 @@ KEYS = {
 """Of INFO, beside those of every system."""
 
 
-class GenrePreprocess(Step):
+class GenreStep(Step):
+    """What both steps know of the weights."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read the rules for the labels, too."""
+        super().initialize(args)
+        self.rules = load_rules(label_names(self.manifest))
+
+    def check(self, options: GenreOptions) -> None:
+        """RecordingError for an option that these weights do not know."""
+        check_profile(options, self.profiles)
+        check_activation(options, self.manifest)
+        check_fitted(options, self.manifest)
+        check_rules(options, self.rules)
+
+
+class GenrePreprocess(GenreStep):
     """Recording -> rows of the network's input."""
 
     suffix = "_preprocess"
@@ -58,18 +75,16 @@ class GenrePreprocess(Step):
         elif wish is not None:
             raise ValueError(f'{args["model_name"]}: gpu_spectrum must be "auto", not {json.dumps(wish)}')
         self.limits = Limits(**self.parameters)
-        self.rules = load_rules(label_names(self.manifest))
 
     def answer(self, request) -> list:
-        """ROWS float32 [n, 3, 224, 224], KEPT_ROWS, the same where pictures are wanted, and INFO."""
+        """ROWS float32 [n, *shape of a row], KEPT_ROWS, the same where pictures are wanted, and INFO."""
         text = bytes_of(request, "OPTIONS")
         options = parse_options(text, GenreOptions, profile=self.manifest["profile"])
-        check_fitted(options, self.manifest)
-        check_rules(options, self.rules)
+        self.check(options)
         recording = recording_of(request)
         prepared = prepare(
             recording,
-            options.profile,
+            self.profiles[options.profile],
             spectrum=self.manifest["spectrum"],
             max_rows=self.max_rows,
             jpeg=options.jpeg,
@@ -105,7 +120,7 @@ class GenrePreprocess(Step):
         ]
 
 
-class GenrePostprocess(Step):
+class GenrePostprocess(GenreStep):
     """Logits of the rows -> the answer."""
 
     suffix = "_postprocess"
@@ -115,7 +130,6 @@ class GenrePostprocess(Step):
         super().initialize(args)
         self.system = args["model_name"].removesuffix(self.suffix)
         self.labels = np.array([name.encode() for name in label_names(self.manifest)], object)
-        self.rules = load_rules(label_names(self.manifest))
 
     def answer(self, request) -> list:
         """The outputs that were asked for."""
@@ -132,7 +146,7 @@ class GenrePostprocess(Step):
         if count := max(explained, info["options"]["pictures"]):
             best = found.ranking[0]
             slices = np.argsort(-found.slice_probabilities[:, best], kind="stable")[:count]
-            pictures = shown(kept[slices], info["options"]["profile"])
+            pictures = shown(kept[slices], self.profiles[info["options"]["profile"]])
             result["pictures"] = {"slices": slices.tolist()}
             if explained:
                 maps = explain(self.system, kept[slices[:explained]], best)
@@ -152,8 +166,7 @@ class GenrePostprocess(Step):
         """INFO, whose options these weights know."""
         info = parse_info(bytes_of(request, "INFO"), KEYS, GenreOptions, profile=self.manifest["profile"])
         options = GenreOptions(**info["options"])
-        check_fitted(options, self.manifest)
-        check_rules(options, self.rules)
+        self.check(options)
         if options.rules and not set(FEATURES) <= set(info["features"] or {}):
             raise RecordingError(f"INFO: with rules, features must be an object of {', '.join(FEATURES)}.")
         return info
@@ -176,11 +189,18 @@ def check_rows(logits: np.ndarray, kept: np.ndarray, info: dict, row: list[int])
         raise RecordingError(f"KEPT_ROWS has the shape {[*kept.shape]}, pictures need {[slices, *row]}.")
 
 
-def shown(rows: np.ndarray, profile: str) -> np.ndarray:
-    """Rows as pictures: float32 [k, 3, 224, 224] in the profile's range -> uint8 [k, 224, 224, 3]."""
-    low = -1 if profile == "ccmusic" else 0
-    levels = np.clip((rows - low) * (255 / (1 - low)) + 0.5, 0, 255).astype(np.uint8)
-    return np.ascontiguousarray(levels.transpose(0, 2, 3, 1))
+def shown(rows: np.ndarray, profile: Profile) -> np.ndarray:
+    """Rows as pictures: float32 [k, 3 or 1, h, w] -> uint8 [k, h, w, 3].
+
+    Black is the lowest value of the profile's range, or of each picture where that is not bounded.
+    """
+    if profile.value_range is None:
+        low, high = (bound(rows, axis=(1, 2, 3), keepdims=True) for bound in (np.min, np.max))
+        low, high = low, np.maximum(high, low + np.finfo(np.float32).tiny)
+    else:
+        low, high = profile.value_range
+    levels = np.clip((rows - low) * (255 / (high - low)) + 0.5, 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(np.repeat(levels, 3 // levels.shape[1], axis=1).transpose(0, 2, 3, 1))
 
 
 def label_names(manifest: dict) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from systems.manifest import FILE, Manifest
 
 
-def read_manifest(step_dir: Path, system: str) -> dict:
+def read_manifest(step_dir: Path, system: str) -> Manifest:
     """Read and check the manifest of the network beside a step.
 
     Parameters
@@ -31,4 +31,4 @@ def read_manifest(step_dir: Path, system: str) -> dict:
         problem = f"it is damaged ({error})"
     if problem:
         raise ValueError(f"{path} does not fit this server: {problem}; run make export")
-    return manifest.content
+    return manifest

@@ -13,7 +13,7 @@ from typing import ClassVar, TypeVar
 
 from postprocess.uncertainty import MEASURES
 from postprocess.voting import VOTING
-from preprocess import PROFILES, Cleaning, Hearing, RecordingError
+from preprocess import Cleaning, Hearing, RecordingError
 from systems.tasks import MOST_SHOWN
 
 MAX_BYTES = 4096
@@ -21,6 +21,12 @@ MOST_SEGMENTS = 32
 MOST_SECONDS = 10.0
 """That a timeline may be smoothed over, or its shortest segment last."""
 
+
+ONE_IS_RIGHT = {
+    **{"temperature": None, "label_smoothing": 0.0, "uncertainty": None},
+    **{"voting": "mean", "rules": False},
+}
+"""Options, with their defaults, that need probabilities whose sum is 1."""
 
 Part = TypeVar("Part", Cleaning, Hearing)
 
@@ -85,7 +91,6 @@ class GenreOptions(CommonOptions, Hearing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_choice(self, "profile", PROFILES)
         _check_whole(self, "top_k", 1)
         _check_choice(self, "crop", (None, "first", "middle", "whole"))
         _check_number(self, "crop_seconds", 1, 600, "a number of seconds")
@@ -161,6 +166,23 @@ def check_fitted(options: CommonOptions, manifest: dict) -> None:
             'OPTIONS: temperature "fitted" is not known for these weights; send a number, or let'
             " tritone calibrate --store find it."
         )
+
+
+def check_profile(options: GenreOptions, profiles: Iterable[str]) -> None:
+    """RecordingError for a profile that makes no rows for these weights."""
+    _check_choice(options, "profile", profiles)
+
+
+def check_activation(options: GenreOptions, manifest: dict) -> None:
+    """RecordingError for an option that means something only where one class of all is right."""
+    if manifest.get("activation", "softmax") == "softmax":
+        return
+    for name, default in ONE_IS_RIGHT.items():
+        if getattr(options, name) != default:
+            raise RecordingError(
+                f"OPTIONS: {name} is for systems of which one class is right; the classes of {manifest['system']}"
+                " are each for itself (sigmoid): leave it out."
+            )
 
 
 def _shown(value: object) -> str:

@@ -32,7 +32,8 @@ class Step(ABC):
         """Read the manifest, the `parameters` of config.pbtxt, and where and how the network computes."""
         self.name = args["model_name"]
         system = self.name.removesuffix(self.suffix)
-        self.manifest = read_manifest(Path(args["model_repository"]), system)
+        manifest = read_manifest(Path(args["model_repository"]), system)
+        self.manifest, self.profiles = manifest.content, manifest.profiles
         told = json.loads(os.environ.get("TRITONE_COMPUTED", "{}"))  # by server/computed.py
         self.computed = {"computed": told[system]} if system in told else {}
         config = json.loads(args["model_config"])

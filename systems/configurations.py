@@ -52,8 +52,8 @@ def files(system: System) -> Iterator[tuple[str, bytes]]:
     if system.architecture.explainer:
         texts[f"{name}_explain/config.pbtxt"] = _explain(system)
     origin = (
-        f"by python -m export, like {system.like}"
-        if system.like
+        f"by python -m export, {f'like {system.like}' if system.like else f'from {system.declared_in}'}"
+        if system.is_own
         else f"by python -m systems, from systems/{name}.py"
     )
     for path, text in texts.items():
@@ -61,7 +61,7 @@ def files(system: System) -> Iterator[tuple[str, bytes]]:
     yield f"{name}_preprocess/warmup/AUDIO", _element(SECOND.read_bytes())
     yield f"{name}_postprocess/warmup/INFO", _element(json.dumps(dict(system.task.warm_info)).encode())
     for model in dict.fromkeys(path.partition("/")[0] for path in texts):
-        if system.like:
+        if system.is_own:
             yield f"{model}/.gitignore", b"*\n"  # a system of the user's own
         if f"{model}/1/model.py" not in texts:
             yield f"{model}/1/.gitkeep", b""

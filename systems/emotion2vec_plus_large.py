@@ -2,6 +2,7 @@
 
 from systems.architectures import EMOTION2VEC
 from systems.label_set import label_set
+from systems.profiles import WAVEFORM
 from systems.system import Checkpoint, System
 from systems.tasks import EMOTION
 
@@ -11,7 +12,7 @@ SYSTEM = System(
     task=EMOTION,
     architecture=EMOTION2VEC,
     spectrum=None,
-    profile="emotion2vec",
+    profile=WAVEFORM,
     labels=label_set("emotion2vec"),
     released=Checkpoint("emotion2vec/emotion2vec_plus_large", "model.pt"),
     embedding=1024,

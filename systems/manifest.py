@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from systems.files import atomically
+from systems.profiles import PROFILES, Profile
+from systems.system import ACTIVATIONS, Task, profiles_for
 from systems.tasks import TASKS
 from systems.variants import ONNX_FILE
 
@@ -75,6 +77,26 @@ class Manifest:
         """Whether it has all of these entries, with these values."""
         return all(self.content.get(key) == value for key, value in description.items())
 
+    @property
+    def task(self) -> Task:
+        """The kind of answer that the network gives."""
+        if declared := self.content.get("declared"):
+            return TASKS[declared["task"]]
+        return next(task for task in TASKS.values() if self.profile in task.profiles)
+
+    @property
+    def profile(self) -> Profile:
+        """What its weights expect: one of the named profiles, or that of the user's own declaration."""
+        if declared := self.content.get("declared"):
+            return Profile.from_json(declared["profile"])
+        return PROFILES[self.content["profile"]]
+
+    @property
+    def profiles(self) -> dict[str, Profile]:
+        """By name, those that recordings can be prepared by."""
+        found = profiles_for(self.task, self.profile, self.content["spectrum"])
+        return {profile.name: profile for profile in found}
+
     def problem(self, system: str) -> str | None:
         """Why it does not fit a system and this version, in a clause; None if it does."""
         try:
@@ -93,15 +115,17 @@ class Manifest:
             return f"its format is {content.get('format')}, not {FORMAT}"
         if content["system"] != system:
             return f"it describes {content['system']}, not {system}"
-        profile, spectrum = content["profile"], content["spectrum"]
-        task = next((task for task in TASKS if profile in task.profiles), None)
-        if task is None:
-            known = ", ".join(name for task in TASKS for name in task.profiles)
-            return f"its profile {profile!r} is not one of {known}"
-        if spectrum not in task.spectra:
-            return f"its spectrum {spectrum!r} is not one of {', '.join(map(str, task.spectra))}"
-        if content["input"] != task.row:
-            return f"the network takes {content['input']}, profile {profile} makes {task.row}"
+        if "declared" not in content and content["profile"] not in PROFILES:
+            return f"its profile {content['profile']!r} is not one of {', '.join(PROFILES)}"
+        if "declared" in content and content["declared"]["task"] not in TASKS:
+            return f"its task {content['declared']['task']!r} is not one of {', '.join(TASKS)}"
+        if content.get("activation", "softmax") not in ACTIVATIONS:
+            return f"its activation {content['activation']!r} is not one of {', '.join(ACTIVATIONS)}"
+        profile, spectrum = self.profile, content["spectrum"]
+        if spectrum not in profile.spectra:
+            return f"its spectrum {spectrum!r} is not one of {', '.join(map(str, profile.spectra))}"
+        if content["input"] != self.task.row(profile):
+            return f"the network takes {content['input']}, profile {profile.name} makes {self.task.row(profile)}"
         classes, labels = content["output"]["classes"], len(content["labels"])
         if classes != labels:
             return f"the network has {classes} outputs but {labels} labels"

@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from systems.label_set import LabelSet
+from systems.profiles import Profile
 
 Size = int | str
 """Of an axis: a number; "classes" or "embedding", which the system knows; or the name of one that is free."""
+ROW = ("row",)
+"""The axes of a row of its network, which the system's profile knows."""
+ACTIVATIONS = ("softmax", "sigmoid")
+"""Logits -> probabilities: one class is right, or each is for itself."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Task:
     ----------
     name : and of the module of its steps, `steps/<name>.py`
     steps : classes of that module, preprocess and postprocess
-    profiles, spectra : that its recordings can be prepared by and with
+    profiles : that its recordings can be prepared by
     inputs, outputs : of the network
     used : names of the outputs that make the answer
     answers : what a client may ask for
@@ -71,8 +76,7 @@ class Task:
 
     name: str
     steps: tuple[str, str]
-    profiles: tuple[str, ...]
-    spectra: tuple[str | None, ...]
+    profiles: tuple[Profile, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     used: tuple[str, ...]
@@ -89,13 +93,11 @@ class Task:
     @property
     def has_pictures(self) -> bool:
         """Whether rows are pictures, all of one size, and not waveforms of many lengths."""
-        return all(isinstance(size, int) for size in self.inputs[0].dims)
+        return self.inputs[0].dims == ROW
 
-    @property
-    def row(self) -> dict[str, object]:
+    def row(self, profile: Profile) -> dict[str, object]:
         """The first input of its networks: name, and shape of a row."""
-        first = self.inputs[0]
-        return {"name": first.name, "shape": [size if isinstance(size, int) else -1 for size in first.dims]}
+        return {"name": self.inputs[0].name, "shape": list(profile.shape)}
 
 
 @dataclass(frozen=True)
@@ -142,10 +144,12 @@ class System:
     spectrum : "cqt" or "mel", the picture that it was trained on; None: it takes the waveform
     profile : preprocessing that its weights expect
     labels : classes in output order
+    activation : what makes probabilities of its logits, one of `ACTIVATIONS`
     released : where its weights are; None where nowhere
     embedding : values of the embedding that it puts out beside the classes; None where it has none
     by_default : whether commands work on it that name no system
     like : of a system of the user's own, the declared one that it is like
+    declared_in : of one that the user has declared, the name of that file
     """
 
     name: str
@@ -153,18 +157,49 @@ class System:
     task: Task
     architecture: Architecture
     spectrum: str | None
-    profile: str
+    profile: Profile
     labels: LabelSet = field(repr=False)
+    activation: str = "softmax"
     released: Checkpoint | None = None
     embedding: int | None = None
     by_default: bool = True
     like: str | None = None
+    declared_in: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.spectrum not in self.profile.spectra:
+            choice = ", ".join(map(str, self.profile.spectra))
+            raise ValueError(f"{self.name}: spectrum {self.spectrum!r} is not one of {choice}")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"{self.name}: activation {self.activation!r} is not one of {', '.join(ACTIVATIONS)}")
+        if self.activation == "sigmoid" and self.labels.levels:
+            raise ValueError(f"{self.name}: classes that are each for itself (sigmoid) have no coarser levels")
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is one of the user's own, which no file of this project declares."""
+        return bool(self.like or self.declared_in)
+
+    @property
+    def profiles(self) -> tuple[Profile, ...]:
+        """That its rows can be prepared by: its own, and those of its task that make such rows."""
+        return profiles_for(self.task, self.profile, self.spectrum)
+
+    def shape(self, tensor: Tensor) -> list[int]:
+        """Of a tensor, as Triton declares it; -1 where an axis is free."""
+        return [self.size(axis) for axis in self.dims(tensor)]
+
+    def dims(self, tensor: Tensor) -> tuple[Size, ...]:
+        """The axes of a tensor, those of a row with their sizes."""
+        return self.profile.shape if tensor.dims == ROW else tensor.dims
 
     def size(self, axis: Size) -> int:
         """Of an axis; -1 where it is free."""
         known = {"classes": len(self.labels), "embedding": self.embedding}
         return axis if isinstance(axis, int) else known.get(axis, -1)
 
-    def shape(self, tensor: Tensor) -> list[int]:
-        """Of a tensor, as Triton declares it."""
-        return [self.size(axis) for axis in tensor.dims]
+
+def profiles_for(task: Task, profile: Profile, spectrum: str | None) -> tuple[Profile, ...]:
+    """The profile that weights expect, and the other ones of the task that make rows of the same shape."""
+    others = (each for each in task.profiles if each.suits(profile.shape, spectrum) and each.name != profile.name)
+    return profile, *others

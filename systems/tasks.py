@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from systems.system import Parameter, Shm, Task, Tensor
+from systems.profiles import ARTICLE_A, ARTICLE_B, CCMUSIC, WAVEFORM
+from systems.system import ROW, Parameter, Shm, Task, Tensor
 
 MAX_BATCH_SIZE = 32
 """Rows of a network; so many slices or windows may a recording have."""
@@ -38,9 +39,8 @@ def limits(max_seconds: int, note: str = "", *more: Parameter) -> tuple[Paramete
 GENRE = Task(
     name="genre",
     steps=("GenrePreprocess", "GenrePostprocess"),
-    profiles=("ccmusic", "article-a", "article-b"),
-    spectra=("cqt", "mel"),
-    inputs=(Tensor("ROWS", "FP32", (3, 224, 224), "one row per slice"),),
+    profiles=(CCMUSIC, ARTICLE_A, ARTICLE_B),
+    inputs=(Tensor("ROWS", "FP32", ROW, "one row per slice"),),
     outputs=(Tensor("LOGITS", "FP32", ("classes",)),),
     used=("LOGITS",),
     kept=(Tensor("KEPT_ROWS", "FP32", ("n", "channels", "height", "width"), "the rows, if one is shown"),),
@@ -78,8 +78,7 @@ GENRE = Task(
 EMOTION = Task(
     name="emotion",
     steps=("EmotionPreprocess", "EmotionPostprocess"),
-    profiles=("emotion2vec",),
-    spectra=(None,),
+    profiles=(WAVEFORM,),
     inputs=(
         Tensor("WAV", "FP32", ("samples",), "normalised samples, zeros behind them"),
         Tensor("LENGTH", "INT64", (1,), "how many are samples of the recording"),
@@ -128,4 +127,4 @@ EMOTION = Task(
     },
 )
 
-TASKS = GENRE, EMOTION
+TASKS: dict[str, Task] = {task.name: task for task in (GENRE, EMOTION)}

@@ -2,6 +2,7 @@
 
 from systems.architectures import VGG19_BN
 from systems.label_set import label_set
+from systems.profiles import CCMUSIC
 from systems.system import Checkpoint, System
 from systems.tasks import GENRE
 
@@ -11,7 +12,7 @@ SYSTEM = System(
     task=GENRE,
     architecture=VGG19_BN,
     spectrum="cqt",
-    profile="ccmusic",
+    profile=CCMUSIC,
     labels=label_set("ccmusic"),
     released=Checkpoint("ccmusic-database/music_genre", "vgg19_bn_cqt/save.pt"),
 )

@@ -2,6 +2,7 @@
 
 from systems.architectures import VIT_B_16
 from systems.label_set import label_set
+from systems.profiles import CCMUSIC
 from systems.system import Checkpoint, System
 from systems.tasks import GENRE
 
@@ -11,7 +12,7 @@ SYSTEM = System(
     task=GENRE,
     architecture=VIT_B_16,
     spectrum="mel",
-    profile="ccmusic",
+    profile=CCMUSIC,
     labels=label_set("ccmusic"),
     released=Checkpoint("ccmusic-database/music_genre", "vit_b_16_mel/save.pt"),
 )

@@ -23,7 +23,7 @@ from export.checkpoint import load_model
 from export.demo_speech import SOUNDS
 from export.emotion2vec import Emotion2Vec
 from export.sounds import FAMILIES, sound
-from postprocess.genre import softmax
+from postprocess.activation import softmax
 from preprocess import prepare_speech
 from systems.architectures import EMOTION2VEC
 from systems.label_set import label_set

@@ -21,7 +21,7 @@ from bench.baselines.plain import ask, plain_server, write_plain_repository
 from bench.baselines.worker import Worker
 from bench.processes import cpu_seconds
 from bench.recordings import recording
-from postprocess.genre import softmax
+from postprocess.activation import softmax
 from preprocess import prepare
 from systems import SYSTEMS
 from tests.recordings import encode, music

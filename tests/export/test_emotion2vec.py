@@ -19,7 +19,7 @@ from export.emotion2vec import AUDIO, BASE, LARGE, Config, Emotion2Vec, alibi_sl
 from export.errors import CheckpointError, ExportError
 from export.repository import export
 from export.sources import Weights
-from postprocess.genre import softmax
+from postprocess.activation import softmax
 from systems import SYSTEMS
 from systems.architectures import EMOTION2VEC
 from systems.label_set import label_set

@@ -29,14 +29,6 @@ INFO = {
 }
 
 
-def test_softmax_equals_pytorch():
-    logits = np.random.default_rng(0).normal(0, 30, (5, 16)).astype(np.float32)
-    expected = torch.softmax(torch.from_numpy(logits).double(), -1).numpy()
-    np.testing.assert_allclose(genre.softmax(logits), expected, rtol=1e-5, atol=1e-7)
-    huge = np.array([[1e4, 0, -1e4]], np.float32)
-    np.testing.assert_array_equal(genre.softmax(huge), [[1, 0, 0]])
-
-
 def analyse(rows: np.ndarray, **options: object) -> genre.Found:
     """What slices of these probabilities say."""
     info = INFO | {"options": INFO["options"] | options}
@@ -55,6 +47,14 @@ def test_the_answer_is_the_mean_over_the_slices():
     np.testing.assert_allclose(found.slice_probabilities, expected, rtol=1e-5)
     np.testing.assert_allclose(found.probabilities, expected.mean(0), rtol=1e-6)
     assert found.extra == {}
+
+
+def test_independent_classes_have_probabilities_of_their_own():
+    logits = np.random.default_rng(1).normal(size=(21, 4)).astype(np.float32)
+    found = genre.analyse(logits, INFO, MANIFEST | {"activation": "sigmoid"})
+    expected = torch.sigmoid(torch.from_numpy(logits).double()).numpy().mean(0)
+    np.testing.assert_allclose(found.probabilities, expected, rtol=1e-6)
+    assert found.ranking == np.argsort(-expected).tolist()
 
 
 def test_majority_counts_slices_and_not_their_confidence():

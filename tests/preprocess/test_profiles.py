@@ -1,9 +1,11 @@
 """The profiles against the official pipeline (bench/baselines) and the articles' code, rebuilt with librosa."""
 
 import io
+import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import librosa
@@ -16,6 +18,7 @@ import preprocess
 from bench.baselines import official
 from preprocess import RecordingError, prepare
 from preprocess.render import MAGMA
+from systems.profiles import FrontEnd, Profile
 from tests.recordings import encode, music
 
 
@@ -180,3 +183,64 @@ def test_rows_are_the_same_bits_on_any_number_of_threads(spectrum):
         command = [sys.executable, "-c", code]
         digests.add(subprocess.check_output(command, cwd=Path(__file__).parents[2], env=environment))
     assert len(digests) == 1
+
+
+TAGGER = Profile(
+    "tagger",
+    "patches",
+    {"mel": FrontEnd(n_fft=512, hop_length=256, n_mels=96, scale="log")},
+    sr=16000,
+    shape=(1, 96, 187),
+    value_range=None,
+)
+
+
+def test_patches_of_a_log_mel_spectrogram_equal_librosa():
+    y = music(20.0, 16000, 1)
+    power = librosa.feature.melspectrogram(y=y, sr=16000, n_fft=512, hop_length=256, n_mels=96)
+    expected = np.log10(10000 * power + 1)
+    prepared = prepare((y, 16000), TAGGER, spectrum="mel")
+    assert prepared.rows.shape == (6, 1, 96, 187) and prepared.slices_total == 6
+    for k, row in enumerate(prepared.rows):
+        patch = expected[:, 187 * k : 187 * (k + 1)]
+        np.testing.assert_allclose(row[0], patch, rtol=0, atol=1e-5 * expected.max())
+        assert prepared.slices[k] == pytest.approx((2.992 * k, 2.992 * (k + 1)))
+    assert prepared.profile == "tagger" and prepared.notes == ()
+
+
+def test_patches_are_thinned_evenly_and_a_short_recording_is_repeated():
+    y = music(20.0, 16000, 1)
+    everything = prepare((y, 16000), TAGGER, spectrum="mel")
+    some = prepare((y, 16000), TAGGER, spectrum="mel", max_rows=2)
+    np.testing.assert_array_equal(some.rows, everything.rows[[1, 4]])
+    assert some.notes == ("2 of 6 slices were used, evenly spaced over the recording.",)
+    short = prepare((y[:16000], 16000), TAGGER, spectrum="mel")
+    assert short.notes == ("The recording lasts 1 s and was repeated to fill 2.992 s.",)
+    assert short.rows.shape == (1, 1, 96, 187) and short.slices == ((0.0, 1.0),)
+
+
+def test_features_are_those_of_the_rate_that_they_are_made_for():
+    """Resampled as a whole recording is: the tempo of a 16 kHz profile is that of the others."""
+    y = music(20.0, 44100, 1)
+    tagger = prepare((y, 44100), TAGGER, spectrum="mel", with_features=True).features
+    others = prepare((y, 44100), with_features=True).features
+    assert tagger["tempo"] == pytest.approx(others["tempo"], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"sr": 16000, "front_ends": {"cqt": FrontEnd()}}, "a CQT needs sr=22050, not 16000"),
+        ({"front_ends": {"stft": FrontEnd()}}, "spectrum 'stft' is unknown; choose cqt or mel"),
+        ({"front_ends": {"mel": FrontEnd(scale="dB")}}, "scale 'dB' is unknown; choose db or log"),
+        ({"render": "gray"}, "render 'gray' is unknown; choose magma, squashed, centre, patches"),
+    ],
+)
+def test_a_profile_that_cannot_be_carried_out_is_refused_where_it_is_declared(change, sentence):
+    with pytest.raises(ValueError, match=f"profile tagger: {sentence}"):
+        replace(TAGGER, **change)
+
+
+def test_a_profile_survives_a_manifest():
+    for profile in (TAGGER, *preprocess.PROFILES.values()):
+        assert Profile.from_json(json.loads(json.dumps(profile.to_json()))) == profile

@@ -65,8 +65,9 @@ def test_a_warm_up_is_a_request_with_the_options_of_today(system):
 
 
 def test_profiles_are_those_that_there_are():
-    assert GENRE.profiles == tuple(PROFILES)
-    assert {system.profile for system in SYSTEMS.values()} <= {name for task in TASKS for name in task.profiles}
+    assert tuple(PROFILES.values()) == GENRE.profiles
+    tasks = {profile.name: task for task in TASKS.values() for profile in task.profiles}
+    assert all(tasks[system.profile.name] is system.task for system in SYSTEMS.values())
 
 
 def test_the_documentation_lists_the_systems():

@@ -46,7 +46,13 @@ def test_names_of_the_parts_of_another_system(part):
 def manifest(folder, **content):
     """As much of one as has to be there."""
     content = {
-        **{"format": 1, "profile": "ccmusic", "spectrum": "cqt", "input": LIKE.task.row, "demo": False},
+        **{
+            "format": 1,
+            "profile": "ccmusic",
+            "spectrum": "cqt",
+            "input": LIKE.task.row(LIKE.profile),
+            "demo": False,
+        },
         **{"output": {"classes": 2}, "source": {"origin": "file", "location": "here", "sha256": "0"}},
         **content,
     }
@@ -89,7 +95,7 @@ def test_a_repository_s_own_systems_are_known_by_their_manifests(tmp_path):
             "vgg19_bn_cqt --checkpoint my.pt --name other",
             "other is there, and is like vit_b_16_mel: choose another",
         ),
-        ("other --demo", "there are no demo weights of other, only your own"),
+        ("other --demo", "there are no demo weights of other: name yours"),
         ("other --hub --revision " + "0" * 40, "no repository of the hub has the weights of other"),
         ("other --hub me/mine --revision " + "0" * 40, "no repository of the hub has the weights of other"),
         (

@@ -1,0 +1,32 @@
+"""Logits -> probabilities: of classes of which one is right (softmax), or of classes each for itself (sigmoid)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float32]
+
+
+def softmax(logits: npt.NDArray) -> Array:
+    """Probabilities over the last axis, computed in float64: [..., classes] -> float32 of the same shape."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    exponentials = np.exp(shifted)
+    return (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)
+
+
+def sigmoid(logits: npt.NDArray) -> Array:
+    """1 / (1 + exp(-x)) of each logit, computed in float64: [...] -> float32 of the same shape."""
+    powers = np.exp(-np.abs(logits.astype(np.float64)))  # of the side on which it does not overflow
+    return (np.where(logits >= 0, 1.0, powers) / (1 + powers)).astype(np.float32)
+
+
+ACTIVATIONS: dict[str, Callable[[npt.NDArray], Array]] = {"softmax": softmax, "sigmoid": sigmoid}
+"""By the names that systems/system.py knows."""
+
+
+def of_manifest(manifest: dict) -> Callable[[npt.NDArray], Array]:
+    """The function that the weights of a manifest were made for."""
+    return ACTIVATIONS[manifest.get("activation", "softmax")]
