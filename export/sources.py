@@ -99,7 +99,7 @@ class Hub:
     def get(self, system: System, log: Log) -> Weights:
         """Download the checkpoint, or take it from the hub's cache."""
         log(f"fetching {self.repository}/{system.released.file} at {self.revision[:8]}")
-        path = hub.download(self.repository, system, self.revision)
+        path = hub.download(self.repository, system.released.file, self.revision)
         return _weights("hub", self.repository, system.released.file, self.revision, path, system.labels)
 
 

@@ -56,7 +56,7 @@ def classify(network: nn.Module, rows: Array) -> Array:
 def _checkpoint(system: str, source: dict[str, str]) -> Path:
     """The file that a manifest's `source` names, if it is still the same."""
     if source["origin"] == "hub":
-        path = hub.download(source["location"], SYSTEMS[system], source["revision"])
+        path = hub.download(source["location"], source["file"], source["revision"])
     elif source["origin"] == "demo":
         path = DEMO / source["file"]
     else:  # the manifest keeps the folder's name only, not where it was

@@ -1,13 +1,17 @@
 """A small server on 127.0.0.1 that speaks the part of the Hugging Face hub's HTTP that a download uses."""
 
 import hashlib
+import json
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, unquote, urlsplit
 
+PAGE = 4
+"""Entries in each answer to a request for a listing; the real hub's have 1000."""
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -17,7 +21,9 @@ class Hub:
 
     Attributes
     ----------
-    content : the one file of the repository
+    content : of the checkpoint, and so of every file that is not in `files`
+    files : path -> content, of the files that a listing shows
+    sizes : path -> bytes that a listing says, where they are others than the content has
     error : (status, X-Error-Code) with which every request is answered
     drop_after : bytes of the first download after which the connection is dropped
     requests : (method, path, Range header) of what was asked
@@ -26,6 +32,8 @@ class Hub:
     """
 
     content: bytes
+    files: dict[str, bytes] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
     error: tuple[int, str] | None = None
     drop_after: int | None = None
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
@@ -50,7 +58,7 @@ def serve(hub: Hub) -> Iterator[Hub]:
             pass
 
         def answer(self, body):
-            if "/resolve/" not in self.path and "/storage/" not in self.path:  # the client's own statistics
+            if not re.search("/resolve/|/storage/|/tree/", self.path):  # the client's own statistics
                 self.head(404, {"Content-Length": "0"})
                 return
             hub.requests.append((self.command, self.path, self.headers.get("Range")))
@@ -59,29 +67,61 @@ def serve(hub: Hub) -> Iterator[Hub]:
                 self.head(status, {"X-Error-Code": code, "X-Error-Message": code, "Content-Length": "0"})
             elif self.path.startswith("/storage/"):
                 self.storage(body)
+            elif self.path.startswith("/api/"):
+                self.tree()
             else:
-                digest = hashlib.sha256(hub.content).hexdigest()
+                path = unquote(self.path.split(f"/resolve/{REVISION}/")[1])
+                content = hub.files.get(path, hub.content)
+                digest = hashlib.sha256(content).hexdigest()
                 self.head(
                     302,
                     {
                         "Location": f"{hub.storage}/storage/{digest}",
                         "X-Repo-Commit": REVISION,
                         "X-Linked-Etag": f'"{digest}"',
-                        "X-Linked-Size": str(len(hub.content)),
+                        "X-Linked-Size": str(len(content)),
                         "ETag": '"pointer"',
                         "Content-Length": "0",
                     },
                 )
 
+        def tree(self):
+            """List the files below a folder, by pages that name the next one in the header Link."""
+            url = urlsplit(self.path)
+            query = parse_qs(url.query)
+            folder = unquote(url.path.split(f"/tree/{REVISION}/")[1])
+            assert query["recursive"] == ["true"]
+            paths = [path for path in hub.files if path.startswith(f"{folder}/")]
+            if not paths:
+                self.head(404, {"X-Error-Code": "EntryNotFound", "Content-Length": "0"})
+                return
+            folders = {path.rpartition("/")[0] for path in paths} - {folder}
+            entries = [{"type": "directory", "oid": "0" * 40, "size": 0, "path": path} for path in sorted(folders)]
+            for path in paths:
+                size = hub.sizes.get(path, len(hub.files[path]))
+                digest = hashlib.sha256(hub.files[path]).hexdigest()
+                lfs = {"oid": digest, "size": size, "pointerSize": 130}
+                entries.append({"type": "file", "oid": "0" * 40, "size": size, "path": path, "lfs": lfs})
+            start = int(query.get("cursor", ["0"])[0])
+            body = json.dumps(entries[start : start + PAGE]).encode()
+            headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+            if start + PAGE < len(entries):
+                following = f"{hub.url}{url.path}?recursive=true&cursor={start + PAGE}"
+                headers["Link"] = f'<{following}>; rel="next"'
+            self.head(200, headers)
+            self.wfile.write(body)
+
         def storage(self, body):
+            contents = {hashlib.sha256(each).hexdigest(): each for each in (hub.content, *hub.files.values())}
+            content = contents[self.path.removeprefix("/storage/")]
             wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
             start = int(wanted[1]) if wanted else 0
-            part = hub.content[start:]
+            part = content[start:]
             self.head(
                 206 if wanted else 200,
                 {
                     "Content-Length": str(len(part)),
-                    "Content-Range": f"bytes {start}-{len(hub.content) - 1}/{len(hub.content)}",
+                    "Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}",
                     "Accept-Ranges": "bytes",
                 },
             )

@@ -1,5 +1,6 @@
 """Downloads as the real huggingface_hub client makes them, from a local server that speaks the hub's HTTP."""
 
+import ast
 import os
 import re
 import socket
@@ -19,12 +20,12 @@ DOWNLOAD = f"""
 import sys
 from export.errors import ExportError
 from export.hub import download
-from systems import SYSTEMS
 try:
-    print(download("ccmusic-database/music_genre", SYSTEMS["vgg19_bn_cqt"], "{REVISION}"))
+    print(download("ccmusic-database/music_genre", "vgg19_bn_cqt/save.pt", "{REVISION}"))
 except ExportError as error:
     sys.exit(str(error))
 """
+LIST = DOWNLOAD.replace("download", "sizes").replace("vgg19_bn_cqt/save.pt", "examples")
 
 
 def run(code, url, home, **more):
@@ -79,6 +80,43 @@ def test_refusal_is_one_line_and_leaves_nothing(error, message, tmp_path):
     assert re.search(message, result.stderr), result.stderr
     assert whole_files(tmp_path) == []
     assert not (tmp_path / "models").exists()
+
+
+def test_listing_has_all_pages_and_the_files_of_folders_below(tmp_path):
+    files = {f"examples/{k}.mp3": bytes(k) for k in range(9)} | {"examples/more/a.mp3": b"a", "save.pt": b"b"}
+    with serve(Hub(b"", files)) as hub:
+        result = run(["-c", LIST], hub.url, tmp_path)
+    assert ast.literal_eval(result.stdout) == {f"examples/{k}.mp3": k for k in range(9)} | {
+        "examples/more/a.mp3": 1
+    }
+
+
+def test_listing_of_a_folder_that_is_not_there_is_empty(tmp_path):
+    with serve(Hub(b"", {"example/0.mp3": b"0"})) as hub:
+        assert run(["-c", LIST], hub.url, tmp_path).stdout == "{}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ((404, "RepoNotFound"), "no repository ccmusic-database/music_genre"),
+        ((404, "RevisionNotFound"), f"has no commit {REVISION}"),
+        ((403, "GatedRepo"), "asks for its conditions to be accepted"),
+        ((418, ""), "music_genre/examples could not be downloaded: "),
+        ((200, ""), "music_genre/examples could not be downloaded: "),  # a page that is no listing
+    ],
+)
+def test_refused_listing_is_one_line(error, message, tmp_path):
+    with serve(Hub(b"", error=error)) as hub:
+        result = run(["-c", LIST], hub.url, tmp_path)
+    assert result.returncode == 1 and result.stderr.count("\n") == 1, result.stderr
+    assert message in result.stderr
+
+
+def test_listing_without_a_network_is_refused_in_one_line(tmp_path):
+    result = run(["-c", LIST], "http://127.0.0.1:9", tmp_path, HF_HUB_OFFLINE="1")
+    assert result.returncode == 1 and result.stderr.count("\n") == 1, result.stderr
+    assert "offline mode is enabled" in result.stderr
 
 
 @pytest.mark.parametrize(
