@@ -55,6 +55,11 @@ def _parser() -> Parser:
     )
     parser.add_argument("--revision", metavar="SHA", help="commit of the hub's repository, 40 hexadecimal digits")
     parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="with --hub: then ask the networks about the example recordings in the hub's repository",
+    )
+    parser.add_argument(
         "--labels", type=Path, metavar="FILE", help="with --checkpoint: its classes, a line each, or JSON"
     )
     parser.add_argument(
@@ -67,6 +72,8 @@ def _source(args: argparse.Namespace) -> Source | None:
     """Where the weights come from; None where nobody says, and what is there may stay."""
     if args.revision is not None and not args.hub:
         raise ExportError("--revision belongs to --hub")
+    if args.verify and not args.hub:
+        raise ExportError("--verify belongs to --hub: the example recordings are in the hub's repository")
     if (args.labels or args.name) and not args.checkpoint:
         raise ExportError("--labels and --name belong to --checkpoint")
     if args.checkpoint:
@@ -166,7 +173,12 @@ def main(arguments: list[str] | None = None) -> int:
         return repository.export(system, source or Demo(DEMO), args.repository, force=args.force, log=log)
 
     left = "what was there before is still there, or nothing"
-    return run("export", systems, work, left)
+    code = run("export", systems, work, left)
+    if args.verify and code == 0:
+        from export.verify import verify_all  # ONNX Runtime: a second to import, and not needed otherwise
+
+        return verify_all(systems, source, args.repository)
+    return code
 
 
 if __name__ == "__main__":

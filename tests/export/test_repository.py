@@ -276,6 +276,8 @@ def test_labels_beside_the_checkpoint(tmp_path):
         (["--hub", "--revision", "main"], "not 'main'"),
         (["--hub", "vgg19_bn_cqt", "--revision", "0" * 40], "owner/name, not 'vgg19_bn_cqt'"),
         (["--revision", "0" * 40], "--revision belongs to --hub"),
+        (["--verify"], "--verify belongs to --hub"),
+        (["--verify", "--demo"], "--verify belongs to --hub"),
         (["vgg19_bn_cqt", "--checkpoints", "/nowhere"], "no weights for vgg19_bn_cqt in /nowhere"),
         (["--demo", "--hub"], "not allowed with"),
         (["--other"], "unrecognized arguments"),

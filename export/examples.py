@@ -1,0 +1,147 @@
+"""The example recordings of a repository of the hub: which files they are, and which classes they are named after.
+
+They lie in its folder `examples/`, and their names begin with the number or with the name of a class: `0.mp3`,
+`Soft rock 2.wav`, `3_chamber.flac`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from preprocess import Limits
+
+FOLDER = "examples"
+MOST_FILES = 64
+MOST_BYTES = Limits.max_bytes
+"""Of one file: the server takes no more."""
+SUFFIXES = (
+    *(".3g2", ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".asf", ".au", ".caf", ".eac3", ".flac"),
+    *(".m4a", ".m4b", ".m4r", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpga", ".nist", ".oga"),
+    *(".ogg", ".opus", ".rf64", ".snd", ".sph", ".spx", ".voc", ".w64", ".wav", ".wave", ".weba", ".webm", ".wma"),
+    ".wmv",
+)
+"""Of recordings: those that the client looks for, whose package the image that exports does not have."""
+
+SEPARATORS = r"[\W_]*"
+NUMBER = re.compile(SEPARATORS + r"([0-9]{1,9})(?![0-9])")
+AND = re.compile(r"(?<![^\W_])and(?![^\W_])")
+"""The word, which stands for & or is left out in file names."""
+
+
+class UnclearName(ValueError):
+    """A file is named after no class, or after two; the message says which."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A recording of the repository's folder.
+
+    Attributes
+    ----------
+    name : its path below the folder
+    expected : its class; None where the name says none
+    skipped : why it is not asked about; None where it is
+    """
+
+    name: str
+    expected: int | None = None
+    skipped: str | None = None
+
+
+def is_recording(path: str) -> bool:
+    """Whether a path of the repository is that of an example, by its suffix; a hidden file is not."""
+    path = PurePosixPath(path)
+    inside = path.parts[0] == FOLDER and ".." not in path.parts  # it becomes a path of this machine
+    return inside and path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def choose(found: dict[str, int], labels: Sequence[str]) -> tuple[list[Example], int]:
+    """Choose the recordings to ask about, by name and size.
+
+    Parameters
+    ----------
+    found : path in the repository -> bytes
+    labels : of the network
+
+    Returns
+    -------
+    All of them in the order of their names, 2 before 10, with why some are skipped; and how many were left out
+    because MOST_FILES others are asked about
+    """
+    examples, asked, left = [], 0, 0
+    for path in sorted(found, key=_natural):
+        name = PurePosixPath(path).relative_to(FOLDER).as_posix()
+        try:
+            expected = named_class(PurePosixPath(path).stem, labels)
+        except UnclearName as error:
+            examples.append(Example(name, skipped=str(error)))
+            continue
+        if found[path] > MOST_BYTES:
+            examples.append(
+                Example(name, expected, f"it has {found[path]} bytes, at most {MOST_BYTES} are fetched")
+            )
+        elif asked == MOST_FILES:
+            left += 1
+        else:
+            asked += 1
+            examples.append(Example(name, expected))
+    return examples, left
+
+
+def named_class(stem: str, labels: Sequence[str]) -> int:
+    """The class that the name of a file begins with: by its number, its name, or its number and its name.
+
+    Letter case, separators and the word "and" do not matter. The longest name wins, and it has to end where a word
+    ends: "solomon" is no solo. A name that begins with digits, "80s", is longer than the number 80.
+
+    Parameters
+    ----------
+    stem : of the file, without folder and suffix
+    labels : names of the classes, in order; numbers count from 0
+
+    Raises
+    ------
+    UnclearName
+        it begins with no class, or its number is that of one class and its name that of another
+    """
+    text = _plain(stem)
+    named, end = _longest(text, labels)
+    match = NUMBER.match(text)
+    if match and match.end() >= end:
+        number, rest = int(match[1]), text[match.end() :]
+        behind, _ = _longest(rest, labels)
+        if number < len(labels) and (behind is not None or not rest[:1].isalpha()):  # "1st movement" has no number
+            other = behind if named is None else named
+            if other not in (None, number):
+                raise UnclearName(f"{number} is the number of {labels[number]}, not of {labels[other]}")
+            return number
+    if named is None:
+        raise UnclearName("its name says no class")
+    return named
+
+
+def _plain(text: str) -> str:
+    """What does not matter is made equal, or a separator."""
+    return AND.sub(" ", unicodedata.normalize("NFKC", text).casefold())
+
+
+def _longest(text: str, labels: Sequence[str]) -> tuple[int | None, int]:
+    """The class with the longest name that a text begins with, and where this ends; (None, 0) without one."""
+    best, end, most = None, 0, 0
+    for index, label in enumerate(labels):
+        letters = re.sub(r"[\W_]", "", _plain(label))
+        if len(letters) <= most:
+            continue
+        same_kind = "[0-9]" if letters[-1].isdigit() else r"[^\W\d_]"
+        if match := re.match(SEPARATORS + SEPARATORS.join(map(re.escape, letters)) + f"(?!{same_kind})", text):
+            best, end, most = index, match.end(), len(letters)
+    return best, end
+
+
+def _natural(path: str) -> list[str]:
+    """Sorts numbers in names by their value, and letters whatever their case."""
+    return [part.zfill(20) if part.isdecimal() else part for part in re.split(r"([0-9]+)", path.casefold())]

@@ -1,0 +1,219 @@
+"""`python -m export ... --hub --verify`: do the exported networks answer as the authors of their weights say?
+
+A repository of the hub may carry example recordings in its folder `examples/`, named after the class that they are
+of. Each is prepared as the server's first step prepares it with default options, the exported network runs in ONNX
+Runtime on the CPU, and the functions of the server's last step make the answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from export import hub
+from export.command import run
+from export.errors import ExportError
+from export.examples import FOLDER, MOST_FILES, Example, choose, is_recording
+from export.sources import Hub, Log
+from postprocess import emotion, genre
+from preprocess import Cleaning, Hearing, Limits, RecordingError, prepare, prepare_speech
+from steps.options import EmotionOptions, GenreOptions
+from systems import System
+from systems.manifest import Manifest
+from systems.system import Task
+from systems.variants import ONNX_FILE
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Network:
+    """An exported network, and what makes an answer of what it computes.
+
+    Attributes
+    ----------
+    task : of its system
+    manifest : beside it
+    session : ONNX Runtime on the CPU
+    """
+
+    task: Task
+    manifest: dict[str, Any]
+    session: onnxruntime.InferenceSession
+
+    @classmethod
+    def open(cls, system: System, repository: Path) -> Network:
+        """Load the network of a system from a model repository."""
+        folder = repository / f"{system.name}_network" / "1"
+        session = onnxruntime.InferenceSession(str(folder / ONNX_FILE), providers=["CPUExecutionProvider"])
+        return cls(system.task, Manifest.read(folder).content, session)
+
+    def labels(self) -> list[str]:
+        """The names of the classes in English."""
+        return [label["en"] for label in self.manifest["labels"]]
+
+    def answer(self, recording: bytes) -> tuple[int, float]:
+        """What the server answers to a recording with default options: the class, and its probability.
+
+        Raises
+        ------
+        RecordingError
+            the recording cannot be used, or is silent
+        ExportError
+            the network answers NaN or infinity
+        """
+        best, probability = ANSWERS[self.task.name](self, recording)
+        if not np.isfinite(probability):
+            raise ExportError(
+                f"the network of {self.manifest['system']} answers NaN or infinity: its checkpoint is damaged"
+            )
+        return best, float(probability)
+
+    def limits(self) -> dict[str, Any]:
+        """The limits of the system's preprocess step, as its configuration has them."""
+        return {limit.key: json.loads(limit.value) for limit in self.task.limits}
+
+    def outputs(self, *inputs: Array) -> list[Array]:
+        """The outputs that make the answer, of rows [n, ...]; one row at a time, which bounds the memory."""
+        names = [tensor.name for tensor in self.task.inputs]
+        rows = [
+            self.session.run(self.task.used, dict(zip(names, (x[i : i + 1] for x in inputs), strict=True)))
+            for i in range(len(inputs[0]))
+        ]
+        return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+
+
+def _genre(network: Network, recording: bytes) -> tuple[int, float]:
+    manifest, limits = network.manifest, network.limits()
+    options = GenreOptions(profile=manifest["profile"])
+    prepared = prepare(
+        recording,
+        options.profile,
+        spectrum=manifest["spectrum"],
+        max_rows=limits.pop("max_rows"),
+        jpeg=options.jpeg,
+        limits=Limits(**limits),
+        cleaning=options.part(Cleaning),
+        hearing=options.part(Hearing),
+    )
+    [logits] = network.outputs(prepared.rows)
+    found = genre.analyse(logits, {"options": asdict(options)}, manifest)
+    best = found.ranking[0]
+    return best, found.probabilities[best]
+
+
+def _emotion(network: Network, recording: bytes) -> tuple[int, float]:
+    options = EmotionOptions()
+    prepared = prepare_speech(recording, limits=Limits(**network.limits()), cleaning=options.part(Cleaning))
+    if prepared.silent:
+        raise RecordingError("The recording is silent: it has no emotion.")
+    features, logits = network.outputs(prepared.wav, prepared.lengths)
+    info = {
+        "options": asdict(options),
+        "windows": [(window.first, window.start, window.stop) for window in prepared.windows],
+        "duration": prepared.duration,
+        "silent": prepared.silent,
+    }
+    scores = emotion.analyse(features, logits, info, network.manifest).scores
+    best = int(scores.argmax())
+    return best, scores[best]
+
+
+ANSWERS = {"genre": _genre, "emotion": _emotion}
+"""Task -> (network, recording) -> the best class and its probability."""
+
+
+def verify_all(systems: Sequence[System], source: Hub, repository: Path) -> int:
+    """Verify the networks of systems, one by one; the exit code, as of the export. Parameters are `verify`'s."""
+
+    def work(system: System, log: Log) -> bool:
+        verify(system, source, repository, log)
+        return False  # nothing was made
+
+    return run("export", systems, work, "the exported networks are there")
+
+
+def verify(system: System, source: Hub, repository: Path, log: Log) -> None:
+    """Print for each example recording of a repository whether a network answers what the file's name says.
+
+    Parameters
+    ----------
+    source : the repository and the commit
+    repository : folder of the models, with the network of the system
+
+    Raises
+    ------
+    ExportError
+        the recordings cannot be fetched from the hub, or the network answers NaN
+    """
+    where = f"{source.repository} at {source.revision[:8]}"
+    found = {
+        path: size
+        for path, size in hub.sizes(source.repository, FOLDER, source.revision).items()
+        if is_recording(path)
+    }
+    if not found:
+        log(f"nothing to verify with: {where} has no recordings in {FOLDER}/")
+        return
+    network = Network.open(system, repository)
+    examples, left = choose(found, network.labels())
+    asked = [example for example in examples if not example.skipped]
+    if asked:
+        log(f"asking the network about {len(asked)} example recordings of {where}")
+    files = {
+        example: hub.download(source.repository, f"{FOLDER}/{example.name}", source.revision) for example in asked
+    }
+    agreements = _table(network, examples, files)
+    print(_summary(agreements, len(asked), len(examples), left), flush=True)
+
+
+def _table(network: Network, examples: Sequence[Example], files: dict[Example, Path]) -> list[bool]:
+    """Print a line for each example, when its answer is there; for each of these, whether the network agrees."""
+    labels, agreements = network.labels(), []
+    columns = ["file", *(_shown(e.name) for e in examples)], ["expected", *labels], ["answer", *labels]
+    widths = [max(map(len, column)) for column in columns]
+    print(_line(widths, "file", "expected", "answer", "probability  agree"))
+    for example in examples:
+        expected = "" if example.expected is None else labels[example.expected]
+        if example.skipped:
+            cells = [f"skipped: {example.skipped}"]
+        else:
+            try:
+                best, probability = network.answer(files[example].read_bytes())
+            except RecordingError as error:
+                cells = [f"no answer: {error}"]
+            else:
+                agreements.append(best == example.expected)
+                cells = [labels[best], f"{probability:11.1%}  {'yes' if agreements[-1] else 'no'}"]
+        print(_line(widths, _shown(example.name), expected, *cells), flush=True)
+    return agreements
+
+
+def _shown(name: str) -> str:
+    """A name for the terminal, which obeys control characters."""
+    return "".join(c if c.isprintable() else "?" for c in name)
+
+
+def _line(widths: Sequence[int], *cells: str) -> str:
+    """Cells of a line of the table; the last ones may be longer than their column."""
+    padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
+    return "  ".join([*padded, *cells[len(padded) :]]).rstrip()
+
+
+def _summary(agreements: Sequence[bool], asked: int, listed: int, left: int) -> str:
+    """The last line."""
+    answered, wrong = len(agreements), agreements.count(False)
+    parts = [f"{answered - wrong} of {answered} agree" if answered else "nothing is verified"]
+    if wrong:
+        parts[0] += f", {wrong} {'does' if wrong == 1 else 'do'} not"
+    parts += [f"{asked - answered} without an answer"] * (answered < asked)
+    parts += [f"{listed - asked} skipped"] * (asked < listed)
+    parts += [f"{left} more left out, {MOST_FILES} are asked about at most"] * (left > 0)
+    return "; ".join(parts)
