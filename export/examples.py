@@ -1,7 +1,7 @@
 """The example recordings of a repository of the hub: which files they are, and which classes they are named after.
 
 They lie in its folder `examples/`, and their names begin with the number or with the name of a class: `0.mp3`,
-`Soft rock 2.wav`, `3_chamber.flac`.
+`Soft rock 2.wav`, `3_symphony.flac`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ AND = re.compile(r"(?<![^\W_])and(?![^\W_])")
 
 
 class UnclearName(ValueError):
-    """A file is named after no class, or after two; the message says which."""
+    """A file is named after no class."""
 
 
 @dataclass(frozen=True)
@@ -93,32 +93,29 @@ def choose(found: dict[str, int], labels: Sequence[str]) -> tuple[list[Example],
 
 
 def named_class(stem: str, labels: Sequence[str]) -> int:
-    """The class that the name of a file begins with: by its number, its name, or its number and its name.
+    """The class that a file name begins with: its name, perhaps with a number before it, or its number.
 
     Letter case, separators and the word "and" do not matter. The longest name wins, and it has to end where a word
-    ends: "solomon" is no solo. A name that begins with digits, "80s", is longer than the number 80.
+    ends: "solomon" is no solo. A number counts from 0 where no name follows; before a name it is ignored, because
+    authors number their classes in other ways (ccmusic's 3_Symphony is output 0).
 
     Parameters
     ----------
     stem : of the file, without folder and suffix
-    labels : names of the classes, in order; numbers count from 0
+    labels : names of the classes, in order
 
     Raises
     ------
     UnclearName
-        it begins with no class, or its number is that of one class and its name that of another
+        it begins with no class
     """
     text = _plain(stem)
-    named, end = _longest(text, labels)
-    match = NUMBER.match(text)
-    if match and match.end() >= end:
+    named = _longest(text, labels)
+    if named is None and (match := NUMBER.match(text)):
         number, rest = int(match[1]), text[match.end() :]
-        behind, _ = _longest(rest, labels)
-        if number < len(labels) and (behind is not None or not rest[:1].isalpha()):  # "1st movement" has no number
-            other = behind if named is None else named
-            if other not in (None, number):
-                raise UnclearName(f"{number} is the number of {labels[number]}, not of {labels[other]}")
-            return number
+        named = _longest(rest, labels)
+        if named is None and number < len(labels) and not rest[:1].isalpha():  # "1st movement" has no number
+            named = number
     if named is None:
         raise UnclearName("its name says no class")
     return named
@@ -129,17 +126,17 @@ def _plain(text: str) -> str:
     return AND.sub(" ", unicodedata.normalize("NFKC", text).casefold())
 
 
-def _longest(text: str, labels: Sequence[str]) -> tuple[int | None, int]:
-    """The class with the longest name that a text begins with, and where this ends; (None, 0) without one."""
-    best, end, most = None, 0, 0
+def _longest(text: str, labels: Sequence[str]) -> int | None:
+    """The class with the longest name that a text begins with; None without one."""
+    best, most = None, 0
     for index, label in enumerate(labels):
         letters = re.sub(r"[\W_]", "", _plain(label))
         if len(letters) <= most:
             continue
         same_kind = "[0-9]" if letters[-1].isdigit() else r"[^\W\d_]"
-        if match := re.match(SEPARATORS + SEPARATORS.join(map(re.escape, letters)) + f"(?!{same_kind})", text):
-            best, end, most = index, match.end(), len(letters)
-    return best, end
+        if re.match(SEPARATORS + SEPARATORS.join(map(re.escape, letters)) + f"(?!{same_kind})", text):
+            best, most = index, len(letters)
+    return best
 
 
 def _natural(path: str) -> list[str]:
