@@ -27,7 +27,7 @@ help: ## Show this list
 
 demo: $(VENV)/.export ## Start Triton, classify a generated MP3, print the answer, stop (no GPU, no accounts)
 	@$(BIN)/python -m export vgg19_bn_cqt
-	@$(BIN)/python -m bench.demo
+	@$(BIN)/python -m demo
 
 export: $(VENV)/.export $(GPU) ## Checkpoints -> ONNX (CHECKPOINTS=dir; default: demo weights); with an NVIDIA GPU also FP16 and TensorRT
 	@$(BIN)/python -m export $(SYSTEMS)
@@ -55,7 +55,7 @@ serve: $(VENV)/.serve $(GPU) ## Start the embedded Triton on 127.0.0.1:8000 (HTT
 	@$(BIN)/python -m server $(if $(VARIANT),--variant=$(VARIANT))
 
 web: $(VENV)/.web ## A page for recordings on http://127.0.0.1:7860, while make serve runs (URL=host:port of the server)
-	@$(BIN)/python -m bench.examples .cache/examples
+	@$(BIN)/python -m sounds.examples .cache/examples
 	@$(BIN)/tritone web --examples=.cache/examples $(if $(URL),--url=$(URL))
 
 bench: $(VENV)/.test $(GPU) ## Tritone beside the articles' pipelines and a plain Triton (VARIANT=..., QUICK=1, DEVICE=cuda)
@@ -73,7 +73,7 @@ evaluate: $(VENV)/.test ## What each option gains or loses on generated recordin
 	@$(BIN)/python -m bench.options
 
 tune: $(VENV)/.test ## Find the fastest settings for this machine; make serve uses them (SYSTEM=..., VARIANT=..., QUICK=1)
-	@$(BIN)/python -m bench.tune
+	@$(BIN)/python -m tuning
 
 test: $(VENV)/.test lint ## Everything that can be tested on this machine
 	@$(BIN)/python -m pytest -m "not slow and not gpu"

@@ -1,1 +1,1 @@
-"""Benchmarks of the running server, and the demonstration; both start the embedded server themselves."""
+"""Benchmarks: measure the running server, beside the articles' pipelines and beside a plain Triton."""

@@ -22,11 +22,11 @@ from importlib import metadata
 from pathlib import Path
 
 from bench.baselines import BaselineError
-from bench.embedded import ROOT
 from bench.errors import BenchError
 from bench.report import part, write_report
 from bench.speech import SpeechSuite
 from bench.suite import Scale, Suite
+from server.installation import ROOT
 
 VERSIONS = (
     "numpy",

@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.__main__ import finish
-from bench.embedded import ROOT, Embedded, embedded
 from bench.errors import BenchError
 from bench.perf import WINDOWS, find_perf_analyzer, measure
 from bench.perf_input import write_input
 from bench.processes import cpu_seconds
-from bench.recordings import collection
+from server.embedded import Embedded, embedded
+from server.installation import ROOT
+from sounds import collection
 
 SYSTEM = "vgg19_bn_cqt"
 IN_FLIGHT = 16

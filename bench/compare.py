@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.baselines.worker import Worker
-from bench.embedded import Embedded
 from bench.perf import measure
+from bench.processes import pss_mb
+from server.embedded import Embedded
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -91,7 +92,7 @@ class Served:
     def turn(self) -> Turn:
         """Three windows."""
         m = measure(self.server, self.model, self.data, concurrency=self.concurrency, seconds=self.seconds)
-        return Turn(m.rate, m.cpu, self.server.pss_mb(), m.mean_batch)
+        return Turn(m.rate, m.cpu, pss_mb(self.server.pid), m.mean_batch)
 
     def probabilities(self) -> Probabilities:
         """Asked one by one."""

@@ -21,8 +21,9 @@ from tritone_client.evaluation import Evaluation
 
 from bench import evaluation_sets
 from bench.__main__ import finish
-from bench.embedded import ROOT, embedded
 from bench.errors import BenchError
+from server.embedded import embedded
+from server.installation import ROOT
 
 SYSTEMS = ("vgg19_bn_cqt", "vit_b_16_mel")
 SOFT = {"denoise_factor": 2.0, "denoise_floor": 0.01}

@@ -1,7 +1,7 @@
 """Generated recordings with labels, to measure what an option is worth: `python -m bench.evaluation_sets FOLDER`.
 
 Each group of recordings has one difficulty that an option is made for. Label i stands for family i of
-`export.sounds`, as the demo weights have it: the sets say how an option acts on a disturbed signal, nothing about
+`sounds`, as the demo weights have it: the sets say how an option acts on a disturbed signal, nothing about
 music. No network was fitted, calibrated or accepted with any of these seeds.
 
 | group                                | what is difficult                                                    |
@@ -31,7 +31,7 @@ import numpy as np
 import soundfile as sf
 from scipy import signal
 
-from export.sounds import FAMILIES, Samples, sound
+from sounds import FAMILIES, Samples, sound
 from systems.label_set import label_set, named
 
 SR = 22050  # Hz

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from bench.compare import Turn
-from bench.embedded import ROOT
 from export.int8 import served_precision
 from postprocess.activation import softmax
 from preprocess import prepare, prepare_speech
+from server.installation import ROOT
 from server.variants import CUDA, PORTABLE, TENSORRT
 from systems.variants import VARIANTS
 

@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.baselines.network import load_network
-from bench.embedded import ROOT
 from bench.floor import load_network as compile_network
 from bench.markdown import table
 from export import emotion2vec, onnx_export
+from server.installation import ROOT
 from systems.lengths import TOKENS, samples_of
 
 SYSTEM = "emotion2vec_plus_large"

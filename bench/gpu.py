@@ -18,20 +18,20 @@ from tritone_client import Client
 
 from bench.baselines.worker import Worker
 from bench.compare import InProcess, Pipeline, Probabilities, Served, Turn, compare
-from bench.embedded import ROOT
 from bench.errors import BenchError
 from bench.floor import load_network
 from bench.gpu_networks import Contender, Runner, contenders
 from bench.nvml import memory_mb, watch_gpu
 from bench.perf import PerfError, find_perf_analyzer
 from bench.perf_input import write_input
-from bench.recordings import collection
 from bench.suite import VGG, VIT, Scale, onnx, precision, say, serve
 from postprocess.activation import softmax
 from preprocess import prepare
 from server.errors import ServerError
 from server.gpu import Gpu, find_gpu
+from server.installation import ROOT
 from server.variants import CUDA, PORTABLE, TENSORRT, Machine, choose
+from sounds import collection
 from systems import SYSTEMS
 
 BATCHES = (1, 2, 4, 8, 16, 32)

@@ -13,10 +13,10 @@ import numpy as np
 import onnxruntime
 
 from bench.__main__ import machine
-from bench.embedded import ROOT
-from export.sounds import FAMILIES, sound
 from postprocess.activation import softmax
 from preprocess import prepare
+from server.installation import ROOT
+from sounds import FAMILIES, sound
 
 SEEDS = (3000, 3001)
 SPECTRUM = {"vgg19_bn_cqt": "cqt", "vit_b_16_mel": "mel"}

@@ -11,9 +11,9 @@ import librosa
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from bench.recordings import SUBTYPES, collection
 from preprocess.audio import load
 from preprocess.spectrum import SR, cqt, mel
+from sounds import SUBTYPES, collection
 
 Pair = tuple[Callable[[], np.ndarray], Callable[[], np.ndarray]]
 

@@ -26,12 +26,11 @@ import onnxruntime
 from threadpoolctl import threadpool_limits
 
 from bench.__main__ import finish
-from bench.embedded import ROOT
-from bench.recordings import collection, utterances
-from export.sounds import FAMILIES
 from postprocess import genre
 from postprocess.rules import Rules, load_rules
 from preprocess import Cleaning, Hearing, Prepared, prepare, prepare_speech
+from server.installation import ROOT
+from sounds import FAMILIES, collection, utterances
 from steps.manifest import read_manifest
 from steps.options import GenreOptions
 

@@ -12,9 +12,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.embedded import Embedded
 from bench.errors import BenchError
+from bench.processes import cpu_seconds
 from bench.statistics import Counts
+from server.embedded import Embedded
 
 WINDOWS = 3  # measured by perf_analyzer at least; it averages over them
 
@@ -87,11 +88,11 @@ def measure(
         # (Its --request-count measures in whole seconds.)
         command += ["--measurement-interval", str(int(seconds * 1000)), "--stability-percentage", "999"]
         command += ["--percentile", "95", *shapes, *load, "-f", str(report), "--verbose-csv"]
-        before = Counts.of(server, network), Counts.of(server, model), server.cpu_seconds()
+        before = Counts.of(server, network), Counts.of(server, model), cpu_seconds(server.pid)
         run = subprocess.run(command, capture_output=True, text=True)
         if run.returncode or not report.exists():
             raise PerfError(f"perf_analyzer failed:\n{run.stdout[-2000:]}{run.stderr[-2000:]}")
-        after = Counts.of(server, network), Counts.of(server, model), server.cpu_seconds()
+        after = Counts.of(server, network), Counts.of(server, model), cpu_seconds(server.pid)
         with report.open() as file:
             figures = next(csv.DictReader(file))
     rows, requests = after[0] - before[0], (after[1] - before[1]).requests

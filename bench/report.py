@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.bulk_report import bulk_section
-from bench.embedded import ROOT
 from bench.errors import BenchError
 from bench.evaluation_report import evaluation_section
 from bench.gpu_report import gpu_section
@@ -26,6 +25,7 @@ from bench.markdown import caption, fill, floor, floors, named, pipelines, ratio
 from bench.options_report import options_section
 from bench.plots import Figures, draw
 from bench.speech_report import speech_section
+from server.installation import ROOT
 
 RESULTS, PUBLISHED = ROOT / "bench" / "results", ROOT / "bench" / "published"
 PLACES = {

@@ -24,8 +24,9 @@ import soundfile as sf
 from tritone_client import Client, InvalidRecording, TritoneError
 
 from bench import hostile
-from bench.embedded import Embedded, embedded
-from bench.recordings import collection, recording, utterances
+from bench.processes import pss_mb
+from server.embedded import Embedded, embedded
+from sounds import collection, recording, utterances
 
 GENRE, SPEECH = "vgg19_bn_cqt", "emotion2vec_plus_large"
 CLIENTS = 4
@@ -96,7 +97,7 @@ class Soak:
                             self.counts["deaths"] += 1
                         time.sleep(0.5)
                     seen = ", ".join(f"{n} {what}" for what, n in sorted(self.counts.items()))
-                    print(f"{minute:4d} min  {self._server.pss_mb():6.0f} MB  {seen}", flush=True)
+                    print(f"{minute:4d} min  {pss_mb(self._server.pid):6.0f} MB  {seen}", flush=True)
                     if time.monotonic() >= end:
                         break
             finally:
@@ -148,17 +149,17 @@ def main() -> None:
     log = Path(tempfile.gettempdir(), "tritone-soak.log")
     with embedded(f"--variant={options.variant}", log=log) as server:
         soak = Soak(server, options.deaths)
-        ready = server.pss_mb()
+        ready = pss_mb(server.pid)
         soak.warm()
         time.sleep(QUIET_SECONDS)
-        warm = server.pss_mb()
+        warm = pss_mb(server.pid)
         print(
             f"{server.variant}: {ready:.0f} MB when ready, {warm:.0f} MB after one recording of each kind",
             flush=True,
         )
         soak.run(options.minutes)
         time.sleep(QUIET_SECONDS)
-        end = server.pss_mb()
+        end = pss_mb(server.pid)
     print(f"{end:.0f} MB at the end: {end / warm - 1:+.1%}; {len(soak.wrong)} wrong (log: {log})")
     for sentence, count in Counter(soak.wrong).most_common(10):
         print(f"  {count} x {sentence}")

@@ -22,13 +22,13 @@ from tritone_client import Client, TritoneError
 
 from bench.baselines.worker import Worker
 from bench.compare import InProcess, Pipeline, Served, compare
-from bench.embedded import Embedded
 from bench.floor import SpeechFloor
 from bench.perf import find_perf_analyzer, measure
 from bench.perf_input import write_input
-from bench.processes import peak_of_children
-from bench.recordings import utterance, utterances
+from bench.processes import peak_of_children, pss_mb
 from bench.suite import CONCURRENCY, Scale, onnx, precision, say, serve
+from server.embedded import Embedded
+from sounds import utterance, utterances
 
 MODEL = "emotion2vec_plus_large"
 SHORTEST, LONGEST = 3.0, 10.0  # seconds
@@ -68,7 +68,7 @@ class SpeechSuite:
             with ExitStack() as stack:
                 with peak_of_children() as peak:
                     server = stack.enter_context(serve(MODEL, self.variant))
-                ready_mb = server.pss_mb()
+                ready_mb = pss_mb(server.pid)
                 figures["first"] += first_requests(server, start)
                 if start == 0 and self.scale.requests:
                     figures["beside"] = [beside(server, calls) for calls in CALLS]
@@ -126,7 +126,7 @@ class SpeechSuite:
             for until in MIXED_SAMPLES:
                 list(pool.map(ask, range(done, until)))
                 done = until
-                samples.append({"requests": done, "mb": server.pss_mb()})
+                samples.append({"requests": done, "mb": pss_mb(server.pid)})
                 say(f"{done} mixed requests: {samples[-1]['mb']:.0f} MB")
         return {"seconds": [min(MIXED_SECONDS), max(MIXED_SECONDS)], "samples": samples}
 

@@ -15,9 +15,9 @@ from tritone_client import Client
 from tritone_client.client import STEPS
 from tritone_client.stages import server_stages
 
-from bench.embedded import Embedded
 from bench.perf import measure
 from bench.statistics import Counts
+from server.embedded import Embedded
 
 PREPARATION = ("decode", "downmix", "resample", "spectrogram", "picture")
 NOT_SERVING = ("decode", "downmix", "resample", "spectrogram", "network", "client")

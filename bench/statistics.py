@@ -7,7 +7,7 @@ import urllib.request
 
 from tritone_client import statistics
 
-from bench.embedded import Embedded
+from server.embedded import Embedded
 
 
 class Counts(statistics.Counts):

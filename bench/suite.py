@@ -22,16 +22,17 @@ from tritone_client import Client
 from bench.baselines import plain
 from bench.baselines.worker import Worker
 from bench.compare import InProcess, Pipeline, Served, compare
-from bench.embedded import ROOT, Embedded, embedded
 from bench.floor import Floor
 from bench.kernels import measure_kernels
 from bench.perf import Measurement, find_perf_analyzer, measure
 from bench.perf_input import write_input
-from bench.processes import peak_of_children
-from bench.recordings import collection
+from bench.processes import peak_of_children, pss_mb
 from bench.stages import NOT_SERVING, measure_stages
 from export.int8 import served_precision
 from postprocess.activation import softmax
+from server.embedded import Embedded, embedded
+from server.installation import ROOT
+from sounds import collection
 from systems import SYSTEMS
 
 VGG, VIT = "vgg19_bn_cqt", "vit_b_16_mel"
@@ -120,7 +121,7 @@ class Suite:
             "model": VGG,
             "variant": server.variant,
             "load_peak_mb": peak[0],
-            "ready_mb": server.pss_mb(),
+            "ready_mb": pss_mb(server.pid),
         }
         self.memory["samples"] = []
         return server
@@ -259,7 +260,7 @@ class Suite:
         """Note the memory in use after so many more requests."""
         samples = self.memory["samples"]
         total = requests + (samples[-1]["requests"] if samples else 0)
-        samples.append({"requests": total, "mb": server.pss_mb()})
+        samples.append({"requests": total, "mb": pss_mb(server.pid)})
 
     def _top_up(self, server: Embedded) -> None:
         """Short recordings until memory has been looked at after `requests`."""

@@ -1,7 +1,7 @@
 """Demo weights: networks of the released size that tell generated sounds apart, so that everything runs offline.
 
 The backbone is random (seeded); only what can be computed in closed form is fitted: the statistics of the batch
-normalisations, and a head that recognises the sixteen families of `export.sounds` under every preprocessing
+normalisations, and a head that recognises the sixteen families of `sounds` under every preprocessing
 profile. They know nothing about music.
 """
 
@@ -23,9 +23,9 @@ import preprocess
 from export import demo_speech
 from export.errors import ExportError
 from export.heads import RELEASED, released_head
-from export.sounds import FAMILIES, sound
 from export.vgg import VGG19BN
 from export.vit import HIDDEN, PATCH, TOKENS, ViTB16
+from sounds import FAMILIES, sound
 from systems import System
 from systems.architectures import VGG19_BN
 from systems.files import atomically

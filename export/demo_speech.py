@@ -18,8 +18,8 @@ from torch import nn
 
 from export.emotion2vec import LARGE, Block, Config, Emotion2Vec
 from export.errors import ExportError
-from export.sounds import FAMILIES, sound
 from preprocess import prepare_speech
+from sounds import FAMILIES, sound
 
 SEED = 0
 SOUNDS = (

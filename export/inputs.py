@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 import preprocess
-from export.sounds import sound
+from sounds import sound
 from systems import System
 
 Feeds = list[npt.NDArray[Any]]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.embedded import Embedded, embedded
+from server.embedded import Embedded, embedded
 
 ROOT = Path(__file__).resolve().parents[1]
 SYSTEMS = ("vgg19_bn_cqt", "vit_b_16_mel")

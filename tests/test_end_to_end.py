@@ -19,11 +19,10 @@ from tritone_client import Client, InvalidRecording
 
 import preprocess
 import systems
-from bench.recordings import recording
 from bench.statistics import Counts
 from export.checkpoint import load_model
-from export.sounds import sound
 from preprocess import prepare
+from sounds import recording, sound
 from tests.conftest import ROOT, SYSTEMS
 from tests.preprocess.making import FFMPEG, by, id3v2, missing_tools, piped
 from tests.recordings import bad_recordings, encode, music

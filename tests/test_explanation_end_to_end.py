@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from tritone_client import Client, InvalidRecording
 
-from bench.embedded import embedded
-from bench.recordings import recording
 from preprocess import prepare
+from server.embedded import embedded
+from sounds import recording
 from tests.conftest import ROOT, SYSTEMS, UNASKED
 from tests.export.explanations import grad_cam, roll_out
 from tests.test_end_to_end import SPECTRUM, network

@@ -8,8 +8,8 @@ from tritone_client import Client, InvalidRecording
 from tritone_client.prediction import OUTPUTS, parse_prediction
 from tritone_client.request import Request, bytes_tensor
 
-from bench.recordings import recording
 from preprocess import Cleaning, Hearing, prepare
+from sounds import recording
 from tests.test_end_to_end import TOLERANCE, network, once
 
 pytestmark = once

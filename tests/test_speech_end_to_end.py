@@ -17,14 +17,14 @@ import soxr
 import torch
 from tritone_client import Client, EmotionPrediction, InvalidRecording, TritoneError
 
-from bench.embedded import Embedded, embedded
 from bench.statistics import Counts
 from export.checkpoint import load_model
 from export.demo_speech import SOUNDS
 from export.emotion2vec import Emotion2Vec
-from export.sounds import FAMILIES, sound
 from postprocess.activation import softmax
 from preprocess import prepare_speech
+from server.embedded import Embedded, embedded
+from sounds import FAMILIES, sound
 from systems.architectures import EMOTION2VEC
 from systems.label_set import label_set
 from tests.conftest import ROOT, SPEECH, UNASKED

@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.baselines import BaselineError
-from bench.embedded import READY_SECONDS, Embedded
-from bench.recordings import recording
 from server.control import Control
+from server.embedded import READY_SECONDS, Embedded
 from server.installation import find_installation
 from server.preflight import settle_ports
 from server.process import SharedMemory, Triton
 from server.variants import PORTABLE
+from sounds import recording
 
 MODEL = "plain"
 

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.baselines import Baseline, BaselineError
-from bench.embedded import ROOT
-from bench.recordings import recording
 from export.errors import ExportError
+from server.installation import ROOT
+from sounds import recording
 from systems import SYSTEMS
 
 BASELINES = (

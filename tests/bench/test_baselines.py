@@ -19,10 +19,10 @@ from bench.baselines import BaselineError, article_a, article_b, official, pictu
 from bench.baselines.network import load_network
 from bench.baselines.plain import ask, plain_server, write_plain_repository
 from bench.baselines.worker import Worker
-from bench.processes import cpu_seconds
-from bench.recordings import recording
+from bench.processes import cpu_seconds, pss_mb
 from postprocess.activation import softmax
 from preprocess import prepare
+from sounds import recording
 from systems import SYSTEMS
 from tests.recordings import encode, music
 
@@ -113,7 +113,7 @@ def test_plain_triton_answers_the_same(repository, songs, answers, tmp_path):
     assert model == "plain"
     with plain_server(tmp_path) as server:
         found = np.stack([softmax(ask(server.http, song)) for song in songs])
-        assert server.cpu_seconds() > 0 and server.pss_mb() > 100
+        assert cpu_seconds(server.pid) > 0 and pss_mb(server.pid) > 100
         pid = server.pid
     np.testing.assert_allclose(found, answers, atol=1e-3)
     assert not Path(f"/proc/{pid}").exists()

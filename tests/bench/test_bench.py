@@ -17,15 +17,15 @@ import soundfile as sf
 from tritone_client import Client
 
 from bench.compare import Turn, compare
-from bench.embedded import embedded
 from bench.errors import BenchError
 from bench.floor import Floor
 from bench.kernels import measure_kernels
 from bench.perf import find_perf_analyzer, measure
 from bench.perf_input import write_input
 from bench.processes import cpu_seconds, family, peak_of_children, pss_mb
-from bench.recordings import collection, recording
 from bench.stages import NOT_SERVING, PREPARATION, measure_stages
+from server.embedded import embedded
+from sounds import collection, recording
 from tests.bench.clock import Clock
 from tests.conftest import ROOT, UNASKED
 

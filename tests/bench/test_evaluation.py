@@ -138,7 +138,7 @@ def test_an_unknown_system_is_refused(monkeypatch, capsys):
 def test_the_whole_evaluation(repository, monkeypatch, tmp_path):
     """Two groups, two sets of options, the real server: denoising and voting gain what they are made for."""
     monkeypatch.setattr(evaluation.evaluation_sets, "GROUPS", {g: SETS[g] for g in ("noise-10", "medley")})
-    from bench.embedded import embedded
+    from server.embedded import embedded
 
     def on_demo_weights(*flags: str):
         return embedded(f"--model-repository={repository}", *flags)

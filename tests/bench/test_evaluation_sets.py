@@ -12,7 +12,7 @@ from scipy import signal
 from bench import evaluation_sets
 from bench.evaluation_sets import FIRST_SEED, GROUPS, SR, main, recording, write
 from export import demo, fp16, int8
-from export.sounds import FAMILIES, sound
+from sounds import FAMILIES, sound
 from systems.label_set import label_set
 
 BELLS = list(FAMILIES).index("bells")

@@ -16,12 +16,12 @@ from bench import speech
 from bench.baselines import BaselineError, article_c
 from bench.baselines.worker import Worker
 from bench.floor import SpeechFloor
-from bench.recordings import utterance, utterances
 from bench.report import read_results
 from bench.suite import Scale
 from export.emotion2vec import Config, Emotion2Vec
 from preprocess import prepare_speech
 from preprocess.resample import SincResampler
+from sounds import utterance, utterances
 from tests.bench.clock import Clock
 
 LENGTHS = np.linspace(1.0, 2.0, 8)
@@ -154,7 +154,8 @@ def test_first_requests_are_compared_with_later_ones_of_their_length(answering):
 def test_memory_is_looked_at_after_so_many_mixed_requests(answering, monkeypatch, tmp_path):
     monkeypatch.setattr(speech, "utterances", lambda lengths: [f"{seconds:g} s" for seconds in lengths])
     scale = Scale(3, 1, 1.0, (), (), 0, 1, 0)
-    server = SimpleNamespace(grpc="", pss_mb=lambda: float(len(answering.asked)))
+    server = SimpleNamespace(grpc="", pid=0)
+    monkeypatch.setattr(speech, "pss_mb", lambda pid: float(len(answering.asked)))
     monkeypatch.setattr(speech, "find_perf_analyzer", lambda: [])
     memory = speech.SpeechSuite(scale, "auto", tmp_path)._memory(server)
     assert memory["samples"] == [{"requests": n, "mb": n} for n in (50, 150, 250, 350, 450, 550)]

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.recordings import recording
+from sounds import recording
 from tests.client.staged import Staged
 from tests.client.triton import Triton
 from tests.conftest import ROOT

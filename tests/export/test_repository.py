@@ -18,8 +18,8 @@ from export.__main__ import ROOT, main
 from export.errors import ExportError
 from export.files import only_one
 from export.repository import DERIVED, explain_file, export, is_current, own_weights
-from export.sounds import sound
 from export.sources import Directory, Weights
+from sounds import sound
 from systems import SYSTEMS
 from systems.files import atomically
 from systems.label_set import label_set

@@ -11,8 +11,6 @@ from scipy.special import softmax
 from tritone_client import Client
 
 import preprocess
-from bench.embedded import embedded
-from bench.recordings import recording
 from export import onnx_export
 from export.checkpoint import build
 from export.errors import ExportError
@@ -20,6 +18,8 @@ from export.examples import MOST_BYTES, MOST_FILES
 from export.files import sha256
 from export.repository import EXPORTER
 from export.verify import Network
+from server.embedded import embedded
+from sounds import recording
 from systems import SYSTEMS
 from tests.conftest import SPEECH
 from tests.export.hub_server import REVISION, Hub, serve

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from export.sounds import sound
 from preprocess import Cleaning, Hearing, RecordingError, prepare
 from preprocess.hearing import sounding, sounding_slices
+from sounds import sound
 
 SR = 22050
 

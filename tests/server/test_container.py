@@ -103,7 +103,7 @@ def test_weights_and_the_virtual_environment_stay_out_of_the_build_context():
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
     sent = {name.split("/")[0] for name in tracked if not ignored(name)}
-    assert sent == {"export", "postprocess", "preprocess", "requirements", "server", "steps", "systems"}
+    assert sent == {"export", "postprocess", "preprocess", "requirements", "server", "sounds", "steps", "systems"}
     assert all(map(ignored, (".venv/bin/python", "model_repository/x/1/model.onnx", "steps/__pycache__/a.pyc")))
 
 
@@ -284,14 +284,15 @@ def test_without_a_gpu_no_plan_is_built_and_one_line_says_so(export, tmp_path):
 
 def test_every_module_finds_what_it_imports(export):
     """Ours in the folders that the Dockerfile copies, and no package that it does not install."""
-    folders = ["preprocess", "postprocess", "steps", "export", "server"]
+    folders = ["preprocess", "postprocess", "steps", "sounds", "export", "server"]
     names = [f"{folder}.{path.stem}" for folder in folders for path in (ROOT / folder).glob("*.py")]
     names = [name for name in names if not name.endswith("__") and name != "export.int8"]  # which needs OpenVINO
     assert len(names) > 40
     program = f"""
 import importlib, sys, types
 sys.modules["triton_python_backend_utils"] = types.ModuleType("Triton's own")
-sys.modules |= dict.fromkeys(["openvino", "pytriton", "librosa", "matplotlib", "tests", "bench"])  # not there
+absent = ["openvino", "pytriton", "librosa", "matplotlib", "tests", "bench", "tuning"]
+sys.modules |= dict.fromkeys(absent)
 for name in {names}:
     assert importlib.import_module(name).__file__.startswith({str(export.root)!r})
 """

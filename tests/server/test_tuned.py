@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from google.protobuf import text_format
 
-from bench.knobs import read_knobs, read_shipped, turn
 from server import tuned
 from server.tuned import Note, judge, keep, local_file, this_machine
 from tests.server import tiny
+from tuning.knobs import read_knobs, read_shipped, turn
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE, DAY = "CPU A, 4 cores", "2026-11-21"

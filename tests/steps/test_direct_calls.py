@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
-from bench.embedded import embedded
 from bench.statistics import Counts
+from server.embedded import embedded
 from steps.info import MAX_BYTES
 from systems.lengths import BUCKETS
 from tests.conftest import UNASKED

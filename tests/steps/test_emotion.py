@@ -12,9 +12,9 @@ import tritonclient.grpc as triton
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import softmax
 
-from bench.embedded import embedded
 from preprocess import Cleaning
 from preprocess.speech import prepare_speech
+from server.embedded import embedded
 from systems.lengths import FIELD, HOP
 from tests.recordings import encode, music
 from tests.steps.small import FILTERS, NAMES, PROJECTION, write_speech_system

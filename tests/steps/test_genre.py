@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from export.sounds import sound
 from preprocess import RecordingError, prepare
+from sounds import sound
 from systems.label_set import label_set
 
 SOUND = sound(9, 1, seconds=24)

@@ -19,8 +19,8 @@ from tritone_client import Client, InvalidRecording
 from tritone_client.html import answer_html
 
 import preprocess
-from bench.embedded import Embedded, embedded
 from export.__main__ import main
+from server.embedded import Embedded, embedded
 from systems import SYSTEMS
 from systems.own import known_systems, read_declaration
 from systems.profiles import FrontEnd, Profile

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritone_client import Client
 
-from bench.embedded import embedded
-from bench.recordings import recording
 from export.__main__ import main
+from server.embedded import embedded
+from sounds import recording
 from systems import SYSTEMS
 from systems.label_set import Label, LabelSet
 from systems.own import PARTS, UnusableName, check_name, known_systems, own_system

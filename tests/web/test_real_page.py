@@ -2,8 +2,8 @@
 
 import pytest
 
-from bench.embedded import embedded
-from bench.recordings import recording
+from server.embedded import embedded
+from sounds import recording
 from systems.label_set import label_set
 from tests.conftest import UNASKED
 from tests.test_end_to_end import in_process

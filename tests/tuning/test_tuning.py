@@ -11,11 +11,11 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 import systems
-from bench import tune
-from bench.knobs import Knobs, neighbours, others, read_knobs, read_shipped, turn
 from server import tuned
 from tests.conftest import ROOT, SYSTEMS
 from tests.server import tiny
+from tuning import __main__ as tune
+from tuning.knobs import Knobs, neighbours, others, read_knobs, read_shipped, turn
 
 SHIPPED = Knobs(preprocess=2, networks=1, threads=2, delay=0, preferred=0)
 

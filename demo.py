@@ -7,9 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.embedded import embedded
-from bench.recordings import recording
-from export.sounds import FAMILIES
+from server.embedded import embedded
+from sounds import FAMILIES, recording
 from systems.label_set import label_set
 
 MODEL = "vgg19_bn_cqt"

@@ -30,20 +30,20 @@ from google.protobuf import json_format, text_format
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from bench.embedded import READY_SECONDS, Embedded
-from bench.knobs import Configurations, Knobs, neighbours, others, read_knobs, read_shipped, turn
 from bench.markdown import table
 from bench.perf import Measurement, PerfError, find_perf_analyzer, measure
 from bench.perf_input import write_input
-from bench.recordings import collection
 from server import preflight, tuned, variants
 from server.__main__ import restrictions, triton_command
+from server.embedded import READY_SECONDS, Embedded
 from server.errors import ServerError
 from server.installation import find_installation
 from server.process import SharedMemory, Triton
 from server.settings import parse_settings
+from sounds import collection
 from systems import SYSTEMS
 from systems.own import known_systems
+from tuning.knobs import Configurations, Knobs, neighbours, others, read_knobs, read_shipped, turn
 
 BUSY, ALONE = 8, 1  # requests in flight
 LEAST_GAIN = 1.03  # below, the settings are not worth a file
@@ -256,7 +256,7 @@ def _ready(client: InferenceServerClient) -> bool:
 
 def main() -> int:
     """Read the flags and tune; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.tune", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tuning", description=__doc__.splitlines()[0])
     environment = os.environ.get
     shown = "(default: %(default)s)"
     parser.add_argument("--system", default=environment("SYSTEM", "vgg19_bn_cqt"), help=f"what is tuned {shown}")

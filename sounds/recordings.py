@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import soundfile as sf
 
-from export.sounds import FAMILIES, sound
+from sounds.generate import FAMILIES, sound
 
 SUBTYPES = {"MP3": "MPEG_LAYER_III", "WAV": "PCM_16", "FLAC": "PCM_16"}
 

@@ -1,4 +1,4 @@
-"""`python -m bench.examples FOLDER`: generated recordings for the web page, made once."""
+"""`python -m sounds.examples FOLDER`: generated recordings for the web page, made once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 
-from bench.recordings import SUBTYPES, recording
-from export.sounds import FAMILIES, sound
+from sounds.generate import FAMILIES, sound
+from sounds.recordings import SUBTYPES, recording
 
 SR = 44100
 CALL_SR = 16000

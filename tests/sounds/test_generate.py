@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import preprocess
-from export.sounds import FAMILIES, sound
+from sounds import FAMILIES, sound
 
 
 @pytest.mark.parametrize("family", range(16), ids=list(FAMILIES))

@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.processes import cpu_seconds, pss_mb
+from server.installation import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 300
 
 
@@ -28,14 +27,6 @@ class Embedded:
     metrics: str
     pid: int
     variant: str
-
-    def cpu_seconds(self) -> float:
-        """CPU seconds that all its processes have used."""
-        return cpu_seconds(self.pid)
-
-    def pss_mb(self) -> float:
-        """Memory of all its processes, MB."""
-        return pss_mb(self.pid)
 
 
 @contextmanager
