@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from answers.activation import softmax
 from bench.compare import Turn
 from export.int8 import served_precision
-from postprocess.activation import softmax
 from preprocess import prepare, prepare_speech
 from server.installation import ROOT
 from server.variants import CUDA, PORTABLE, TENSORRT

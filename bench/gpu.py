@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from tritone_client import Client
 
+from answers.activation import softmax
 from bench.baselines.worker import Worker
 from bench.compare import InProcess, Pipeline, Probabilities, Served, Turn, compare
 from bench.errors import BenchError
@@ -25,7 +26,6 @@ from bench.nvml import memory_mb, watch_gpu
 from bench.perf import PerfError, find_perf_analyzer
 from bench.perf_input import write_input
 from bench.suite import VGG, VIT, Scale, onnx, precision, say, serve
-from postprocess.activation import softmax
 from preprocess import prepare
 from server.errors import ServerError
 from server.gpu import Gpu, find_gpu

@@ -122,8 +122,8 @@ def graphed(system: str, repository: Path) -> Classify:
 
 def served(folder: Path, variant: str) -> Classify:
     """The network as the server's variant runs it."""
+    from answers.activation import softmax
     from bench.floor import load_network
-    from postprocess.activation import softmax
 
     network = load_network(folder, variant)
     return lambda rows: softmax(network(rows))

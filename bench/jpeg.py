@@ -12,8 +12,8 @@ import time
 import numpy as np
 import onnxruntime
 
+from answers.activation import softmax
 from bench.__main__ import machine
-from postprocess.activation import softmax
 from preprocess import prepare
 from server.installation import ROOT
 from sounds import FAMILIES, sound

@@ -15,7 +15,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,14 +24,15 @@ import numpy.typing as npt
 import onnxruntime
 from threadpoolctl import threadpool_limits
 
+from answers.genre import answer as genre
+from answers.genre.info import GenreInfo
+from answers.genre.options import GenreOptions
+from answers.genre.rules import Rules, load_rules
+from answers.manifest import read_manifest
 from bench.__main__ import finish
-from postprocess import genre
-from postprocess.rules import Rules, load_rules
 from preprocess import Cleaning, Hearing, Prepared, prepare, prepare_speech
 from server.installation import ROOT
 from sounds import FAMILIES, collection, utterances
-from steps.manifest import read_manifest
-from steps.options import GenreOptions
 
 REPOSITORY = ROOT / "model_repository"
 SYSTEMS = ("vit_b_16_mel", "vgg19_bn_cqt")
@@ -64,7 +64,7 @@ class System(NamedTuple):
     @classmethod
     def read(cls, name: str) -> System:
         """FileNotFoundError where it has no weights."""
-        manifest = read_manifest(REPOSITORY / f"{name}_preprocess", name)
+        manifest = read_manifest(REPOSITORY / f"{name}_preprocess", name).content
         return cls(name, manifest, load_rules([label["en"] for label in manifest["labels"]]))
 
     def prepare(self, recording: bytes, sent: dict) -> Prepared:
@@ -79,12 +79,11 @@ class System(NamedTuple):
             with_features=options.rules,
         )
 
-    def info(self, prepared: Prepared, sent: dict) -> dict:
-        """What the first step tells the last one."""
-        told = ("slices", "slices_total", "duration", "seconds_used", "notes", "features")
-        return {name: getattr(prepared, name) for name in told} | {"options": asdict(self._options(sent))}
+    def info(self, prepared: Prepared, sent: dict) -> GenreInfo:
+        """What the first step says to the last one."""
+        return GenreInfo.of(prepared, self._options(sent))
 
-    def answer(self, logits: npt.NDArray[np.float32], info: dict) -> dict:
+    def answer(self, logits: npt.NDArray[np.float32], info: GenreInfo) -> dict:
         """What the last step does."""
         return genre.answer(genre.analyse(logits, info, self.manifest, self.rules), info, self.manifest)
 

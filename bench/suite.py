@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from tritone_client import Client
 
+from answers.activation import softmax
 from bench.baselines import plain
 from bench.baselines.worker import Worker
 from bench.compare import InProcess, Pipeline, Served, compare
@@ -29,7 +30,6 @@ from bench.perf_input import write_input
 from bench.processes import peak_of_children, pss_mb
 from bench.stages import NOT_SERVING, measure_stages
 from export.int8 import served_precision
-from postprocess.activation import softmax
 from server.embedded import Embedded, embedded
 from server.installation import ROOT
 from sounds import collection

@@ -22,8 +22,8 @@ import onnxruntime
 import torch
 from torch import nn
 
+from answers.activation import ACTIVATIONS
 from export.errors import ExportError
-from postprocess.activation import ACTIVATIONS
 from systems import System
 
 OPSET = 18

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,21 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from answers.emotion import answer as emotion
+from answers.emotion.info import EmotionInfo
+from answers.emotion.options import EmotionOptions
+from answers.genre import answer as genre
+from answers.genre.info import GenreInfo
+from answers.genre.options import GenreOptions
 from export import hub
 from export.command import run
 from export.errors import ExportError
 from export.examples import FOLDER, MOST_FILES, Example, choose, is_recording
 from export.sources import Hub, Log
-from postprocess import emotion, genre
 from preprocess import Cleaning, Hearing, Limits, RecordingError, prepare, prepare_speech
-from steps.options import EmotionOptions, GenreOptions
 from systems import System
 from systems.manifest import Manifest
+from systems.profiles import Profile
 from systems.system import Task
 from systems.variants import ONNX_FILE
 
@@ -39,12 +44,13 @@ class Network:
 
     Attributes
     ----------
-    task : of its system
+    task, profile : of its weights
     manifest : beside it
     session : ONNX Runtime on the CPU
     """
 
     task: Task
+    profile: Profile
     manifest: dict[str, Any]
     session: onnxruntime.InferenceSession
 
@@ -53,7 +59,8 @@ class Network:
         """Load the network of a system from a model repository."""
         folder = repository / f"{system.name}_network" / "1"
         session = onnxruntime.InferenceSession(str(folder / ONNX_FILE), providers=["CPUExecutionProvider"])
-        return cls(system.task, Manifest.read(folder).content, session)
+        manifest = Manifest.read(folder)
+        return cls(manifest.task, manifest.profile, manifest.content, session)
 
     def labels(self) -> list[str]:
         """The names of the classes in English."""
@@ -95,7 +102,7 @@ def _genre(network: Network, recording: bytes) -> tuple[int, float]:
     options = GenreOptions(profile=manifest["profile"])
     prepared = prepare(
         recording,
-        options.profile,
+        network.profile,
         spectrum=manifest["spectrum"],
         max_rows=limits.pop("max_rows"),
         jpeg=options.jpeg,
@@ -104,7 +111,7 @@ def _genre(network: Network, recording: bytes) -> tuple[int, float]:
         hearing=options.part(Hearing),
     )
     [logits] = network.outputs(prepared.rows)
-    found = genre.analyse(logits, {"options": asdict(options)}, manifest)
+    found = genre.analyse(logits, GenreInfo.of(prepared, options), manifest)
     best = found.ranking[0]
     return best, found.probabilities[best]
 
@@ -115,13 +122,7 @@ def _emotion(network: Network, recording: bytes) -> tuple[int, float]:
     if prepared.silent:
         raise RecordingError("The recording is silent: it has no emotion.")
     features, logits = network.outputs(prepared.wav, prepared.lengths)
-    info = {
-        "options": asdict(options),
-        "windows": [(window.first, window.start, window.stop) for window in prepared.windows],
-        "duration": prepared.duration,
-        "silent": prepared.silent,
-    }
-    scores = emotion.analyse(features, logits, info, network.manifest).scores
+    scores = emotion.analyse(features, logits, EmotionInfo.of(prepared, options), network.manifest).scores
     best = int(scores.argmax())
     return best, scores[best]
 

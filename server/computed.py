@@ -9,7 +9,7 @@ from server.plans import REPORT_FILE
 from server.variants import BFLOAT16_FEATURES, CUDA, INT8, ON_GPU, OPENVINO, PORTABLE, TENSORRT, Machine, serves
 
 VARIABLE = "TRITONE_COMPUTED"
-"""JSON, system -> {"device", "precision", "backend"}; steps/step.py reads it."""
+"""JSON, system -> {"device", "precision", "backend"}; answers/step.py reads it."""
 BACKEND = {INT8: OPENVINO, CUDA: PORTABLE}
 """Variant -> Triton's name of the backend, where it is another."""
 PLAN_PRECISIONS = {"fp16": "float16", "fp32": "float32", "int8": "int8"}

@@ -37,12 +37,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--repository", type=Path, default=REPOSITORY, metavar="DIR", help="default: %(default)s")
     parser.add_argument("--pictures", action="store_true", help="only print which systems see pictures")
     options = parser.parse_args(arguments)
+    known = known_systems(options.repository, SYSTEMS)
     if options.pictures:
-        known = known_systems(options.repository, SYSTEMS).values()
-        print(*(system.name for system in known if system.task.has_pictures and system.by_default))
+        print(*(system.name for system in known.values() if system.task.has_pictures and system.by_default))
         return 0
     work, said = (stale, "is not as declared: run python -m systems") if options.check else (write, "was written")
-    changed = [path for system in SYSTEMS.values() for path in work(system, options.repository)]
+    changed = [path for system in known.values() for path in work(system, options.repository)]
     for path in changed:
         print(f"{path} {said}", file=sys.stderr if options.check else sys.stdout)
     return int(options.check and bool(changed))

@@ -218,8 +218,8 @@ def _explain(system: System) -> str:
         pbtxt.comment(
             f"{explained_by[0].upper()}{explained_by[1:]} of {architecture.title}: which parts of a picture spoke"
             " for a class. Optional: written by `make explain` (1/model.onnx) and loaded where it was made of"
-            f" the served weights. {name}_postprocess calls it (steps/explain.py) for requests with the option"
-            " `explain`."
+            f" the served weights. {name}_postprocess calls it (answers/genre/explain.py) for requests with"
+            " the option `explain`."
         ),
         pbtxt.head(f"{name}_explain", "onnxruntime", MOST_SHOWN, "model.onnx"),
         pbtxt.tensors("input", _declared(system, [rows, number]))
@@ -234,6 +234,6 @@ def _step(system: System, place: int) -> str:
     name = ("Preprocess", "Postprocess")[place]
     return (
         f'"""{name} step of {system.name}."""\n\n'
-        f"from steps.{system.task.name} import {system.task.steps[place]} as TritonPythonModel\n\n"
+        f"from answers.{system.task.name}.steps import {system.task.steps[place]} as TritonPythonModel\n\n"
         '__all__ = ["TritonPythonModel"]\n'
     )

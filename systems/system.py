@@ -58,8 +58,8 @@ class Task:
 
     Attributes
     ----------
-    name : and of the module of its steps, `steps/<name>.py`
-    steps : classes of that module, preprocess and postprocess
+    name : and of the folder of its modules, `answers/<name>/`
+    steps : classes of `steps` there, preprocess and postprocess
     profiles : that its recordings can be prepared by
     inputs, outputs : of the network
     used : names of the outputs that make the answer

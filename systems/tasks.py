@@ -68,9 +68,8 @@ GENRE = Task(
         "answers": "recording in, genre out",
         "rows": "slices",
         "file": "song.mp3",
-        "prepares": "Decodes a recording and draws its spectrogram: preprocess/ behind steps/genre.py.",
-        "concludes": "Logits to answer: postprocess/ behind steps/genre.py. Labels come from the network's"
-        " manifest.json.",
+        "prepares": "Decodes a recording and draws its spectrogram: preprocess/ behind answers/genre/steps.py.",
+        "concludes": "Logits to answer: answers/genre/. Labels come from the network's manifest.json.",
         "ready": "the decoder and the filters",
         "warm": "one slice",
     },
@@ -114,9 +113,9 @@ EMOTION = Task(
         "rows": "windows",
         "file": "speech.wav",
         "prepares": "Decodes a recording to 16 kHz and cuts it into windows: preprocess/speech.py behind"
-        " steps/emotion.py.",
-        "concludes": "Features and logits of the frames to answer: postprocess/emotion.py behind"
-        " steps/emotion.py. Labels come from the network's manifest.json.",
+        " answers/emotion/steps.py.",
+        "concludes": "Features and logits of the frames to answer: answers/emotion/. Labels come from the"
+        " network's manifest.json.",
         "cached": "For the same reason FRAME_EMBEDDINGS is an option and not just an output: 4 KiB for every 20"
         " ms would fill the cache for clients that never look at them. Without it one row stands there, the mean,"
         " because the cache keeps no answer with an empty tensor.",

@@ -9,9 +9,9 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelQueuePolicy
 
+from answers.options import MOST_SHOWN
 from export.repository import explain_file
 from preprocess.speech import LIMITS, prepare_speech
-from steps.options import MOST_SHOWN
 from systems.lengths import BUCKETS, COARSE_BUCKETS, SR
 from systems.variants import FP16_FILE, INT8_FILE, PLAN_FILE
 from tests.conftest import ROOT, SPEECH, SYSTEMS

@@ -17,11 +17,11 @@ import soxr
 import torch
 from tritone_client import Client, EmotionPrediction, InvalidRecording, TritoneError
 
+from answers.activation import softmax
 from bench.statistics import Counts
 from export.checkpoint import load_model
 from export.demo_speech import SOUNDS
 from export.emotion2vec import Emotion2Vec
-from postprocess.activation import softmax
 from preprocess import prepare_speech
 from server.embedded import Embedded, embedded
 from sounds import FAMILIES, sound

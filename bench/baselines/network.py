@@ -10,12 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from answers.manifest import read_manifest
 from bench.baselines import BaselineError
 from export import hub
 from export.__main__ import DEMO
 from export.checkpoint import load_model
 from export.files import sha256
-from steps.manifest import read_manifest
 from systems import SYSTEMS
 
 Array = npt.NDArray[np.float32]
@@ -37,7 +37,7 @@ def load_network(system: str, repository: Path) -> nn.Module:
         the hub cannot give the checkpoint, or it cannot be read
     """
     try:
-        manifest = read_manifest(repository / f"{system}_preprocess", system)
+        manifest = read_manifest(repository / f"{system}_preprocess", system).content
     except (FileNotFoundError, ValueError) as error:
         raise BaselineError(str(error)) from error
     path = _checkpoint(system, manifest["source"])

@@ -15,12 +15,12 @@ import pytest
 import torch
 from torch import nn
 
+from answers.activation import softmax
 from bench.baselines import BaselineError, article_a, article_b, official, pictures
 from bench.baselines.network import load_network
 from bench.baselines.plain import ask, plain_server, write_plain_repository
 from bench.baselines.worker import Worker
 from bench.processes import cpu_seconds, pss_mb
-from postprocess.activation import softmax
 from preprocess import prepare
 from sounds import recording
 from systems import SYSTEMS

@@ -6,12 +6,13 @@ from dataclasses import fields
 
 import pytest
 
+from answers.genre.options import GenreOptions
+from answers.options import parse_options
 from bench import evaluation, options
 from bench.evaluation_report import GROUPS
 from bench.evaluation_sets import GROUPS as SETS
 from bench.report import publish, section
 from preprocess import PROFILES
-from steps.options import GenreOptions, parse_options
 
 HEAD = {
     "command": "make evaluate",

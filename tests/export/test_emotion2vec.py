@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
+from answers.activation import softmax
 from export import inputs, onnx_export
 from export.checkpoint import build, keep_weights, load_model, normalise
 from export.demo_speech import fit_projection
@@ -19,7 +20,6 @@ from export.emotion2vec import AUDIO, BASE, LARGE, Config, Emotion2Vec, alibi_sl
 from export.errors import CheckpointError, ExportError
 from export.repository import export
 from export.sources import Weights
-from postprocess.activation import softmax
 from systems import SYSTEMS
 from systems.architectures import EMOTION2VEC
 from systems.label_set import label_set

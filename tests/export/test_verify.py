@@ -21,11 +21,11 @@ from export.verify import Network
 from server.embedded import embedded
 from sounds import recording
 from systems import SYSTEMS
+from tests.answers import small
 from tests.conftest import SPEECH
 from tests.export.hub_server import REVISION, Hub, serve
 from tests.export.test_hub import run
 from tests.recordings import encode, music
-from tests.steps import small
 
 SYSTEM = SYSTEMS["vgg19_bn_cqt"]
 RELEASED = SYSTEM.released
@@ -42,7 +42,7 @@ def come_from_hub(network):
     source = {"origin": "hub", "location": RELEASED.repository, "file": RELEASED.file, "revision": REVISION}
     manifest |= {
         "exporter": EXPORTER,
-        "profile": SYSTEM.profile,
+        "profile": SYSTEM.profile.name,
         "source": source | {"sha256": hashlib.sha256(CHECKPOINT).hexdigest()},
         "demo": False,
         "precision": "fp32",

@@ -103,8 +103,8 @@ def test_weights_and_the_virtual_environment_stay_out_of_the_build_context():
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
     sent = {name.split("/")[0] for name in tracked if not ignored(name)}
-    assert sent == {"export", "postprocess", "preprocess", "requirements", "server", "sounds", "steps", "systems"}
-    assert all(map(ignored, (".venv/bin/python", "model_repository/x/1/model.onnx", "steps/__pycache__/a.pyc")))
+    assert sent == {"answers", "export", "preprocess", "requirements", "server", "sounds", "systems"}
+    assert all(map(ignored, (".venv/bin/python", "model_repository/x/1/model.onnx", "answers/__pycache__/a.pyc")))
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_the_container_serves_and_its_health_check_finds_it_well(server, models,
     # A step finds ours as it does in the image, from any folder.
     step = models / "tiny_postprocess/1/model.py"
     step.write_text(
-        f"import os, steps.genre\nassert steps.__file__.startswith({str(server.root)!r})\n"
+        f"import os, answers.genre\nassert answers.__file__.startswith({str(server.root)!r})\n"
         f'assert "onnxruntime" in os.environ["TRITONE_COMPUTED"]\n{step.read_text()}'
     )
     log = tmp_path / "log.txt"
@@ -284,7 +284,7 @@ def test_without_a_gpu_no_plan_is_built_and_one_line_says_so(export, tmp_path):
 
 def test_every_module_finds_what_it_imports(export):
     """Ours in the folders that the Dockerfile copies, and no package that it does not install."""
-    folders = ["preprocess", "postprocess", "steps", "sounds", "export", "server"]
+    folders = ["preprocess", "answers", "sounds", "export", "server"]
     names = [f"{folder}.{path.stem}" for folder in folders for path in (ROOT / folder).glob("*.py")]
     names = [name for name in names if not name.endswith("__") and name != "export.int8"]  # which needs OpenVINO
     assert len(names) > 40

@@ -24,7 +24,7 @@ import json
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from preprocess import RecordingError
-from steps.explain import explain
+from answers.genre.explain import explain
 
 class TritonPythonModel:
     def execute(self, requests):

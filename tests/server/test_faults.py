@@ -11,15 +11,16 @@ from tests.server import tiny
 FAULTY = (
     tiny.PREPROCESS.replace("class TritonPythonModel", "class Rows")
     + """
-import steps.step
+import answers.step
+from systems.manifest import Manifest
 
-steps.step.read_manifest = lambda folder, system: {}
+answers.step.read_manifest = lambda folder, system: Manifest(folder, {"profile": "ccmusic", "spectrum": "cqt"})
 
-class TritonPythonModel(steps.step.Step):
+class TritonPythonModel(answers.step.Step):
     suffix = "_preprocess"
 
     def answer(self, request):
-        if steps.step.bytes_of(request, "AUDIO") == b"the last straw":
+        if answers.step.bytes_of(request, "AUDIO") == b"the last straw":
             raise KeyError("/srv/models/secret.onnx")
         return Rows().answer(request).output_tensors()
 """

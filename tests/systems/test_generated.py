@@ -9,9 +9,11 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from answers.emotion.info import EmotionInfo
+from answers.emotion.options import EmotionOptions
+from answers.genre.info import GenreInfo
+from answers.genre.options import GenreOptions
 from preprocess import PROFILES
-from steps.info import parse_info
-from steps.options import EmotionOptions, GenreOptions
 from systems import SYSTEMS
 from systems.__main__ import REPOSITORY, main, stale, write
 from systems.configurations import files
@@ -57,11 +59,15 @@ def test_a_system_with_other_classes_gets_valid_files_of_its_own(tmp_path):
 def test_a_warm_up_is_a_request_with_the_options_of_today(system):
     """Triton reads four bytes of length and then the value."""
     value = dict(files(system))[f"{system.name}_postprocess/warmup/INFO"][4:]
-    kind, defaults = (GenreOptions, {"profile": "ccmusic"}) if system.task.has_pictures else (EmotionOptions, {})
-    module = ast.parse((ROOT / "steps" / f"{system.task.name}.py").read_text())
+    module = ast.parse((ROOT / "answers" / system.task.name / "steps.py").read_text())
     assert {node.name for node in module.body if isinstance(node, ast.ClassDef)} >= set(system.task.steps)
-    info = parse_info(value, {}, kind, **defaults)
-    assert info["options"] == kind(**defaults).__dict__ and info["duration"] == 1.0
+    if system.task.has_pictures:
+        info = GenreInfo.from_json(value, GenreOptions, profile="ccmusic")
+        assert info.options == GenreOptions(profile="ccmusic")
+    else:
+        info = EmotionInfo.from_json(value, EmotionOptions)
+        assert info.options == EmotionOptions()
+    assert info.duration == 1.0
 
 
 def test_profiles_are_those_that_there_are():

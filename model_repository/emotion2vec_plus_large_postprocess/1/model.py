@@ -1,5 +1,5 @@
 """Postprocess step of emotion2vec_plus_large."""
 
-from steps.emotion import EmotionPostprocess as TritonPythonModel
+from answers.emotion.steps import EmotionPostprocess as TritonPythonModel
 
 __all__ = ["TritonPythonModel"]

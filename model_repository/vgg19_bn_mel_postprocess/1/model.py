@@ -1,5 +1,5 @@
 """Postprocess step of vgg19_bn_mel."""
 
-from steps.genre import GenrePostprocess as TritonPythonModel
+from answers.genre.steps import GenrePostprocess as TritonPythonModel
 
 __all__ = ["TritonPythonModel"]

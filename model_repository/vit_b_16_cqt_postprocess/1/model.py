@@ -1,5 +1,5 @@
 """Postprocess step of vit_b_16_cqt."""
 
-from steps.genre import GenrePostprocess as TritonPythonModel
+from answers.genre.steps import GenrePostprocess as TritonPythonModel
 
 __all__ = ["TritonPythonModel"]

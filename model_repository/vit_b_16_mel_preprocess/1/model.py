@@ -1,5 +1,5 @@
 """Preprocess step of vit_b_16_mel."""
 
-from steps.genre import GenrePreprocess as TritonPythonModel
+from answers.genre.steps import GenrePreprocess as TritonPythonModel
 
 __all__ = ["TritonPythonModel"]

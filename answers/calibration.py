@@ -9,12 +9,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from answers.options import CommonOptions
+
 Array = npt.NDArray[np.float32]
 
 
-def temperature(options: dict, manifest: dict) -> float:
+def temperature(options: CommonOptions, manifest: dict) -> float:
     """The temperature that the options ask for; 1 where they ask for none."""
-    wish = options["temperature"]
+    wish = options.temperature
     if wish == "fitted":
         return float(manifest["calibration"]["temperature"])
     return 1.0 if wish is None else float(wish)
@@ -33,8 +35,8 @@ def smoothed(probabilities: Array, smoothing: float, usable: npt.NDArray[np.bool
     return ((1 - smoothing) * probabilities + smoothing * usable / usable.sum()).astype(np.float32)
 
 
-def report(options: dict, t: float) -> dict:
+def report(options: CommonOptions, t: float) -> dict:
     """RESULT's entry, empty where neither is on."""
-    if t == 1 and not options["label_smoothing"]:
+    if t == 1 and not options.label_smoothing:
         return {}
-    return {"calibration": {"temperature": t, "label_smoothing": options["label_smoothing"]}}
+    return {"calibration": {"temperature": t, "label_smoothing": options.label_smoothing}}

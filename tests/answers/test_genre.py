@@ -1,14 +1,15 @@
 """Probabilities, vote, ranking and levels against PyTorch and worked examples."""
 
-from dataclasses import asdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from postprocess import genre
-from postprocess.voting import mean
-from steps.options import GenreOptions
+from answers.genre import answer as genre
+from answers.genre.info import GenreInfo
+from answers.genre.options import GenreOptions
+from answers.voting import mean
 
 MANIFEST = {
     "system": "vgg19_bn_cqt",
@@ -18,26 +19,29 @@ MANIFEST = {
     "source": {"origin": "demo", "location": "demo", "sha256": "00"},
     "demo": True,
 }
-INFO = {
-    "options": asdict(GenreOptions(profile="ccmusic", top_k=2)),
-    "milliseconds": {"decode": 12.5, "spectrogram": 6.25},
-    "slices": [[0.0, 11.4], [11.4, 22.8], [22.8, 34.2]],
-    "slices_total": 3,
-    "duration": 35.0,
-    "seconds_used": 34.2,
-    "notes": ["a note"],
-}
+INFO = GenreInfo(
+    options=GenreOptions(profile="ccmusic", top_k=2),
+    milliseconds={"decode": 12.5, "spectrogram": 6.25},
+    slices=[(0.0, 11.4), (11.4, 22.8), (22.8, 34.2)],
+    slices_total=3,
+    duration=35.0,
+    seconds_used=34.2,
+    notes=["a note"],
+)
+
+
+def info(slices: int = 3, **options: object) -> GenreInfo:
+    return replace(INFO, options=replace(INFO.options, **options), slices=INFO.slices[:slices])
 
 
 def analyse(rows: np.ndarray, **options: object) -> genre.Found:
     """What slices of these probabilities say."""
-    info = INFO | {"options": INFO["options"] | options}
-    return genre.analyse(np.log(np.maximum(rows, 1e-30)), info, MANIFEST)
+    return genre.analyse(np.log(np.maximum(rows, 1e-30)), info(**options), MANIFEST)
 
 
 def answer(rows: np.ndarray, manifest: dict = MANIFEST, **options: object) -> dict:
-    info = INFO | {"options": INFO["options"] | options, "slices": INFO["slices"][: len(rows)]}
-    return genre.answer(genre.analyse(np.log(rows), info, manifest), info, manifest)
+    about = info(len(rows), **options)
+    return genre.answer(genre.analyse(np.log(rows), about, manifest), about, manifest)
 
 
 def test_the_answer_is_the_mean_over_the_slices():
@@ -122,8 +126,7 @@ def test_a_temperature_divides_the_logits_of_each_slice():
     logits = np.random.default_rng(2).normal(0, 4, (3, 4)).astype(np.float32)
     expected = torch.softmax(torch.from_numpy(logits).double() / 2.5, -1).numpy()
     for wish, manifest in ((2.5, MANIFEST), ("fitted", MANIFEST | {"calibration": {"temperature": 2.5}})):
-        info = INFO | {"options": INFO["options"] | {"temperature": wish, "label_smoothing": 0.2}}
-        found = genre.analyse(logits, info, manifest)
+        found = genre.analyse(logits, info(temperature=wish, label_smoothing=0.2), manifest)
         np.testing.assert_allclose(found.probabilities, 0.8 * expected.mean(0) + 0.05, rtol=1e-5)
         np.testing.assert_allclose(found.slice_probabilities, 0.8 * expected + 0.05, rtol=1e-5)
         assert found.extra == {"calibration": {"temperature": 2.5, "label_smoothing": 0.2}}

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from postprocess import activation, calibration, rules
-from postprocess.uncertainty import REVIEW_TOP, review, uncertainty
-from postprocess.voting import VOTING, mean
+from answers import activation, calibration
+from answers.genre import rules
+from answers.genre.info import GenreInfo
+from answers.uncertainty import REVIEW_TOP, review, uncertainty
+from answers.voting import VOTING, mean
 
 Array = npt.NDArray[np.float32]
 
@@ -39,7 +41,7 @@ class Found:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-def analyse(logits: Array, info: dict, manifest: dict, known_rules: rules.Rules | None = None) -> Found:
+def analyse(logits: Array, info: GenreInfo, manifest: dict, known_rules: rules.Rules | None = None) -> Found:
     """Find what the slices of a recording say.
 
     Parameters
@@ -49,25 +51,25 @@ def analyse(logits: Array, info: dict, manifest: dict, known_rules: rules.Rules 
     manifest : labels and calibration of the weights
     known_rules : those of the weights' labels
     """
-    options, extra = info["options"], {}
+    options, extra = info.options, {}
     t = calibration.temperature(options, manifest)
     slices = activation.of_manifest(manifest)(calibration.scaled(logits, t))
-    if options["segments"] or options["voting"] != "mean":
-        extra["voting"] = options["voting"]
-    probabilities = calibration.smoothed(VOTING[options["voting"]](slices), options["label_smoothing"])
-    slices = calibration.smoothed(slices, options["label_smoothing"])
+    if options.segments or options.voting != "mean":
+        extra["voting"] = options.voting
+    probabilities = calibration.smoothed(VOTING[options.voting](slices), options.label_smoothing)
+    slices = calibration.smoothed(slices, options.label_smoothing)
     extra |= calibration.report(options, t)
-    if options["rules"]:
+    if options.rules:
         labels = [label["en"] for label in manifest["labels"]]
-        probabilities, applied = rules.apply(known_rules, probabilities, info["features"], labels)
-        extra |= {"features": info["features"], "rules": applied}
+        probabilities, applied = rules.apply(known_rules, probabilities, info.features, labels)
+        extra |= {"features": info.features, "rules": applied}
     ranking = np.lexsort((-mean(slices), -probabilities)).tolist()
     if "voting" in extra:
         extra["agreement"] = float(np.mean(slices.argmax(axis=1) == ranking[0]))
-    if options["uncertainty"]:
+    if options.uncertainty:
         # Votes say nothing of how sure they were cast: a single one is always unanimous.
-        measured = mean(slices) if options["voting"] == "majority" else probabilities
-        extra |= review(uncertainty(measured, slices, ranking[0]), options)
+        measured = mean(slices) if options.voting == "majority" else probabilities
+        extra |= review(uncertainty(measured, slices, ranking[0]), options.uncertainty, options.review_threshold)
     return Found(probabilities, slices, ranking, extra)
 
 
@@ -89,7 +91,7 @@ def level_sums(probabilities: Array, members: Sequence[int], n: int) -> Array:
     return np.bincount(members, weights=probabilities, minlength=n).astype(np.float32)
 
 
-def answer(found: Found, info: dict, manifest: dict) -> dict:
+def answer(found: Found, info: GenreInfo, manifest: dict) -> dict:
     """Everything about one recording, ready for JSON.
 
     Parameters
@@ -99,7 +101,7 @@ def answer(found: Found, info: dict, manifest: dict) -> dict:
     manifest : labels, levels and origin of the weights
     """
     labels, probabilities = manifest["labels"], found.probabilities
-    listed = info["options"]["top_k"]
+    listed = info.options.top_k
     if found.extra.get("needs_review"):
         listed = max(listed, REVIEW_TOP)
     top = found.ranking[:listed]
@@ -111,7 +113,7 @@ def answer(found: Found, info: dict, manifest: dict) -> dict:
             "label": labels[best]["en"],
             "probability": float(row[best]),
         }
-        for (start, end), row in zip(info["slices"], found.slice_probabilities, strict=True)
+        for (start, end), row in zip(info.slices, found.slice_probabilities, strict=True)
         for best in [int(row.argmax())]
     ]
     levels = {
@@ -137,17 +139,17 @@ def answer(found: Found, info: dict, manifest: dict) -> dict:
         **({"levels": levels} if levels else {}),
         "vote": {"label": labels[voted]["en"], "share": share},
         "slices": slices,
-        "slices_total": info["slices_total"],
+        "slices_total": info.slices_total,
         "slices_used": len(slices),
-        "duration": round(info["duration"], 3),
-        "seconds_used": round(info["seconds_used"], 3),
-        "profile": info["options"]["profile"],
-        "profile_default": info["options"]["profile"] == manifest["profile"],
-        **{key: info[key] for key in ("heard", "cleaned") if info.get(key)},
+        "duration": round(info.duration, 3),
+        "seconds_used": round(info.seconds_used, 3),
+        "profile": info.options.profile,
+        "profile_default": info.options.profile == manifest["profile"],
+        **{key: value for key, value in (("heard", info.heard), ("cleaned", info.cleaned)) if value},
         **found.extra,
-        "notes": info["notes"],
-        **({"timings": info["milliseconds"]} if info["options"]["timings"] else {}),
-        **({"sha256": info["sha256"]} if info.get("sha256") else {}),
+        "notes": info.notes,
+        **({"timings": info.milliseconds} if info.options.timings else {}),
+        **({"sha256": info.sha256} if info.sha256 else {}),
         "weights": {
             "origin": source["origin"],
             "source": source["location"],

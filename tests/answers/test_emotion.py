@@ -1,15 +1,15 @@
 """Emotions, timeline and embedding against PyTorch, NumPy's convolution and worked examples."""
 
 import time
-from dataclasses import asdict
 from itertools import groupby, pairwise
 
 import numpy as np
 import pytest
 import torch
 
-from postprocess import emotion
-from steps.options import EmotionOptions
+from answers.emotion import answer as emotion
+from answers.emotion.info import EmotionInfo
+from answers.emotion.options import EmotionOptions
 
 EN = ("angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown")
 MANIFEST = {
@@ -19,21 +19,20 @@ MANIFEST = {
     "source": {"origin": "demo", "location": "demo", "sha256": "00"},
     "demo": True,
 }
-OPTIONS = asdict(EmotionOptions())
 # What a checkpoint of nine emotions and one of five said of the same recording (reported in FunASR issue 2728).
 NINE = [1.0034e-4, 1.80216e-3, 1.2170e-4, 1.0617e-5, 0.9911528, 1.2138e-5, 6.745314e-3, 5.4167e-5, 6.6017e-7]
 FIVE = {0: 1.0054e-4, 3: 1.0638e-5, 4: 0.9931293, 6: 6.75876e-3, 8: 6.6149e-7}
 
 
-def info(frames: int, *windows: list[int], silent: bool = False, **options) -> dict:
-    return {
-        "options": OPTIONS | options,
-        "windows": list(windows) or [[0, 0, frames]],
-        "duration": 0.02 * frames + 0.0175,
-        "silent": silent,
-        "notes": ["a note"],
-        "milliseconds": {"decode": 12.5},
-    }
+def info(frames: int, *windows: list[int], silent: bool = False, **options) -> EmotionInfo:
+    return EmotionInfo(
+        options=EmotionOptions(**options),
+        windows=list(windows) or [[0, 0, frames]],
+        duration=0.02 * frames + 0.0175,
+        silent=silent,
+        notes=["a note"],
+        milliseconds={"decode": 12.5},
+    )
 
 
 def rows(frames: int, windows: int = 1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from postprocess.calibration import scaled, smoothed
-from postprocess.uncertainty import MEASURES, uncertainty
-from postprocess.voting import VOTING
+from answers.calibration import scaled, smoothed
+from answers.uncertainty import MEASURES, uncertainty
+from answers.voting import VOTING
 
 ROWS = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.1, 0.45, 0.45], [0.6, 0.3, 0.1]], np.float32)
 

@@ -12,6 +12,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from preprocess.spectrum import NUMPY
 from systems.lengths import BUCKETS, COARSE_BUCKETS
+from systems.manifest import Manifest
 from tests.conftest import ROOT, SPEECH, SYSTEMS
 
 REPOSITORY = ROOT / "model_repository"
@@ -45,16 +46,18 @@ def make(monkeypatch):
         get_input_tensor_by_name=get_input_tensor_by_name,
     )
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utilities)
-    for name in ("steps.step", "steps.genre", "steps.emotion"):
+    for name in ("answers.step", "answers.genre.steps", "answers.emotion.steps"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
     def make(system: str, config: ModelConfig):
         module, kind = ("emotion", "EmotionPreprocess") if system == SPEECH else ("genre", "GenrePreprocess")
-        step_module = importlib.import_module(f"steps.{module}")
-        manifest = {"spectrum": "cqt", "profile": "article-a", "demo": False, "labels": []}
-        monkeypatch.setattr(importlib.import_module("steps.step"), "read_manifest", lambda path, name: manifest)
+        steps = importlib.import_module(f"answers.{module}.steps")
+        profile, spectrum = ("emotion2vec", None) if system == SPEECH else ("article-a", "cqt")
+        manifest = {"spectrum": spectrum, "profile": profile, "demo": False, "labels": []}
+        read = importlib.import_module("answers.step")
+        monkeypatch.setattr(read, "read_manifest", lambda path, name: Manifest(path, manifest))
         parameters = {key: {"string_value": value.string_value} for key, value in config.parameters.items()}
-        step = getattr(step_module, kind)()
+        step = getattr(steps, kind)()
         step.initialize(
             {
                 "model_name": f"{system}_preprocess",
@@ -86,7 +89,7 @@ def test_the_spectrum_is_computed_by_what_was_chosen(make, monkeypatch, variant)
 
     def choose(spectrum, say):
         say(f"{spectrum} somewhere")
-        return NUMPY._replace(cqt=lambda y: calls.append(len(y)) or NUMPY.cqt(y))
+        return NUMPY._replace(cqt=lambda y, **more: calls.append(len(y)) or NUMPY.cqt(y, **more))
 
     monkeypatch.setattr("preprocess.gpu.choose_transform", choose)
     step = make(SYSTEMS[0], read(SYSTEMS[0], variant))

@@ -10,20 +10,21 @@ INFO (JSON) carries what the answer needs to explain itself from the first step 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import replace
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from postprocess import genre
-from postprocess.rules import FEATURES, Rules, load_rules
+from answers.genre import answer as genre
+from answers.genre.explain import explain
+from answers.genre.info import GenreInfo
+from answers.genre.options import GenreOptions, check_activation, check_profile
+from answers.genre.rules import FEATURES, Rules, load_rules
+from answers.options import check_fitted, parse_options
+from answers.step import Step, bytes_of, check_finite, json_tensor, recording_of, request_sha256
 from preprocess import Cleaning, Hearing, Limits, RecordingError, prepare
 from preprocess.gpu import choose_transform
 from preprocess.spectrum import NUMPY
-from steps.explain import explain
-from steps.info import is_count, is_list_of, is_number, is_object_of, or_none, parse_info
-from steps.options import GenreOptions, check_activation, check_fitted, check_profile, parse_options
-from steps.step import Step, bytes_of, check_finite, json_tensor, recording_of, request_sha256
 from systems.architectures import ARCHITECTURES
 from systems.profiles import Profile
 
@@ -31,16 +32,6 @@ from systems.profiles import Profile
 NO_ROWS = np.zeros((1, 1, 1, 1), np.float32)
 NO_MAPS, NO_PICTURES = NO_ROWS[0], NO_ROWS.astype(np.uint8)
 DEMO_NOTE = "Demo weights: the label names one of 16 families of generated sound and means nothing for real music."
-
-
-KEYS = {
-    "slices": (is_list_of(is_list_of(is_number, 2)), "a list of [start, end]"),
-    "slices_total": (is_count, "a whole number"),
-    "seconds_used": (is_number, "a number of seconds"),
-    "heard": (or_none(is_list_of(is_list_of(is_number, 2))), "null or a list of [start, end]"),
-    "features": (or_none(is_object_of(is_number)), "an object of numbers"),
-}
-"""Of INFO, beside those of every system."""
 
 
 class GenreStep(Step):
@@ -99,24 +90,13 @@ class GenrePreprocess(GenreStep):
             notes.append(
                 f"Prepared with profile {options.profile}; the weights were made for {self.manifest['profile']}."
             )
-        info = {
-            "options": asdict(options),
-            "slices": prepared.slices,
-            "slices_total": prepared.slices_total,
-            "duration": prepared.duration,
-            "seconds_used": prepared.seconds_used,
-            "notes": [*notes, *prepared.notes],
-            "milliseconds": {stage: round(1000 * s, 3) for stage, s in prepared.seconds.items()},
-            "heard": prepared.heard and [[round(t, 3) for t in times] for times in prepared.heard],
-            "cleaned": prepared.cleaned,
-            "features": prepared.features,
-            "sha256": request_sha256(recording, text),
-        }
+        prepared = replace(prepared, notes=(*notes, *prepared.notes))
+        info = GenreInfo.of(prepared, options, request_sha256(recording, text))
         kept = prepared.rows if options.explain or options.pictures else NO_ROWS
         return [
             pb_utils.Tensor("ROWS", prepared.rows),
             pb_utils.Tensor("KEPT_ROWS", kept),
-            json_tensor("INFO", info),
+            json_tensor("INFO", info.to_json()),
         ]
 
 
@@ -142,11 +122,11 @@ class GenrePostprocess(GenreStep):
         found = genre.analyse(logits, info, self.manifest, self.rules)
         result = genre.answer(found, info, self.manifest) | self.computed
         maps, pictures = NO_MAPS, NO_PICTURES
-        explained = info["options"]["explain"]
-        if count := max(explained, info["options"]["pictures"]):
+        explained = info.options.explain
+        if count := max(explained, info.options.pictures):
             best = found.ranking[0]
             slices = np.argsort(-found.slice_probabilities[:, best], kind="stable")[:count]
-            pictures = shown(kept[slices], self.profiles[info["options"]["profile"]])
+            pictures = shown(kept[slices], self.profiles[info.options.profile])
             result["pictures"] = {"slices": slices.tolist()}
             if explained:
                 maps = explain(self.system, kept[slices[:explained]], best)
@@ -162,12 +142,11 @@ class GenrePostprocess(GenreStep):
         }
         return [outputs[name]() for name in request.requested_output_names()]
 
-    def info(self, request) -> dict:
+    def info(self, request) -> GenreInfo:
         """INFO, whose options these weights know."""
-        info = parse_info(bytes_of(request, "INFO"), KEYS, GenreOptions, profile=self.manifest["profile"])
-        options = GenreOptions(**info["options"])
-        self.check(options)
-        if options.rules and not set(FEATURES) <= set(info["features"] or {}):
+        info = GenreInfo.from_json(bytes_of(request, "INFO"), GenreOptions, profile=self.manifest["profile"])
+        self.check(info.options)
+        if info.options.rules and not set(FEATURES) <= set(info.features or {}):
             raise RecordingError(f"INFO: with rules, features must be an object of {', '.join(FEATURES)}.")
         return info
 
@@ -176,16 +155,16 @@ def check_rules(options: GenreOptions, rules: Rules | None) -> None:
     """RecordingError where rules are asked for and these weights have none."""
     if options.rules and rules is None:
         raise RecordingError(
-            "OPTIONS: rules must be false: no file in postprocess/rule_files/ is for these weights' labels."
+            "OPTIONS: rules must be false: no file in answers/genre/rule_files/ is for these weights' labels."
         )
 
 
-def check_rows(logits: np.ndarray, kept: np.ndarray, info: dict, row: list[int]) -> None:
+def check_rows(logits: np.ndarray, kept: np.ndarray, info: GenreInfo, row: list[int]) -> None:
     """RecordingError where the rows are not those of INFO; `row` is the shape of one as the network saw it."""
-    slices, options = len(info["slices"]), info["options"]
+    slices, options = len(info.slices), info.options
     if len(logits) != slices or not slices:
         raise RecordingError(f"LOGITS has {len(logits)} rows, INFO {slices} slices; one each is needed.")
-    if (options["explain"] or options["pictures"]) and kept.shape != (slices, *row):
+    if (options.explain or options.pictures) and kept.shape != (slices, *row):
         raise RecordingError(f"KEPT_ROWS has the shape {[*kept.shape]}, pictures need {[slices, *row]}.")
 
 

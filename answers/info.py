@@ -6,11 +6,15 @@ It usually comes from the preprocess step, but any client may call `<system>_pos
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Generic
 
+from answers.options import Options, read_options
 from preprocess import RecordingError
-from steps.options import Options, read_options
+
+if TYPE_CHECKING:
+    from typing import Self
 
 MAX_BYTES = 1 << 20
 """A recording of 32 slices needs 4 KiB; each damaged link of a chained Ogg adds a note."""
@@ -59,48 +63,70 @@ def or_none(check: Check) -> Check:
     return lambda value: value is None or check(value)
 
 
-COMMON: dict[str, tuple[Check, str]] = {
-    "duration": (is_number, "a number of seconds"),
-    "notes": (is_list_of(is_text), "a list of texts"),
-    "milliseconds": (or_none(is_object_of(is_number)), "an object of numbers"),
-    "cleaned": (or_none(is_object_of(is_object_of(lambda v: is_number(v) or is_text(v)))), "an object of objects"),
-    "sha256": (or_none(is_sha256), "64 hexadecimal digits"),
-}
-"""Key -> what its value must be, and that in words; of every system."""
+def checked(check: Check, words: str) -> Any:
+    """A field of INFO: what its value must be, and that in words; null where it was not sent."""
+    return field(default=None, metadata={"check": check, "words": words})
 
 
-def parse_info(
-    text: bytes, keys: Mapping[str, tuple[Check, str]], kind: type[Options], **defaults: object
-) -> dict:
-    """Read INFO.
+@dataclass(frozen=True, kw_only=True)
+class Info(Generic[Options]):
+    """INFO of every system.
 
-    Parameters
+    Attributes
     ----------
-    text : as received
-    keys : those of the system, as in `COMMON`
-    kind, defaults : the options of the system, as for `parse_options`
-
-    Returns
-    -------
-    INFO with every key, None where it was not sent, and every option
-
-    Raises
-    ------
-    RecordingError
-        not a JSON object, too large or too deep, or a key or an option has a value that is not accepted
+    options : what the client asked for, every option with its value
+    duration : seconds of the recording
+    notes : sentences about anything that a reader of the answer should know
+    milliseconds : what each stage of the preparation took
+    cleaned : what cleaning did, by step
+    sha256 : of the request (`step.request_sha256`)
     """
-    sent, info = _object(text), {}
-    for key, (check, words) in {**COMMON, **keys}.items():
-        info[key] = sent.get(key)
-        if not check(info[key]):
-            raise RecordingError(f"INFO: {key} must be {words}.")
-    options = sent.get("options")
-    if not isinstance(options, dict):
-        raise RecordingError("INFO: options must be an object.")
-    try:
-        return info | {"options": asdict(read_options(options, kind, **defaults))}
-    except RecordingError as error:
-        raise RecordingError(f"INFO: {error}") from error
+
+    options: Options
+    duration: float = checked(is_number, "a number of seconds")
+    notes: list[str] = checked(is_list_of(is_text), "a list of texts")
+    milliseconds: dict[str, float] | None = checked(or_none(is_object_of(is_number)), "an object of numbers")
+    cleaned: dict[str, dict] | None = checked(
+        or_none(is_object_of(is_object_of(lambda v: is_number(v) or is_text(v)))), "an object of objects"
+    )
+    sha256: str | None = checked(or_none(is_sha256), "64 hexadecimal digits")
+
+    def to_json(self) -> dict[str, Any]:
+        """As the first step sends it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, text: bytes, kind: type[Options], **defaults: object) -> Self:
+        """Read INFO.
+
+        Parameters
+        ----------
+        text : as received
+        kind, defaults : the options of the system, as for `parse_options`
+
+        Raises
+        ------
+        RecordingError
+            not a JSON object, too large or too deep, or a key or an option has a value that is not accepted
+        """
+        sent, values = _object(text), {}
+        for each in fields(cls):
+            if each.name != "options":
+                values[each.name] = sent.get(each.name)
+                if not each.metadata["check"](values[each.name]):
+                    raise RecordingError(f"INFO: {each.name} must be {each.metadata['words']}.")
+        options = sent.get("options")
+        if not isinstance(options, dict):
+            raise RecordingError("INFO: options must be an object.")
+        try:
+            return cls(options=read_options(options, kind, **defaults), **values)
+        except RecordingError as error:
+            raise RecordingError(f"INFO: {error}") from error
+
+
+def milliseconds(seconds: dict[str, float]) -> dict[str, float]:
+    """What stages took, for INFO."""
+    return {stage: round(1000 * s, 3) for stage, s in seconds.items()}
 
 
 def _object(text: bytes) -> dict:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
+from answers.info import MAX_BYTES
 from bench.statistics import Counts
 from server.embedded import embedded
-from steps.info import MAX_BYTES
 from systems.lengths import BUCKETS
+from tests.answers.small import GENRE, SPEECH, write_genre_system, write_speech_system
 from tests.conftest import UNASKED
 from tests.recordings import encode, music
-from tests.steps.small import GENRE, SPEECH, write_genre_system, write_speech_system
 
 TYPES = {"float32": "FP32", "int32": "INT32", "int64": "INT64", "object": "BYTES"}
 SONG = encode(music(36, 22050, 1), 22050, "wav")

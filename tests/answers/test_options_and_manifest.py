@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from answers.emotion.options import EmotionOptions
+from answers.genre.options import GenreOptions, check_profile
+from answers.manifest import read_manifest
+from answers.options import check_fitted, parse_options
 from preprocess import RecordingError
-from steps.manifest import read_manifest
-from steps.options import EmotionOptions, GenreOptions, check_fitted, parse_options
 
 
 def genre(text: bytes | None) -> GenreOptions:
-    return parse_options(text, GenreOptions, profile="ccmusic")
+    options = parse_options(text, GenreOptions, profile="ccmusic")
+    check_profile(options, ["ccmusic", "article-a"])
+    return options
 
 
 @pytest.mark.parametrize("text", [None, b"", b"  ", b"{}"])
@@ -166,7 +170,7 @@ def write(folder, manifest):
 @pytest.mark.parametrize("manifest", [GOOD, SPEECH], ids=["genre", "speech"])
 def test_manifest_is_read_from_the_network_beside_the_step(tmp_path, manifest):
     write(tmp_path, manifest)
-    assert read_manifest(tmp_path / "s_preprocess", "s") == manifest
+    assert read_manifest(tmp_path / "s_preprocess", "s").content == manifest
 
 
 def test_missing_weights_say_what_to_do(tmp_path):
@@ -186,7 +190,7 @@ def test_missing_weights_say_what_to_do(tmp_path):
         ({"spectrum": None}, "spectrum None is not one of cqt, mel"),
         ({"profile": "emotion2vec"}, "spectrum 'cqt' is not one of None"),
         ({"profile": "emotion2vec", "spectrum": None}, "takes .*ROWS.*, profile emotion2vec makes .*WAV"),
-        ({"profile": []}, "profile \\[\\] is not one of"),
+        ({"profile": []}, "it is damaged \\(TypeError"),
         ({"calibration": {"temperature": -1}}, "its temperature -1 is not above 0"),
         ({"calibration": {"temperature": "warm"}}, "it is damaged \\(ValueError"),
         ({"calibration": {}}, "it is damaged \\(KeyError: 'temperature'"),

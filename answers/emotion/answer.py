@@ -16,9 +16,10 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from postprocess import calibration
-from postprocess.activation import softmax
-from postprocess.uncertainty import REVIEW_TOP, review, uncertainty
+from answers import calibration
+from answers.activation import softmax
+from answers.emotion.info import EmotionInfo
+from answers.uncertainty import REVIEW_TOP, review, uncertainty
 
 Array = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
@@ -51,7 +52,7 @@ class Found:
     extra: dict = field(default_factory=dict)
 
 
-def analyse(features: Array, frame_logits: Array, info: dict, manifest: dict) -> Found:
+def analyse(features: Array, frame_logits: Array, info: EmotionInfo, manifest: dict) -> Found:
     """Join the windows of a recording and find what they say.
 
     Parameters
@@ -61,12 +62,12 @@ def analyse(features: Array, frame_logits: Array, info: dict, manifest: dict) ->
     info : what the preprocess step says of the recording: options, windows, duration, silent
     manifest : labels and calibration of the weights
     """
-    options, names = info["options"], [label["en"] for label in manifest["labels"]]
+    options, names = info.options, [label["en"] for label in manifest["labels"]]
     usable = np.array([not name.startswith(UNUSED) for name in names])
-    own_features = own_frames(features, info["windows"])
-    logits = np.concatenate(own_frames(frame_logits, info["windows"]))
+    own_features = own_frames(features, info.windows)
+    logits = np.concatenate(own_frames(frame_logits, info.windows))
     frames, extra = len(logits), {}
-    if info["silent"]:
+    if info.silent:
         scores = (usable / usable.sum()).astype(np.float32)
         frame_scores, segments = np.tile(scores, (frames, 1)), []
         smoothed = frame_scores
@@ -74,22 +75,23 @@ def analyse(features: Array, frame_logits: Array, info: dict, manifest: dict) ->
         t = calibration.temperature(options, manifest)
         logits = calibration.scaled(logits, t)
         scores, frame_scores, smoothed = (
-            calibration.smoothed(probabilities(values, usable), options["label_smoothing"], usable)
+            calibration.smoothed(probabilities(values, usable), options.label_smoothing, usable)
             for values in (
                 logits.mean(axis=0, dtype=np.float64),
                 logits,
-                moving_average(logits, options["smoothing"]),
+                moving_average(logits, options.smoothing),
             )
         )
-        segments = timeline(smoothed, options["min_segment"], info["duration"], names)
+        segments = timeline(smoothed, options.min_segment, info.duration, names)
         extra = calibration.report(options, t)
-    if options["uncertainty"]:  # among what could have been said
+    if options.uncertainty:  # among what could have been said
         best = int(scores[usable].argmax())
-        extra |= review(uncertainty(scores[usable], smoothed[:, usable], best), options)
+        measures = uncertainty(scores[usable], smoothed[:, usable], best)
+        extra |= review(measures, options.uncertainty, options.review_threshold)
     total = sum(part.sum(axis=0, dtype=np.float64) for part in own_features)
     embedding = (total / frames).astype(np.float32)
     # Not an empty array: Triton's cache refuses an answer that has one.
-    every = np.concatenate(own_features) if options["frame_embeddings"] else embedding[None]
+    every = np.concatenate(own_features) if options.frame_embeddings else embedding[None]
     return Found(scores, frame_scores, segments, embedding, every, extra)
 
 
@@ -207,7 +209,7 @@ def _absorb(run: _Run, neighbour: _Run) -> None:
             run.after.before = run
 
 
-def answer(found: Found, info: dict, manifest: dict) -> dict:
+def answer(found: Found, info: EmotionInfo, manifest: dict) -> dict:
     """Everything about one recording, ready for JSON.
 
     Parameters
@@ -216,9 +218,9 @@ def answer(found: Found, info: dict, manifest: dict) -> dict:
         sha256 of the request
     manifest : labels and origin of the weights
     """
-    labels, source, windows = manifest["labels"], manifest["source"], len(info["windows"])
-    best = None if info["silent"] else int(found.scores.argmax())
-    notes = list(info["notes"])
+    labels, source, windows = manifest["labels"], manifest["source"], len(info.windows)
+    best = None if info.silent else int(found.scores.argmax())
+    notes = list(info.notes)
     if windows > 1:
         notes.append(f"The answer is joined from {windows} windows of the recording and is an approximation.")
     listed = REVIEW_TOP if best is not None and found.extra.get("needs_review") else 0
@@ -234,15 +236,15 @@ def answer(found: Found, info: dict, manifest: dict) -> dict:
         "frames": len(found.frame_scores),
         "frame_hop": FRAME_SECONDS,
         "windows": windows,
-        "silence": info["silent"],
-        "duration": round(info["duration"], 3),
+        "silence": info.silent,
+        "duration": round(info.duration, 3),
         "profile": manifest["profile"],
-        **({"cleaned": info["cleaned"]} if info.get("cleaned") else {}),
+        **({"cleaned": info.cleaned} if info.cleaned else {}),
         **found.extra,
         **({"top": [_named(labels[c], found.scores[c]) for c in top]} if top else {}),
         "notes": notes,
-        **({"timings": info["milliseconds"]} if info["options"]["timings"] else {}),
-        **({"sha256": info["sha256"]} if info.get("sha256") else {}),
+        **({"timings": info.milliseconds} if info.options.timings else {}),
+        **({"sha256": info.sha256} if info.sha256 else {}),
         "weights": {
             "origin": source["origin"],
             "source": source["location"],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from postprocess.activation import ACTIVATIONS, of_manifest, sigmoid, softmax
+from answers.activation import ACTIVATIONS, of_manifest, sigmoid, softmax
 from systems import system
 
 LOGITS = np.random.default_rng(0).normal(0, 30, (5, 16)).astype(np.float32)

@@ -10,24 +10,20 @@ INFO (JSON) carries what the answer needs to explain itself from the first step 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import replace
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from postprocess import emotion
+from answers.emotion import answer as emotion
+from answers.emotion.info import EmotionInfo
+from answers.emotion.options import EmotionOptions
+from answers.options import check_fitted, parse_options
+from answers.step import Step, bytes_of, check_finite, json_tensor, recording_of, request_sha256
 from preprocess import Cleaning, Limits, RecordingError, prepare_speech
-from steps.info import is_count, is_list_of, parse_info
-from steps.options import EmotionOptions, check_fitted, parse_options
-from steps.step import Step, bytes_of, check_finite, json_tensor, recording_of, request_sha256
 from systems.lengths import BUCKETS, COARSE_BUCKETS
 
 DEMO_NOTE = "Demo weights: the emotion names one of 9 families of generated sound and means nothing about speech."
-KEYS = {
-    "windows": (is_list_of(is_list_of(is_count, 3)), "a list of [first, start, stop] in frames"),
-    "silent": (lambda value: isinstance(value, bool), "true or false"),
-}
-"""Of INFO, beside those of every system."""
 
 
 class EmotionPreprocess(Step):
@@ -54,20 +50,13 @@ class EmotionPreprocess(Step):
         prepared = prepare_speech(
             recording, limits=self.limits, buckets=self.buckets, cleaning=options.part(Cleaning)
         )
-        info = {
-            "options": asdict(options),
-            "windows": [[window.first, window.start, window.stop] for window in prepared.windows],
-            "duration": prepared.duration,
-            "silent": prepared.silent,
-            "notes": [*([DEMO_NOTE] if self.manifest["demo"] else []), *prepared.notes],
-            "milliseconds": {stage: round(1000 * s, 3) for stage, s in prepared.seconds.items()},
-            "cleaned": prepared.cleaned,
-            "sha256": request_sha256(recording, text),
-        }
+        if self.manifest["demo"]:
+            prepared = replace(prepared, notes=(DEMO_NOTE, *prepared.notes))
+        info = EmotionInfo.of(prepared, options, request_sha256(recording, text))
         return [
             pb_utils.Tensor("WAV", prepared.wav),
             pb_utils.Tensor("LENGTH", prepared.lengths),
-            json_tensor("INFO", info),
+            json_tensor("INFO", info.to_json()),
         ]
 
 
@@ -86,10 +75,10 @@ class EmotionPostprocess(Step):
         features, logits = (
             pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in ("FEATURES", "FRAME_LOGITS")
         )
-        info = parse_info(bytes_of(request, "INFO"), KEYS, EmotionOptions)
-        check_fitted(EmotionOptions(**info["options"]), self.manifest)
-        check_windows(info["windows"], features, logits)
-        for own in emotion.own_frames(logits, info["windows"]):
+        info = EmotionInfo.from_json(bytes_of(request, "INFO"), EmotionOptions)
+        check_fitted(info.options, self.manifest)
+        check_windows(info.windows, features, logits)
+        for own in emotion.own_frames(logits, info.windows):
             check_finite("FRAME_LOGITS", own)
         found = emotion.analyse(features, logits, info, self.manifest)
         check_finite("EMBEDDING", found.embedding)  # of the features, whose mean it is

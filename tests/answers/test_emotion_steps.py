@@ -16,9 +16,9 @@ from preprocess import Cleaning
 from preprocess.speech import prepare_speech
 from server.embedded import embedded
 from systems.lengths import FIELD, HOP
+from tests.answers.small import FILTERS, NAMES, PROJECTION, write_speech_system
+from tests.answers.small import SPEECH as SYSTEM
 from tests.recordings import encode, music
-from tests.steps.small import FILTERS, NAMES, PROJECTION, write_speech_system
-from tests.steps.small import SPEECH as SYSTEM
 
 OUTPUTS = ("SCORES", "LABELS", "FRAME_SCORES", "SEGMENTS", "EMBEDDING", "FRAME_EMBEDDINGS", "RESULT")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from answers.manifest import read_manifest
 from preprocess import RecordingError
-from steps.manifest import read_manifest
 
 
 class StepFailure(Exception):

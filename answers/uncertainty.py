@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from postprocess.voting import normalised_entropy
+from answers.voting import normalised_entropy
 
 Array = npt.NDArray[np.float32]
 
@@ -46,9 +46,8 @@ MEASURES = ("entropy", "margin", "variation_ratio", "disagreement")
 """The values of the option `uncertainty`."""
 
 
-def review(measures: dict[str, float], options: dict) -> dict:
+def review(measures: dict[str, float], by: str, threshold: float) -> dict:
     """What RESULT says of it: the measures, and whether the chosen one is above the threshold."""
-    by, threshold = options["uncertainty"], options["review_threshold"]
     told = {name: round(value, 4) for name, value in measures.items()}
     return {
         "uncertainty": told,

@@ -12,6 +12,8 @@ import pytest
 from preprocess import RecordingError, prepare
 from sounds import sound
 from systems.label_set import label_set
+from systems.manifest import Manifest
+from systems.profiles import PROFILES
 
 SOUND = sound(9, 1, seconds=24)
 
@@ -24,13 +26,15 @@ def make_step(monkeypatch):
         get_input_tensor_by_name=lambda request, name: request.get(name),
     )
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utilities)
-    for name in ("steps.step", "steps.genre", "steps.explain"):
+    for name in ("answers.step", "answers.genre.steps", "answers.genre.explain"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
     def make(labels, suffix):
         manifest = {"spectrum": "mel", "profile": "ccmusic", "demo": False} | labels.manifest()
-        genre = importlib.import_module("steps.genre")
-        monkeypatch.setattr(importlib.import_module("steps.step"), "read_manifest", lambda path, name: manifest)
+        genre = importlib.import_module("answers.genre.steps")
+        monkeypatch.setattr(
+            importlib.import_module("answers.step"), "read_manifest", lambda path, name: Manifest(path, manifest)
+        )
         step = {"preprocess": genre.GenrePreprocess, "postprocess": genre.GenrePostprocess}[suffix]()
         config = {"parameters": {"max_rows": {"string_value": "8"}}}
         step.initialize(
@@ -62,7 +66,7 @@ def ask(step, **options) -> dict:
 
 
 def test_rules_are_refused_where_there_are_none_for_the_labels(preprocess):
-    with pytest.raises(RecordingError, match=r"^OPTIONS: rules must be false: no file in postprocess/rule_files/"):
+    with pytest.raises(RecordingError, match="^OPTIONS: rules must be false: no file in answers/genre/"):
         ask(preprocess(label_set("emotion2vec")), rules=True)
     assert ask(preprocess(label_set("emotion2vec")))["INFO"]["features"] == {}
     assert ask(preprocess(label_set("ccmusic")), rules=True)["INFO"]["features"].keys() == {
@@ -73,14 +77,14 @@ def test_rules_are_refused_where_there_are_none_for_the_labels(preprocess):
 def test_the_last_step_has_no_rules_either_where_there_are_none_for_the_labels(preprocess, make_step):
     info = ask(preprocess(label_set("ccmusic")), rules=True)["INFO"]
     request = request_of({"INFO": np.array([json.dumps(info).encode()], object)})
-    assert make_step(label_set("ccmusic"), "postprocess").info(request)["features"] == info["features"]
+    assert make_step(label_set("ccmusic"), "postprocess").info(request).features == info["features"]
     with pytest.raises(RecordingError, match="rules must be false"):
         make_step(label_set("emotion2vec"), "postprocess").info(request)
 
 
 def test_json_has_no_numbers_that_it_does_not_know(preprocess):
     preprocess(label_set("ccmusic"))
-    step = sys.modules["steps.step"]
+    step = sys.modules["answers.step"]
     for value in (math.nan, math.inf, -math.inf):
         with pytest.raises(step.StepFailure, match="RESULT would have NaN or an infinite number"):
             step.json_tensor("RESULT", {"probability": value})
@@ -99,7 +103,7 @@ def test_rows_are_kept_for_pictures_only(preprocess, option):
 def test_pictures_are_the_rows_in_grey_levels(preprocess, profile, low):
     preprocess(label_set("ccmusic"))
     rows = prepare((SOUND, 22050), profile, spectrum="mel").rows
-    pictures = sys.modules["steps.genre"].shown(rows, profile)
+    pictures = sys.modules["answers.genre.steps"].shown(rows, PROFILES[profile])
     assert pictures.dtype == np.uint8 and pictures.shape == (len(rows), 224, 224, 3)
     seen = pictures.transpose(0, 3, 1, 2) / 255 * (1 - low) + low
     np.testing.assert_allclose(seen, rows, atol=0.5 / 255 * (1 - low) + 1e-6)

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from postprocess.rules import FEATURES, apply, load_rules, read_rules
+from answers.genre.rules import FEATURES, apply, load_rules, read_rules
 from preprocess.features import NAMES as MEASURED
 from systems.label_set import label_set
 

@@ -1,6 +1,6 @@
 """What is known of genres beside the network: rules that make labels more or less probable.
 
-Declared in `postprocess/rule_files/`, a file for each set of labels, in TOML:
+Declared in `answers/genre/rule_files/`, a file for each set of labels, in TOML:
 
     [[rule]]
     name = "fast with a strong beat"

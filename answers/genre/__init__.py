@@ -1,0 +1,1 @@
+"""A recording's labels, ranked, with those of its slices: what music systems answer."""

@@ -1,0 +1,71 @@
+"""OPTIONS of a genre system, and which of them weights know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from answers.options import CommonOptions, check_choice, check_flags, check_number, check_whole
+from answers.voting import VOTING
+from preprocess import Hearing, RecordingError
+from systems.tasks import MOST_SHOWN
+
+MOST_SEGMENTS = 32
+ONE_IS_RIGHT = {
+    **{"temperature": None, "label_smoothing": 0.0, "uncertainty": None},
+    **{"voting": "mean", "rules": False},
+}
+"""Options, with their defaults, that need probabilities whose sum is 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenreOptions(CommonOptions, Hearing):
+    """What a client may ask of a genre system; the keys of `Hearing`, too."""
+
+    example: ClassVar[str] = '{"top_k": 3}'
+
+    profile: str
+    """How the recording is prepared; the default is the profile that the weights were made for."""
+    top_k: int = 5
+    """How many classes the answer ranks."""
+    jpeg: bool = True
+    """Profile `ccmusic`: the JPEG round trip that the training pictures went through."""
+    voting: str = "mean"
+    """How the slices are brought to one answer."""
+    rules: bool = False
+    """Whether the rules for these labels (answers/genre/rule_files/) may change the probabilities."""
+    explain: int = 0
+    """For so many slices, those most sure of the answer, a map shows what in the picture spoke for it."""
+    pictures: int = 0
+    """For so many slices, the surest of the answer, the picture that the network saw; `explain` has its own."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole(self, "top_k", 1)
+        check_choice(self, "crop", (None, "first", "middle", "whole"))
+        check_number(self, "crop_seconds", 1, 600, "a number of seconds")
+        if self.segments is not None:
+            check_whole(self, "segments", 1, MOST_SEGMENTS, "null or a whole number")
+        check_number(self, "segment_seconds", 1, 120, "a number of seconds")
+        check_choice(self, "voting", VOTING)
+        check_whole(self, "explain", 0, MOST_SHOWN)
+        check_whole(self, "pictures", 0, MOST_SHOWN)
+        check_flags(self, "jpeg", "skip_silence", "rules")
+
+
+def check_profile(options: GenreOptions, profiles: Iterable[str]) -> None:
+    """RecordingError for a profile that makes no rows for these weights."""
+    check_choice(options, "profile", profiles)
+
+
+def check_activation(options: GenreOptions, manifest: dict) -> None:
+    """RecordingError for an option that means something only where one class of all is right."""
+    if manifest.get("activation", "softmax") == "softmax":
+        return
+    for name, default in ONE_IS_RIGHT.items():
+        if getattr(options, name) != default:
+            raise RecordingError(
+                f"OPTIONS: {name} is for systems of which one class is right; the classes of {manifest['system']}"
+                " are each for itself (sigmoid): leave it out."
+            )

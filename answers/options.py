@@ -1,0 +1,142 @@
+"""The request's OPTIONS: a JSON object, validated before any work is done.
+
+Options travel as a tensor and not as request parameters because Triton's response cache keys on tensors only.
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import ClassVar, TypeVar
+
+from answers.uncertainty import MEASURES
+from preprocess import Cleaning, Hearing, RecordingError
+
+MAX_BYTES = 4096
+
+
+Part = TypeVar("Part", Cleaning, Hearing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOptions(Cleaning):
+    """What a client may ask of any system; each is one key of the JSON object, and so are those of `Cleaning`."""
+
+    example: ClassVar[str] = '{"timings": true}'
+    """Of OPTIONS, for the sentence that refuses something else."""
+
+    temperature: float | str | None = None
+    """Divides the logits; "fitted": by what `tritone calibrate` has found for these weights."""
+    label_smoothing: float = 0.0
+    """Share of the probability that is spread evenly over all classes."""
+    uncertainty: str | None = None
+    """The measure that decides whether a person should look at the answer; None: no measure is told."""
+    review_threshold: float = 0.7
+    """Above which it should."""
+    timings: bool = False
+    """Whether the answer tells what each stage of its preparation took."""
+
+    def part(self, kind: type[Part]) -> Part:
+        """Those of them that are `Cleaning` or `Hearing`."""
+        return kind(**{field.name: getattr(self, field.name) for field in fields(kind)})
+
+    def __post_init__(self) -> None:
+        check_choice(self, "denoise", (None, "quietest", "first"))
+        check_number(self, "denoise_factor", 0.1, 10)
+        check_number(self, "denoise_floor", 0.0001, 1)
+        if self.loudness is not None:
+            check_number(self, "loudness", -70, 0, "null or a number of LUFS")
+        check_number(self, "compress_threshold", -80, 0, "a number of dB")
+        check_number(self, "compress_ratio", 1, 100)
+        check_number(self, "compress_attack", 0.1, 1000, "a number of ms")
+        check_number(self, "compress_release", 1, 5000, "a number of ms")
+        if self.temperature is not None and self.temperature != "fitted":
+            check_number(self, "temperature", 0.05, 20, 'null, "fitted" or a number')
+        check_number(self, "label_smoothing", 0, 0.5)
+        check_choice(self, "uncertainty", (None, *MEASURES))
+        check_number(self, "review_threshold", 0, 1)
+        check_flags(self, "compress", "timings")
+
+
+Options = TypeVar("Options", bound=CommonOptions)
+
+
+def parse_options(text: bytes | None, kind: type[Options], **defaults: object) -> Options:
+    """Read OPTIONS (None or empty: all defaults).
+
+    Parameters
+    ----------
+    kind : the options that the system knows
+    defaults : values for keys that are not sent, instead of those of `kind`
+
+    Raises
+    ------
+    RecordingError
+        not a JSON object, an unknown key or a value that is not accepted
+    """
+    if text and len(text) > MAX_BYTES:
+        raise RecordingError(f"OPTIONS has {len(text)} bytes, at most {MAX_BYTES} are read.")
+    try:
+        values = json.loads(text) if text and text.strip() else {}
+    except (ValueError, RecursionError) as error:  # also invalid UTF-8
+        raise RecordingError(f"OPTIONS is not JSON ({error}); send an object such as {kind.example}.") from error
+    if not isinstance(values, dict):
+        raise RecordingError(f"OPTIONS must be a JSON object, not {type(values).__name__}.")
+    return read_options(values, kind, **defaults)
+
+
+def read_options(values: Mapping[str, object], kind: type[Options], **defaults: object) -> Options:
+    """Options from the values of a JSON object; parameters and errors are those of `parse_options`."""
+    known = [field.name for field in fields(kind)]
+    for key in values:
+        if key not in known:
+            raise RecordingError(f"OPTIONS: {shown(key)} is unknown; known are {', '.join(known)}.")
+    return kind(**{**defaults, **values})
+
+
+def check_fitted(options: CommonOptions, manifest: dict) -> None:
+    """RecordingError for a fitted temperature that these weights do not have."""
+    if options.temperature == "fitted" and "calibration" not in manifest:
+        raise RecordingError(
+            'OPTIONS: temperature "fitted" is not known for these weights; send a number, or let'
+            " tritone calibrate --store find it."
+        )
+
+
+def shown(value: object) -> str:
+    """A value for a sentence: long ones are cut, and so are nested ones, whose `repr` may exhaust the stack."""
+    return reprlib.repr(value)
+
+
+def check_flags(options: CommonOptions, *names: str) -> None:
+    """RecordingError where an option is neither true nor false."""
+    for name in names:
+        if type(getattr(options, name)) is not bool:
+            raise RecordingError(f"OPTIONS: {name} must be true or false, not {shown(getattr(options, name))}.")
+
+
+def check_choice(options: CommonOptions, name: str, allowed: Iterable[str | None]) -> None:
+    """RecordingError where an option is none of the allowed words."""
+    value, allowed = getattr(options, name), list(allowed)  # a list: JSON values need not be hashable
+    if value not in allowed:
+        choice = ", ".join("null" if word is None else word for word in allowed)
+        raise RecordingError(f"OPTIONS: {name} {shown(value)} is unknown; choose one of {choice}.")
+
+
+def check_number(options: CommonOptions, name: str, low: float, high: float, what: str = "a number") -> None:
+    """RecordingError where an option is no number from `low` to `high`."""
+    value = getattr(options, name)
+    if type(value) not in (int, float) or not low <= value <= high:  # NaN is not, either
+        raise RecordingError(f"OPTIONS: {name} must be {what} from {low:g} to {high:g}, not {shown(value)}.")
+
+
+def check_whole(
+    options: CommonOptions, name: str, low: int, high: int | None = None, what: str = "a whole number"
+) -> None:
+    """RecordingError where an option is no whole number from `low` up, or to `high`."""
+    value = getattr(options, name)
+    if type(value) is not int or value < low or (high is not None and value > high):
+        span = f"{low} up" if high is None else f"{low} to {high}"
+        raise RecordingError(f"OPTIONS: {name} must be {what} from {span}, not {shown(value)}.")

@@ -1,1 +1,0 @@
-"""Network output -> answer, in NumPy; importable without Triton."""

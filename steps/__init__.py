@@ -1,1 +1,0 @@
-"""What the `model.py` files consist of: Triton tensors <-> functions of preprocess/ and postprocess/."""
