@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from answers.manifest import read_manifest
 from preprocess import RecordingError
+from systems.repository import read_manifest
 
 
 class StepFailure(Exception):
@@ -32,7 +32,7 @@ class Step(ABC):
         """Read the manifest, the `parameters` of config.pbtxt, and where and how the network computes."""
         self.name = args["model_name"]
         system = self.name.removesuffix(self.suffix)
-        manifest = read_manifest(Path(args["model_repository"]), system)
+        manifest = read_manifest(Path(args["model_repository"]).parent, system)
         self.manifest, self.profiles = manifest.content, manifest.profiles
         told = json.loads(os.environ.get("TRITONE_COMPUTED", "{}"))  # by server/computed.py
         self.computed = {"computed": told[system]} if system in told else {}

@@ -21,6 +21,7 @@ from export.int8 import served_precision
 from preprocess import prepare, prepare_speech
 from server.installation import ROOT
 from server.variants import CUDA, PORTABLE, TENSORRT
+from systems.repository import Repository
 from systems.variants import VARIANTS
 
 BATCHES = (1, 4, 8)
@@ -49,7 +50,7 @@ class Floor:
     ) -> None:
         self.name = f"floor, {variant}"
         self.what = "the same functions in one process, perfect overlap"
-        self._network = load_network(ROOT / "model_repository" / f"{system}_network" / "1", variant)
+        self._network = load_network(Repository(ROOT / "model_repository").network(system).folder, variant)
         self._prepare = partial(prepare, profile=profile, spectrum=spectrum)
         self._recordings = recordings
         self._prepare(recordings[0])
@@ -84,7 +85,7 @@ class SpeechFloor:
     def __init__(self, system: str, variant: str, recordings: Sequence[bytes]) -> None:
         self.name = f"floor, {variant}"
         self.what = "the same functions in one process, perfect overlap"
-        self._network = load_network(ROOT / "model_repository" / f"{system}_network" / "1", variant)
+        self._network = load_network(Repository(ROOT / "model_repository").network(system).folder, variant)
         self._recordings = recordings
         self._warm = False
 

@@ -23,6 +23,8 @@ from bench.markdown import table
 from export import emotion2vec, onnx_export
 from server.installation import ROOT
 from systems.lengths import TOKENS, samples_of
+from systems.repository import Repository
+from systems.variants import ONNX_FILE
 
 SYSTEM = "emotion2vec_plus_large"
 LENGTHS = (160, 256, 512)  # tokens
@@ -42,9 +44,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tritone-front-") as folder:
         with mock.patch.object(emotion2vec.ConvLayer, "forward", transposed):
             model = load_network(SYSTEM, repository)
-            onnx_export.to_onnx(model, onnx_export.SPEECH, Path(folder) / "model.onnx")
+            onnx_export.to_onnx(model, onnx_export.SPEECH, Path(folder) / ONNX_FILE)
         ours, conv1d = (
-            compile_network(path, "openvino") for path in (repository / f"{SYSTEM}_network" / "1", Path(folder))
+            compile_network(path, "openvino")
+            for path in (Repository(repository).network(SYSTEM).folder, Path(folder))
         )
     rows = []
     for tokens in LENGTHS:

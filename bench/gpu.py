@@ -33,6 +33,8 @@ from server.installation import ROOT
 from server.variants import CUDA, PORTABLE, TENSORRT, Machine, choose
 from sounds import collection
 from systems import SYSTEMS
+from systems.repository import Repository
+from systems.variants import MANIFEST_FILE
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 CONCURRENCY = 32  # requests in flight: more than the GPU variants have processes to prepare them
@@ -74,7 +76,7 @@ class GpuSuite:
         """All figures, by the names that bench/gpu_report.py knows."""
         figures: dict = {"networks": [self._networks(system) for system in ((VGG,) if self.quick else (VGG, VIT))]}
         figures |= self._end_to_end()
-        demo = json.loads(onnx(VGG).with_name("manifest.json").read_text())["demo"]
+        demo = json.loads(onnx(VGG).with_name(MANIFEST_FILE).read_text())["demo"]
         return {"demo_weights": demo, "gpu": figures}
 
     def _networks(self, system: str) -> dict:
@@ -95,7 +97,7 @@ class GpuSuite:
         """Article A and ours with a recording at a time on the one side, many in flight on the other."""
         try:
             find_perf_analyzer()
-            variant, why = choose(self.variant, self.machine, ROOT / "model_repository", [VGG])
+            variant, why = choose(self.variant, self.machine, Repository(ROOT / "model_repository"), [VGG])
         except PerfError as error:
             return {"left_out": str(error)}
         except ServerError as error:

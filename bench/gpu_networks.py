@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from bench.errors import BenchError
 from server.variants import CUDA, TENSORRT, Machine, why_not
+from systems.repository import Repository
 
 Array = npt.NDArray[np.float32]
 Classify = Callable[[Array], Array]  # pictures float32 [n, 3, 224, 224] -> probabilities float32 [n, classes]
@@ -61,11 +62,13 @@ def contenders(system: str, repository: Path, machine: Machine) -> tuple[list[Co
 
 def choose_ours(system: str, repository: Path, machine: Machine) -> tuple[Contender, str]:
     """What the server would take, or PyTorch where it would take the CPU; and why nothing better."""
-    folder, reasons = repository / f"{system}_network" / "1", []
+    models, reasons = Repository(repository), []
     for variant, name in ((TENSORRT, f"TensorRT {machine.tensorrt}"), (CUDA, "ONNX Runtime CUDA float16")):
-        fault = why_not(variant, machine, repository, [system])
+        fault = why_not(variant, machine, models, [system])
         if fault is None:
-            return Contender(f"Tritone, {name}", partial(served, folder, variant)), "; ".join(reasons)
+            return Contender(
+                f"Tritone, {name}", partial(served, models.network(system).folder, variant)
+            ), "; ".join(reasons)
         reasons.append(f"not {variant}: {fault}")
     name = "PyTorch float16 channels last in CUDA graphs"
     return Contender(f"Tritone, {name}", partial(graphed, system, repository)), "; ".join(reasons)

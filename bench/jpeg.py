@@ -17,6 +17,7 @@ from bench.__main__ import machine
 from preprocess import prepare
 from server.installation import ROOT
 from sounds import FAMILIES, sound
+from systems.repository import Repository
 
 SEEDS = (3000, 3001)
 SPECTRUM = {"vgg19_bn_cqt": "cqt", "vit_b_16_mel": "mel"}
@@ -26,7 +27,7 @@ def main() -> int:
     """Print one line per exported system."""
     print(machine())
     for system, spectrum in SPECTRUM.items():
-        model = ROOT / "model_repository" / f"{system}_network" / "1" / "model.onnx"
+        model = Repository(ROOT / "model_repository").network(system).onnx.path
         if not model.exists():
             print(f"{system} has no weights: run make export", file=sys.stderr)
             return 2

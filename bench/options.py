@@ -28,11 +28,11 @@ from answers.genre import answer as genre
 from answers.genre.info import GenreInfo
 from answers.genre.options import GenreOptions
 from answers.genre.rules import Rules, load_rules
-from answers.manifest import read_manifest
 from bench.__main__ import finish
 from preprocess import Cleaning, Hearing, Prepared, prepare, prepare_speech
 from server.installation import ROOT
 from sounds import FAMILIES, collection, utterances
+from systems.repository import Repository, read_manifest
 
 REPOSITORY = ROOT / "model_repository"
 SYSTEMS = ("vit_b_16_mel", "vgg19_bn_cqt")
@@ -63,8 +63,8 @@ class System(NamedTuple):
 
     @classmethod
     def read(cls, name: str) -> System:
-        """FileNotFoundError where it has no weights."""
-        manifest = read_manifest(REPOSITORY / f"{name}_preprocess", name).content
+        """What its manifest says; ValueError where it has no weights."""
+        manifest = read_manifest(REPOSITORY, name).content
         return cls(name, manifest, load_rules([label["en"] for label in manifest["labels"]]))
 
     def prepare(self, recording: bytes, sent: dict) -> Prepared:
@@ -108,7 +108,7 @@ def main() -> int:
 
 def is_exported(name: str) -> bool:
     """Whether a system has weights."""
-    return (REPOSITORY / f"{name}_network" / "1" / "model.onnx").is_file()
+    return Repository(REPOSITORY).network(name).is_exported
 
 
 def measure(system: System, quick: bool) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def explaining(row: npt.NDArray[np.float32]) -> list[dict]:
     """The networks that explain, where they have been made."""
     costs = []
     for name in SYSTEMS:
-        model = REPOSITORY / f"{name}_explain" / "1" / "model.onnx"
+        model = Repository(REPOSITORY).network(name).explain.path
         if not model.is_file():
             print(f"{name}_explain is missing: run make explain", file=sys.stderr)
             continue

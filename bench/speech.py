@@ -29,6 +29,7 @@ from bench.processes import peak_of_children, pss_mb
 from bench.suite import CONCURRENCY, Scale, onnx, precision, say, serve
 from server.embedded import Embedded
 from sounds import utterance, utterances
+from systems.variants import MANIFEST_FILE
 
 MODEL = "emotion2vec_plus_large"
 SHORTEST, LONGEST = 3.0, 10.0  # seconds
@@ -76,7 +77,7 @@ class SpeechSuite:
                 if start == self.scale.rounds - 1:
                     figures |= self._compare(server, stack)
                     figures["load"] = [self._load(server, concurrency) for concurrency in (1, CONCURRENCY)]
-        demo = json.loads(onnx(MODEL).with_name("manifest.json").read_text())["demo"]
+        demo = json.loads(onnx(MODEL).with_name(MANIFEST_FILE).read_text())["demo"]
         return {"demo_weights": demo, "speech": figures}
 
     def _compare(self, server: Embedded, stack: ExitStack) -> dict:

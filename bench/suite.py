@@ -34,6 +34,8 @@ from server.embedded import Embedded, embedded
 from server.installation import ROOT
 from sounds import collection
 from systems import SYSTEMS
+from systems.repository import Repository
+from systems.variants import INT8_FILE, MANIFEST_FILE
 
 VGG, VIT = "vgg19_bn_cqt", "vit_b_16_mel"
 CONCURRENCY = 8
@@ -102,7 +104,7 @@ class Suite:
         results["stages"] = {profile: self._stages(server, profile) for profile in profiles}
         served = {stage: ms for stage, ms in results["stages"]["article-a"].items() if stage not in NOT_SERVING}
         results["overhead_ms"] = sum(served.values())
-        results["demo_weights"] = json.loads(onnx(VGG).with_name("manifest.json").read_text())["demo"]
+        results["demo_weights"] = json.loads(onnx(VGG).with_name(MANIFEST_FILE).read_text())["demo"]
         if not self.quick:
             results["song"] = self._song(server)
             self._top_up(server)
@@ -138,7 +140,7 @@ class Suite:
             served = self._plain()  # not in a thread: Triton ends with the one that started it
         pipelines: list[Pipeline] = [*workers, served]
         servers = [server]
-        if not self.quick and server.variant == "openvino" and onnx(VGG).with_name("model.int8.onnx").is_file():
+        if not self.quick and server.variant == "openvino" and onnx(VGG).with_name(INT8_FILE).is_file():
             servers.append(self._serve(VGG, "openvino_int8"))
         floors = {}
         for ours in servers:
@@ -322,7 +324,7 @@ def precision(variant: str) -> str:
 
 def onnx(system: str) -> Path:
     """The exported network of a system; its manifest lies beside it."""
-    return ROOT / "model_repository" / f"{system}_network" / "1" / "model.onnx"
+    return Repository(ROOT / "model_repository").network(system).onnx.path
 
 
 def say(line: str) -> None:

@@ -1,4 +1,4 @@
-"""`python -m export`: weights -> model_repository/."""
+"""`python -m export`: weights -> model_repository/; and, as `python -m export fp16 ...`, what is made of them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from pathlib import Path
 from export import repository
 from export.command import ROOT, Parser, run
 from export.errors import ExportError
+from export.files import load
 from export.hub import check_revision
 from export.sources import Demo, Directory, File, Hub, Log, Source
 from systems import SYSTEMS, System
 from systems.label_set import LabelError, LabelSet, read_labels
-from systems.own import UnusableName, check_name, own_system
+from systems.own import COMMANDS, UnusableName, check_name, own_system
 
 DEMO = ROOT / "checkpoints" / "demo"
 RELEASED = "released"
@@ -23,9 +24,10 @@ RELEASED = "released"
 
 def _parser() -> Parser:
     parser = Parser(
-        "python -m export",
+        "",
         "Turn weights into the networks that Triton loads. Without a flag for the weights: the folder in the"
         " environment variable CHECKPOINTS if it is set, else what was exported before, else demo weights.",
+        epilog=f"A first word of {', '.join(COMMANDS)} says what to make: python -m export fp16 --help.",
     )
     weights = parser.add_mutually_exclusive_group()
     weights.add_argument(
@@ -153,7 +155,11 @@ def _labels(args: argparse.Namespace) -> LabelSet | None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns 0, or 2 after an error that the user can mend."""
-    args = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    kind, words = (words[0], words[1:]) if words and words[0] in COMMANDS else (COMMANDS[0], words)
+    if kind != COMMANDS[0]:
+        return load(f"export.{kind}:main")(words)
+    args = _parser().parse_args(words)
     try:
         source = _source(args)
         systems = _own(args) if args.checkpoint else _chosen(args)
@@ -162,9 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
     def work(system: System, log: Log) -> bool:
-        if source is None and (origin := repository.own_weights(args.repository, system.name)):
-            instead = "" if system.is_own else "; --demo replaces them by demo weights"
-            log(f"nothing to do: it has weights of your own ({origin}){instead}")
+        if source is None and repository.keep_own(system, args.repository, log):
             return False
         if source is None and system.is_own:
             raise ExportError(f"there are no demo weights of {system.name}: name yours with --checkpoint")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +14,8 @@ from typing import NoReturn
 from export.errors import ExportError
 from export.sources import Log
 from systems import SYSTEMS, System
-from systems.own import UnusableDeclaration, UnusableName, check_name, known_systems, read_declaration
+from systems.own import COMMANDS, UnusableDeclaration, UnusableName, check_name, read_declaration
+from systems.repository import Repository
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -22,10 +24,14 @@ class Parser(argparse.ArgumentParser):
     """Arguments of a command that works on the systems of a model repository.
 
     `parse_args` gives `systems`, those that were named, as `System`s.
+
+    Parameters
+    ----------
+    name : of the command, behind `python -m export`; empty for that itself
     """
 
-    def __init__(self, prog: str, description: str) -> None:
-        super().__init__(prog=prog, description=description)
+    def __init__(self, name: str, description: str, **more: object) -> None:
+        super().__init__(prog=f"python -m export {name}".rstrip(), description=description, **more)
         self.add_argument(
             "systems",
             nargs="*",
@@ -33,22 +39,30 @@ class Parser(argparse.ArgumentParser):
             help="a name, or a Python file that declares one; default: all that the command can work on",
         )
         self.add_argument("--force", action="store_true", help="make also what is up to date")
-        self.add_argument(
-            "--repository",
-            type=Path,
-            default=ROOT / "model_repository",
-            metavar="DIR",
-            help="where the models are",
-        )
+        default = ROOT / "model_repository"
+        self.add_argument("--repository", type=Path, default=default, metavar="DIR", help="where the models are")
+
+    def add_rows(self, default: int, least: int, shown: str) -> None:
+        """Take --rows, how many two networks are compared on; fewer than `least` cannot show `shown`."""
+
+        def rows(text: str) -> int:
+            if int(text) < least:
+                raise argparse.ArgumentTypeError(f"{text} rows cannot show {shown}; at least {least}")
+            return int(text)
+
+        about = f"generated rows that it is compared with float32 on; default {default}"
+        self.add_argument("--rows", type=rows, default=default, metavar="N", help=about)
 
     def parse_args(self, *arguments: object, **more: object) -> argparse.Namespace:
         """Read the arguments; exits where a system is not known."""
         args = super().parse_args(*arguments, **more)
-        args.known = known_systems(args.repository, SYSTEMS)
+        args.known = Repository(args.repository).known(SYSTEMS)
         args.systems = [self._system(name, args.known) for name in args.systems]
         return args
 
     def _system(self, name: str, known: dict[str, System]) -> System:
+        if name in COMMANDS:
+            self.error(f"{name} is a command and stands first: python -m export {name} SYSTEM ...")
         if not name.endswith(".py"):
             if name not in known:
                 self.error(f"argument SYSTEM: no system {name} here; choose from {', '.join(known)}")
@@ -122,3 +136,10 @@ def run(command: str, systems: Sequence[System], work: Callable[[System, Log], b
             print(f"{command}: interrupted; {left}", file=sys.stderr)
             return 130
     return code
+
+
+def moved(name: str) -> int:
+    """Say what to type in the place of `python -m export.<name>`; the exit code."""
+    now = shlex.join(["python", "-m", "export", name, *sys.argv[1:]])
+    print(f"export: python -m export.{name} is no command any more, type: {now}", file=sys.stderr)
+    return 2

@@ -1,12 +1,13 @@
-"""What is made of an exported network and lies beside it, in other precisions: the manifest vouches for each.
+"""The recipe for what is made of an exported network: FP16, INT8, what explains, TensorRT plans.
 
-A derived network belongs to one float network: the entry of the manifest that describes it names the SHA-256 of
-what it was made from. The entry is taken away before the file is replaced.
+A derived network belongs to one float network: what vouches for it (systems/repository.py) names the SHA-256 of
+what it was made from, and is taken away before the file is replaced.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,37 +22,18 @@ from export.files import only_one, sha256
 from export.sources import Log
 from systems import System
 from systems.files import atomically
-from systems.manifest import NETWORK, Manifest
+from systems.repository import Network, Repository
 
 Logits = npt.NDArray[np.float32]
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of the whole float network in `folder`.
-
-    Raises
-    ------
-    ExportError
-        there is none
-    """
-    manifest = Manifest.find(folder)
-    if manifest is None or not manifest.vouches_for():
-        raise ExportError(f"there is no exported network in {folder}; run make export")
-    return manifest
-
-
-def is_current(manifest: Manifest, entry: str, method: int) -> bool:
-    """Whether a derived network is whole, made from the float one beside it, and in today's way."""
-    return manifest.vouches_for(entry) and manifest.content[entry].get("method") == method
+Description = dict[str, Any]
 
 
 def derive(
     system: System,
     repository: Path,
-    entry: str,
-    file: str,
-    method: int,
-    make: Callable[[Manifest], tuple[bytes, dict[str, Any]]],
+    kind: str,
+    describe: Callable[[Network], Description],
+    make: Callable[[Network, Path], Description],
     *,
     force: bool,
     log: Log,
@@ -61,8 +43,10 @@ def derive(
     Parameters
     ----------
     repository : folder of the models
-    entry, file, method : of the manifest; where it is written, as seen from model.onnx; the way of making it
-    make : the network, and what the manifest says of it; raises `ExportError` where it is not good enough
+    kind : which product of the network: "fp16", "int8", "explain", "plan"
+    describe : the way of making it: where all of that is said of the present one, there is nothing to do
+    make : writes it to a path and compares it; what more is to be said of it. Raises `ExportError` where it is not
+        good enough
     force : also where nothing has changed
 
     Returns
@@ -72,33 +56,31 @@ def derive(
     Raises
     ------
     ExportError
-        no float network, another export at work, or what `make` raises; nothing is written then
+        no float network, another export at work, or what `describe` and `make` raise; the present one stays then
     """
-    with only_one(repository / f"{system.name}_network"):
-        manifest = read_manifest(repository / f"{system.name}_network" / "1")
-        if not force and is_current(manifest, entry, method):
-            log(f"nothing to do: {file} was made from these weights")
+    network = Repository(repository).network(system.name)
+    with only_one(network.model):
+        if network.onnx.why_not:
+            raise ExportError(network.onnx.why_not)
+        product, description = getattr(network, kind), describe(network)
+        if not force and product.is_current and description.items() <= product.description.items():
+            log(f"nothing to do: {product.path} was made from these weights")
             return False
-        network, figures = make(manifest)
-        replace(manifest, entry, file, network, method=method, **figures)
+        with atomically(product.path) as partial:
+            figures = make(network, partial)
+            size = partial.stat().st_size
+            product.withdraw()  # it does not describe the file that comes now
+        product.vouch(
+            {
+                "file": os.path.relpath(product.path, network.folder),
+                "sha256": sha256(product.path),
+                "bytes": size,
+                "made_from": {key: network.onnx.description[key] for key in ("sha256", "bytes")},
+                **description,
+                **figures,
+            }
+        )
     return True
-
-
-def replace(manifest: Manifest, entry: str, file: str, network: bytes, **figures: Any) -> None:
-    """Write a derived network, and then what is known of it into the manifest."""
-    target, content = manifest.folder / file, manifest.content
-    with atomically(target) as partial:
-        partial.write_bytes(network)
-        if content.pop(entry, None):  # it does not describe the file that comes now
-            manifest.write()
-    content[entry] = {
-        "file": file,
-        "sha256": sha256(target),
-        "bytes": len(network),
-        "made_from": {key: content[NETWORK][key] for key in ("sha256", "bytes")},
-        **figures,
-    }
-    manifest.write()
 
 
 def generated(system: System, first_seed: int, rows: int) -> list[inputs.Feeds]:

@@ -1,6 +1,6 @@
 """Networks that explain: model.onnx -> `<system>_explain/1/model.onnx`, what in a picture spoke for a class.
 
-`python -m export.explain` takes the graph of the float network, leaves out what is not needed, and adds nodes:
+`python -m export explain` takes the graph of the float network, leaves out what is not needed, and adds nodes:
 
 * ViT: attention roll-out (Abnar and Zuidema, "Quantifying attention flow in transformers", 2020). A block is half
   its attention, mean over the heads, and half the identity, for the path around it; rows that sum to 1 keep doing
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +26,9 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from export import command, derived
 from export.files import load
-from export.repository import explain_file
 from export.sources import Log
 from systems import System
-from systems.manifest import Manifest
-from systems.variants import ONNX_FILE
+from systems.repository import Network
 
 METHOD = 1
 """Of explaining; to be raised with every change that should replace the networks in use."""
@@ -42,13 +39,13 @@ SIDE = 14
 def export(system: System, repository: Path, *, force: bool, log: Log) -> bool:
     """Bring the network that explains a system up to date with the float network: see `derived.derive`."""
 
-    def make(manifest: Manifest) -> tuple[bytes, dict[str, Any]]:
-        network = load(system.architecture.explainer)(onnx.load(manifest.folder / ONNX_FILE))
-        log(f"writing {repository / f'{system.name}_explain' / '1' / ONNX_FILE}")
-        return network.SerializeToString(), {}
+    def make(network: Network, path: Path) -> derived.Description:
+        explaining = load(system.architecture.explainer)(onnx.load(network.onnx.path))
+        log(f"writing {network.explain.path}")
+        path.write_bytes(explaining.SerializeToString())
+        return {}
 
-    file = explain_file(system.name)
-    return derived.derive(system, repository, "explain", file, METHOD, make, force=force, log=log)
+    return derived.derive(system, repository, "explain", lambda _: {"method": METHOD}, make, force=force, log=log)
 
 
 class Nodes:
@@ -158,12 +155,12 @@ def _needed(nodes: list[NodeProto], output: str) -> list[NodeProto]:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns 0, or 2 after an error that the user can mend."""
     parser = command.Parser(
-        "python -m export.explain",
+        "explain",
         "Make the networks that explain the answers of the exported ones; a server loads them when it starts.",
     )
     args = parser.parse_args(arguments)
     return command.run(
-        "export.explain",
+        "export explain",
         parser.choose(args, lambda system: bool(system.architecture.explainer), "has no network that explains"),
         lambda system, log: export(system, args.repository, force=args.force, log=log),
         "the network that is served is untouched",
@@ -171,4 +168,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.moved("explain"))

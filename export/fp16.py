@@ -1,6 +1,6 @@
 """FP16 networks for GPUs: model.onnx -> model.fp16.onnx, which the variants `tensorrt` and `cuda` are made for.
 
-`python -m export.fp16`: TensorRT 11 takes the precision of every layer from the graph, so it is written out: the
+`python -m export fp16`: TensorRT 11 takes the precision of every layer from the graph, so it is written out: the
 products with weights and what lies between them are float16, with casts where that begins and ends. Inputs and
 outputs stay float32, and so does what float16 is too coarse or too narrow for:
 
@@ -12,10 +12,8 @@ outputs stay float32, and so does what float16 is too coarse or too narrow for:
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -25,10 +23,8 @@ from export import command, derived
 from export.errors import ExportError
 from export.float16 import convert, float16_nodes, logits, magnitudes
 from export.sources import Log
-from server.plans import export_command
 from systems import System
-from systems.manifest import Manifest
-from systems.variants import FP16_FILE, ONNX_FILE
+from systems.repository import Network, export_command
 
 METHOD = 1
 """Of converting; to be raised with every change that should replace the networks in use."""
@@ -53,19 +49,19 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
     rows : generated rows that both networks are compared on
     """
 
-    def make(manifest: Manifest) -> tuple[bytes, dict[str, Any]]:
-        proto = onnx.shape_inference.infer_shapes(onnx.load(manifest.folder / ONNX_FILE))
+    def make(network: Network, path: Path) -> derived.Description:
+        proto = onnx.shape_inference.infer_shapes(onnx.load(network.onnx.path))
         log(f"measuring activations on {ACTIVATION_ROWS} rows")
         wanted = float16_nodes(proto, {})
         activations = derived.generated(system, ACTIVATION_SEED, ACTIVATION_ROWS)
         largest = magnitudes(proto, wanted, activations)
         chosen = float16_nodes(proto, largest)
-        network = convert(proto, chosen)
-        log(f"{len(chosen)} of {len(proto.graph.node)} nodes in float16, {network.ByteSize() / 1e6:.0f} MB")
+        half = convert(proto, chosen)
+        log(f"{len(chosen)} of {len(proto.graph.node)} nodes in float16, {half.ByteSize() / 1e6:.0f} MB")
         log(f"comparing with float32 on {rows} rows")
         held_out = derived.generated(system, HELD_OUT_SEED, rows)
-        float32, float16 = logits(proto, held_out), logits(network, held_out)
-        instead = INSTEAD.format(export_command("export.tensorrt", system.name))
+        float32, float16 = logits(proto, held_out), logits(half, held_out)
+        instead = INSTEAD.format(export_command("tensorrt", system.name))
         overflown = int((~np.isfinite(float16)).any(1).sum())
         if overflown:
             raise ExportError(
@@ -84,7 +80,8 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
                 f" network, which was sure of its own by more than {TIE:.0%}; at most {1 - LEAST_AGREEMENT:.1%}"
                 f" are accepted; {instead}"
             )
-        return network.SerializeToString(), {
+        path.write_bytes(half.SerializeToString())
+        return {
             "nodes": len(proto.graph.node),
             "nodes_in_float16": len(chosen),
             "too_large_for_float16": sorted(wanted - chosen),
@@ -97,34 +94,19 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
             "versions": {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__},
         }
 
-    return derived.derive(system, repository, "fp16", FP16_FILE, METHOD, make, force=force, log=log)
-
-
-def _rows(text: str) -> int:
-    rows = int(text)
-    if rows < HELD_OUT_ROWS:
-        raise argparse.ArgumentTypeError(
-            f"{rows} rows cannot show {LEAST_AGREEMENT:.1%}; at least {HELD_OUT_ROWS}"
-        )
-    return rows
+    return derived.derive(system, repository, "fp16", lambda _: {"method": METHOD}, make, force=force, log=log)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns 0, or 2 after an error that the user can mend."""
     parser = command.Parser(
-        "python -m export.fp16",
-        "Make FP16 networks of the exported ones, for GPUs: python -m export.tensorrt and variant cuda take them.",
+        "fp16",
+        "Make FP16 networks of the exported ones, for GPUs: python -m export tensorrt and variant cuda take them.",
     )
-    parser.add_argument(
-        "--rows",
-        type=_rows,
-        default=HELD_OUT_ROWS,
-        metavar="N",
-        help=f"generated rows that it is compared with float32 on; default {HELD_OUT_ROWS}",
-    )
+    parser.add_rows(HELD_OUT_ROWS, HELD_OUT_ROWS, f"{LEAST_AGREEMENT:.1%}")
     args = parser.parse_args(arguments)
     return command.run(
-        "export.fp16",
+        "export fp16",
         parser.choose(args, lambda _: True, ""),
         lambda system, log: export(system, args.repository, args.rows, force=args.force, log=log),
         "the float32 network is untouched",
@@ -132,4 +114,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.moved("fp16"))

@@ -1,6 +1,6 @@
 """INT8 networks for CPUs: model.onnx -> model.int8.onnx, which the variant `openvino_int8` serves.
 
-`python -m export.int8`: the inputs and weights of every convolution and every product with weights are rounded to
+`python -m export int8`: the inputs and weights of every convolution and every product with weights are rounded to
 8 bits, as QuantizeLinear and DequantizeLinear in ONNX (QDQ). All scales are symmetric, so that TensorRT can take
 the file too; weights have one per output channel. The products of attention, softmax, norms, GELU and biases stay
 in float, and so does what a layer puts out until the next one takes it in: an output that is rounded before its
@@ -13,7 +13,6 @@ the largest value instead, ViT-B/16 kept 278 of 288 labels and not 288, at a med
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from importlib.metadata import version
@@ -28,8 +27,7 @@ from export import command, derived
 from export.errors import ExportError
 from export.sources import Log
 from systems import System
-from systems.manifest import Manifest
-from systems.variants import INT8_FILE, ONNX_FILE
+from systems.repository import Network
 
 METHOD = 1
 """Of quantising; to be raised with every change that should replace the networks in use."""
@@ -59,7 +57,7 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
     rows : held-out rows that both networks must agree on
     """
 
-    def make(manifest: Manifest) -> tuple[bytes, dict[str, Any]]:
+    def make(network: Network, path: Path) -> derived.Description:
         import onnxruntime
 
         from export.demo import rows as generate  # PyTorch: seconds to import, and not needed before
@@ -69,12 +67,12 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
         per_seed = len(calibration) // len(CALIBRATION_SEEDS)
         held_out = generate(system, range(HELD_OUT_SEED, HELD_OUT_SEED + math.ceil(rows / per_seed)))[0][:rows]
         log(f"measuring activations on {len(calibration)} rows")
-        path = manifest.folder / ONNX_FILE
-        network = quantise(path, limits(path, calibration))
+        whole = network.onnx.path
+        quantised = quantise(whole, limits(whole, calibration))
         precision = served_precision()
         log(f"comparing with float32 on {len(held_out)} rows")
         figures = derived.agreement(
-            logits(path.read_bytes(), held_out, "f32"), logits(network, held_out, precision)
+            logits(whole.read_bytes(), held_out, "f32"), logits(quantised, held_out, precision)
         )
         log(
             f"same label for {figures['agreement']:.2%},"
@@ -87,7 +85,8 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
                 f" label of the float network, at least {LEAST_AGREEMENT:.0%} is accepted; serve it in bfloat16"
                 " or float32 instead"
             )
-        return network, {
+        path.write_bytes(quantised)
+        return {
             "calibration_rows": len(calibration),
             "held_out_rows": len(held_out),
             "runtime": f"openvino {version('openvino')}, int8 and {precision}",
@@ -95,7 +94,7 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
             "versions": {"onnx": version("onnx"), "onnxruntime": onnxruntime.__version__},
         }
 
-    return derived.derive(system, repository, "int8", INT8_FILE, METHOD, make, force=force, log=log)
+    return derived.derive(system, repository, "int8", lambda _: {"method": METHOD}, make, force=force, log=log)
 
 
 def limits(path: Path, rows: Rows) -> dict[str, float]:
@@ -204,29 +203,16 @@ def _layers(proto: Any) -> list[Any]:
     return [node for node in proto.graph.node if node.op_type in OPERATORS and node.input[1] in weights]
 
 
-def _rows(text: str) -> int:
-    rows = int(text)
-    if rows < LEAST_ROWS:
-        raise argparse.ArgumentTypeError(f"{rows} rows cannot show {LEAST_AGREEMENT:.0%}; at least {LEAST_ROWS}")
-    return rows
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns 0, or 2 after an error that the user can mend."""
     parser = command.Parser(
-        "python -m export.int8",
+        "int8",
         "Make INT8 networks of the exported ones, for python -m server --variant openvino_int8.",
     )
-    parser.add_argument(
-        "--rows",
-        type=_rows,
-        default=HELD_OUT_ROWS,
-        metavar="N",
-        help=f"generated pictures that it is compared with float32 on; default {HELD_OUT_ROWS}",
-    )
+    parser.add_rows(HELD_OUT_ROWS, LEAST_ROWS, f"{LEAST_AGREEMENT:.0%}")
     args = parser.parse_args(arguments)
     return command.run(
-        "export.int8",
+        "export int8",
         parser.choose(args, lambda system: system.task.has_pictures, "has no INT8 network"),
         lambda system, log: export(system, args.repository, args.rows, force=args.force, log=log),
         "the float network is untouched",
@@ -234,4 +220,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.moved("int8"))

@@ -18,16 +18,14 @@ from export import inputs
 from export.errors import ExportError
 from export.files import only_one, sha256
 from export.sources import Log, Source, Weights
-from server.plans import REPORT_FILE
 from systems import System
 from systems.__main__ import write
 from systems.files import atomically
-from systems.manifest import FILE, FORMAT, Manifest
+from systems.label_set import LabelSet
+from systems.manifest import FORMAT, NETWORK, Manifest
 from systems.own import declaration
-from systems.variants import FP16_FILE, INT8_FILE, ONNX_FILE, PLAN_FILE
+from systems.repository import Network, Repository
 
-DERIVED = (INT8_FILE, FP16_FILE, REPORT_FILE, PLAN_FILE)
-"""All that is made of model.onnx; the last, by `export.tensorrt`, of one of the first or of model.onnx itself."""
 EXPORTER = 1
 """To be raised with every change that should replace exported networks."""
 CONVERTED = Path(__file__).resolve().parent.parent / "checkpoints" / "converted"
@@ -60,36 +58,38 @@ def export(system: System, source: Source, repository: Path, *, force: bool, log
             f" are served under a name of their own: python -m export {system.name} --checkpoint ... --name ..."
         )
     description = _description(system, weights)
-    folder = repository / f"{system.name}_network"
-    with only_one(folder):
-        if not force and is_current(folder, description):
+    network = Repository(repository).network(system.name)
+    with only_one(network.model):
+        if not force and network.why_not is None and description.items() <= network.manifest.content.items():
             if system.is_own:
                 write(system, repository)
-            log(f"nothing to do: {folder / '1'} holds these weights")
+            log(f"nothing to do: {network.folder} holds these weights")
             return False
-        _write(system, weights, description, folder, log)
+        _write(system, weights, description, network, log)
     return True
 
 
-def explain_file(system: str) -> str:
-    """What `export.explain` makes of model.onnx, as seen from its folder; the entry "explain" vouches for it."""
-    return f"../../{system}_explain/1/model.onnx"
+def keep_own(system: System, repository: Path, log: Log) -> bool:
+    """Keep weights of the user's own that a system has been exported with; False where it has none of these.
 
-
-def own_weights(repository: Path, system: str) -> str | None:
-    """Origin of the weights that a system has been exported with, None where it has none or demo weights."""
-    manifest = Manifest.find(repository / f"{system}_network" / "1")
-    if manifest is None or not manifest.vouches_for() or manifest.content.get("demo", True):
-        return None
-    source = manifest.content.get("source", {})
-    return f"{source.get('origin')} {source.get('location')}"
-
-
-def is_current(folder: Path, description: dict[str, Any]) -> bool:
-    """Whether a network folder holds, in full, what `description` describes."""
-    manifest = Manifest.find(folder / "1")
-    labels = (folder / "labels.txt").is_file()
-    return manifest is not None and labels and manifest.vouches_for() and manifest.says(description)
+    Raises
+    ------
+    ExportError
+        it has, and the network is not whole
+    """
+    network = Repository(repository).network(system.name)
+    if network.manifest is None or network.manifest.content.get("demo", True):
+        return False
+    source = network.manifest.content.get("source", {})
+    own = f"weights of your own ({source.get('origin')} {source.get('location')})"
+    instead = "" if system.is_own else "; --demo replaces them by demo weights"
+    if not network.onnx.is_current:
+        raise ExportError(f"{network.onnx.path} is not whole and was made of {own}: name them again{instead}")
+    if not network.labels.is_file():
+        log(f"writing {network.labels}, which was missing")
+        _write_labels(network, LabelSet.of_manifest(network.manifest.content))
+    log(f"nothing to do: it has {own}{instead}")
+    return True
 
 
 def _description(system: System, weights: Weights) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def _description(system: System, weights: Weights) -> dict[str, Any]:
     return json.loads(json.dumps(description))  # tuples become lists, as in a manifest that was read
 
 
-def _write(system: System, weights: Weights, description: dict[str, Any], folder: Path, log: Log) -> None:
+def _write(system: System, weights: Weights, description: dict[str, Any], network: Network, log: Log) -> None:
     from export import onnx_export  # PyTorch: seconds to import, and not needed where nothing is to be done
     from export.checkpoint import keep_weights, load_model
 
@@ -136,27 +136,29 @@ def _write(system: System, weights: Weights, description: dict[str, Any], folder
     # One by one, before the export: it must not keep anything of their lengths, and padding must not matter.
     expected = np.concatenate([onnx_export.logits(model, row) for row in rows])
 
-    path = folder / "1" / ONNX_FILE
+    path = network.onnx.path
     with atomically(path) as partial:
         log(f"writing {path}")
         onnx_export.to_onnx(model, graph, partial)
         log("comparing ONNX Runtime with PyTorch")
         parity = onnx_export.parity(partial, graph, inputs.batch(rows), expected, system.activation)
         log(f"largest difference in probability {parity['max_probability_difference']:.1e}")
-        (path.parent / FILE).unlink(missing_ok=True)
-        for derived in (*DERIVED, explain_file(system.name)):
-            (path.parent / derived).unlink(missing_ok=True)  # of other weights
+        network.withdraw()
     if system.is_own:
-        log(f"writing its configurations in {folder.parent}")
-        write(system, folder.parent)
-    with atomically(folder / "labels.txt") as partial:
-        partial.write_text("".join(f"{label.en}\n" for label in weights.labels.labels), encoding="utf-8")
+        log(f"writing its configurations in {network.repository}")
+        write(system, network.repository)
+    _write_labels(network, weights.labels)
     size = path.stat().st_size
     description |= {
-        "onnx": {"file": path.name, "sha256": sha256(path), "bytes": size, "opset": onnx_export.OPSET},
+        NETWORK: {"file": path.name, "sha256": sha256(path), "bytes": size, "opset": onnx_export.OPSET},
         "parity": parity,
         "versions": {name: version(name) for name in ("torch", "onnx")}
         | {"onnxruntime": onnx_export.onnxruntime.__version__},  # the package is named after its device
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    Manifest(path.parent, description).write()
+    Manifest(network.folder, description).write()
+
+
+def _write_labels(network: Network, labels: LabelSet) -> None:
+    with atomically(network.labels) as partial:
+        partial.write_text("".join(f"{label.en}\n" for label in labels.labels), encoding="utf-8")

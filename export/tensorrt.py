@@ -1,6 +1,6 @@
 """TensorRT plans, which variant `tensorrt` serves: an exported network -> model.plan, for this GPU and TensorRT.
 
-`python -m export.tensorrt`: builds from the FP16 network, which it makes first where that is to be done, or from
+`python -m export tensorrt`: builds from the FP16 network, which it makes first where that is to be done, or from
 the INT8 or the float32 one. Shapes come from configs/tensorrt.pbtxt: 1 to max_batch_size rows, fastest at the
 largest preferred_batch_size; an axis of any length is as long as its warm-ups are. What was built, of what, where
 and how close it is to ONNX Runtime stands in plan.json, which is written last: a plan without it does not count.
@@ -8,7 +8,6 @@ and how close it is to ONNX Runtime stands in plan.json, which is written last: 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -24,20 +23,17 @@ import numpy as np
 from export import command, derived, inputs
 from export.engine import Profile, build, read_profile, timings_file
 from export.errors import ExportError
-from export.files import only_one, sha256
 from export.sources import Log
 from server.backends.plan import Plan, load_cuda, load_tensorrt
 from server.gpu import Gpu, find_gpu
-from server.plans import REPORT_FILE, export_command
 from systems import System
-from systems.files import atomically
-from systems.manifest import NETWORK
-from systems.variants import PLAN_FILE
+from systems.repository import Network, Product, Repository, configuration, export_command
+from systems.variants import PLAN_FILE, TENSORRT
 
 FORMAT = 1
 """Of plan.json, for its readers."""
-ENTRIES = {"fp16": "fp16", "int8": "int8", "fp32": "onnx"}
-"""Precision -> entry of the manifest that describes the network it is built from."""
+PRECISIONS = ("fp16", "int8", "fp32")
+"""Of the network that a plan is built from."""
 OLDEST = (10, 12)
 """TensorRT in which strongly typed networks are the recommended way, as they are the only one in 11."""
 INTERRUPT, INTERRUPTED = 130, "the former plan, if there was one, is untouched"
@@ -85,56 +81,52 @@ def export(
         no network to build from, another export at work, a network that TensorRT does not take, or answers that
         differ from ONNX Runtime's; the former plan stays then
     """
-    folder = repository / f"{system.name}_network" / "1"
-    with only_one(folder.parent):
-        source, made_from = _source(folder, system, precision)
-        profile = read_profile(folder.parent / "configs" / "tensorrt.pbtxt")
-        description = {
+
+    def describe(network: Network) -> derived.Description:
+        shapes = read_profile(configuration(network.model, TENSORRT.name))
+        source = _source(network, precision)
+        return {
             "format": FORMAT,
-            "file": PLAN_FILE,
             "precision": precision,
             "level": level,
             "tensorrt": trt.__version__,
-            "gpu": {"name": gpu.name, "compute_capability": gpu.compute_capability, "driver": gpu.driver},
-            "onnx": source,
-            "made_from": made_from,
+            "gpu": {"name": gpu.name, "compute_capability": gpu.compute_capability},
+            "onnx": {key: source.description[key] for key in ("file", "sha256", "bytes")},
             "profile": {
-                name: dict(zip(("min", "opt", "max"), map(list, shapes), strict=True))
-                for name, shapes in profile.items()
+                name: dict(zip(("min", "opt", "max"), map(list, sizes), strict=True))
+                for name, sizes in shapes.items()
             },
         }
-        target, report = folder / PLAN_FILE, folder / REPORT_FILE
-        if not force and _is_current(target, report, description):
-            log(f"nothing to do: {target} was built from these weights")
-            return False
+
+    def make(network: Network, path: Path) -> derived.Description:
+        source = _source(network, precision).path
+        profile = read_profile(configuration(network.model, TENSORRT.name))
         log(f"building with TensorRT {trt.__version__} for {gpu.name}; minutes")
         start = time.monotonic()
         plan = build(
             trt,
-            folder / source["file"],
+            source,
             profile,
             level=level,
             workspace=int(WORKSPACE * gpu.memory_bytes),
             timings=timings_file(cache, trt, f"{gpu.name} {gpu.compute_capability}"),
-            log_file=folder / f"{PLAN_FILE}.log",
+            log_file=network.folder / f"{PLAN_FILE}.log",
             log=log,
         )
-        description["seconds"] = round(time.monotonic() - start, 1)
-        with atomically(target) as partial:
-            partial.write_bytes(plan)
-            log("comparing with ONNX Runtime")
-            description |= compare(system, folder / source["file"], partial, profile)
-            report.unlink(missing_ok=True)  # it does not describe the plan that comes now
-        description |= {
-            "sha256": sha256(target),
-            "bytes": len(plan),
+        seconds = round(time.monotonic() - start, 1)
+        path.write_bytes(plan)
+        log("comparing with ONNX Runtime")
+        figures = compare(system, source, path, profile)
+        difference = figures["parity"]["max_probability_difference"]
+        log(f"{len(plan) / 1e6:.0f} MB; largest difference in probability {difference:.1e}")
+        return {
+            "driver": gpu.driver,  # which may change under the plan
+            "seconds": seconds,
+            **figures,
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
-        with atomically(report) as partial:
-            partial.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-        difference = description["parity"]["max_probability_difference"]
-        log(f"{len(plan) / 1e6:.0f} MB; largest difference in probability {difference:.1e}")
-    return True
+
+    return derived.derive(system, repository, "plan", describe, make, force=force, log=log)
 
 
 def compare(system: System, onnx: Path, plan: Path, profile: Profile) -> dict[str, Any]:
@@ -173,7 +165,7 @@ def compare(system: System, onnx: Path, plan: Path, profile: Profile) -> dict[st
         raise ExportError(
             f"the plan of {system.name} is {difference:.2g} from ONNX Runtime in probability, in the mean, and"
             f" gives {changed} of {len(found)} rows clearly another label; at most {MOST_DIFFERENCE:g} and none"
-            f" are accepted; build it in float32: PRECISION=fp32 {export_command('export.tensorrt', system.name)}"
+            f" are accepted; build it in float32: PRECISION=fp32 {export_command('tensorrt', system.name)}"
         )
     runtime = f"onnxruntime {onnxruntime.__version__}"
     return {"device_memory_bytes": memory, "parity": {"runtime": runtime, "rows": len(found), **figures}}
@@ -203,30 +195,12 @@ def why_impossible(gpu: Gpu | None) -> str | None:
     return None
 
 
-def _source(folder: Path, system: System, precision: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What describes the network to build from, and the float32 one that it was made from."""
-    manifest = derived.read_manifest(folder)
-    weights = {"sha256": manifest.content[NETWORK]["sha256"]}
-    entry = manifest.content.get(ENTRIES[precision], {})
-    if precision != "fp32" and entry.get("made_from", {}).get("sha256") != weights["sha256"]:
-        command_of = {"fp16": export_command("export.fp16", system.name), "int8": "make int8"}
-        raise ExportError(
-            f"{system.name} has no {precision.upper()} network of its present weights; run {command_of[precision]}"
-        )
-    path = folder / entry["file"]
-    if not path.is_file() or path.stat().st_size != entry["bytes"]:
-        raise ExportError(f"{path} is not the file that manifest.json describes; export it again with --force")
-    return {key: entry[key] for key in ("file", "sha256", "bytes")}, weights
-
-
-def _is_current(plan: Path, report: Path, description: dict[str, Any]) -> bool:
-    """Whether a plan is whole and is what `description` describes; a driver may change under it."""
-    try:
-        made = json.loads(report.read_text(encoding="utf-8"))
-        made["gpu"]["driver"] = description["gpu"]["driver"]
-        return made["bytes"] == plan.stat().st_size and all(made[key] == description[key] for key in description)
-    except (OSError, ValueError, KeyError):
-        return False
+def _source(network: Network, precision: str) -> Product:
+    """The network to build from."""
+    source = {"fp16": network.fp16, "int8": network.int8, "fp32": network.onnx}[precision]
+    if source.why_not:
+        raise ExportError(source.why_not)
+    return source
 
 
 def _padded(batch: inputs.Feeds, profile: Profile) -> inputs.Feeds:
@@ -240,13 +214,10 @@ def _padded(batch: inputs.Feeds, profile: Profile) -> inputs.Feeds:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns 0, 2 after an error that the user can mend, or 130 when interrupted."""
-    parser = command.Parser(
-        "python -m export.tensorrt",
-        "Build TensorRT plans of the exported networks, for python -m server --variant tensorrt.",
-    )
+    parser = command.Parser("tensorrt", "Build TensorRT plans, for python -m server --variant tensorrt.")
     parser.add_argument(
         "--precision",
-        choices=tuple(ENTRIES),
+        choices=PRECISIONS,
         default=os.environ.get("PRECISION") or None,
         help="default: the environment variable PRECISION, else that of the present plan, else fp16",
     )
@@ -259,15 +230,11 @@ def main(arguments: list[str] | None = None) -> int:
         help="without a GPU say so and succeed; without TensorRT make the FP16 networks alone, for variant cuda",
     )
     parser.add_argument(
-        "--cache",
-        type=Path,
-        default=CACHE,
-        metavar="DIR",
-        help="where timings of kernels are kept for the next time",
+        "--cache", type=Path, default=CACHE, metavar="DIR", help="where timings of kernels are kept"
     )
     args = parser.parse_args(arguments)
-    if args.precision not in (None, *ENTRIES):  # of the environment
-        parser.error(f"PRECISION={args.precision} is none of {', '.join(ENTRIES)}")
+    if args.precision not in (None, *PRECISIONS):  # of the environment
+        parser.error(f"PRECISION={args.precision} is none of {', '.join(PRECISIONS)}")
     int8 = args.precision == "int8"
     systems = parser.choose(args, lambda system: system.task.has_pictures or not int8, "has no INT8 network")
     gpu = find_gpu()
@@ -276,12 +243,16 @@ def main(arguments: list[str] | None = None) -> int:
         if args.if_possible:
             print(f"FP16 and TensorRT are left out: {why}", flush=True)
             return 0
-        print(f"export.tensorrt: {why}", file=sys.stderr)
+        print(f"export tensorrt: {why}", file=sys.stderr)
         return 2
-    precisions = {each.name: args.precision or _present_precision(args.repository, each.name) for each in systems}
+    plans = {system.name: Repository(args.repository).network(system.name).plan for system in systems}
+    # A choice made once is kept.
+    precisions = {
+        name: args.precision or plan.description.get("precision", "fp16") for name, plan in plans.items()
+    }
     # Before the plans: variant cuda, which serves where one of them cannot be built, needs all of them.
     code = command.run(
-        "export.tensorrt",
+        "export tensorrt",
         [system for system in systems if precisions[system.name] == "fp16"],
         lambda system, log: make_fp16(system, args.repository, log),
         INTERRUPTED,
@@ -297,7 +268,7 @@ def main(arguments: list[str] | None = None) -> int:
         options = {"level": args.level, "trt": trt, "gpu": gpu, "cache": args.cache, "force": args.force}
         return export(system, args.repository, precision, **options, log=log)
 
-    return max(code, command.run("export.tensorrt", systems, work, INTERRUPTED))
+    return max(code, command.run("export tensorrt", systems, work, INTERRUPTED))
 
 
 def make_fp16(system: System, repository: Path, log: Log) -> bool:
@@ -307,14 +278,5 @@ def make_fp16(system: System, repository: Path, log: Log) -> bool:
     return fp16.export(system, repository, fp16.HELD_OUT_ROWS, force=False, log=log)
 
 
-def _present_precision(repository: Path, system: str) -> str:
-    """That of the plan which is there: a choice made once is kept. Else FP16."""
-    try:
-        report = (repository / f"{system}_network" / "1" / REPORT_FILE).read_text(encoding="utf-8")
-        return json.loads(report)["precision"]
-    except (OSError, ValueError, KeyError):
-        return "fp16"
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.moved("tensorrt"))

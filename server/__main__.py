@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from server import plans, preflight, tuned, variants
+from server import preflight, tuned, variants
 from server.computed import VARIABLE, computed
 from server.control import Control
 from server.errors import ServerError
@@ -20,6 +20,7 @@ from server.memory import Memory
 from server.process import EXIT_SECONDS, SharedMemory, Triton
 from server.settings import LOG_LEVELS, parse_settings
 from server.supervisor import Supervisor
+from systems.repository import Repository
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,11 +41,12 @@ def serve(settings: argparse.Namespace) -> None:
     ------
     ServerError
     """
-    systems = preflight.choose_systems(settings.model_repository, settings.systems)
+    repository = Repository(settings.model_repository)
+    chosen = preflight.choose_systems(repository, settings.systems)
+    systems, needs = list(chosen), {name: system.task.shm for name, system in chosen.items()}
     installation = find_installation()
     machine = variants.Machine.here()
-    variant, why = variants.choose(settings.variant, machine, settings.model_repository, systems)
-    needs = preflight.shared_memory(settings.model_repository, systems)
+    variant, why = variants.choose(settings.variant, machine, repository, systems)
     preflight.check_shared_memory(needs, variant in variants.ON_GPU)
     http, grpc, metrics = preflight.settle_ports(
         settings.host, settings.http_port, settings.grpc_port, settings.metrics_port
@@ -52,13 +54,15 @@ def serve(settings: argparse.Namespace) -> None:
     say(f"starting {', '.join(systems)} on {variant}: {why}")
     is_tuned = False
     if settings.tuned == "yes":
-        is_tuned, said = tuned.judge(settings.model_repository, systems, variant, tuned.this_machine())
+        is_tuned, said = tuned.judge(repository, systems, variant, tuned.this_machine())
         if said:
             say(said)
 
     key = secrets.token_hex(16)
     command = [
-        *triton_command(settings, installation, systems, tuned.NAME if is_tuned else variant),
+        *triton_command(
+            settings, installation, preflight.models(repository, systems), tuned.NAME if is_tuned else variant
+        ),
         *(f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"),
         *restrictions(key),
         *(
@@ -67,9 +71,7 @@ def serve(settings: argparse.Namespace) -> None:
             else []
         ),
     ]
-    environment = installation.environment() | {
-        VARIABLE: computed(variant, machine, settings.model_repository, systems)
-    }
+    environment = installation.environment() | {VARIABLE: computed(variant, machine, repository, systems)}
     shared_memory = SharedMemory()
 
     def whole() -> None:
@@ -113,12 +115,13 @@ def serve(settings: argparse.Namespace) -> None:
 
 
 def triton_command(
-    settings: argparse.Namespace, installation: Installation, systems: list[str], configuration: str
+    settings: argparse.Namespace, installation: Installation, models: list[str], configuration: str
 ) -> list[str]:
     """tritonserver and its flags, without the ports; only flags that 24.10 knows.
 
     Parameters
     ----------
+    models : to be loaded
     configuration : which of the networks' configurations: a variant, or `tuned.NAME`
     """
     level = LOG_LEVELS.index(settings.log_level)
@@ -132,7 +135,7 @@ def triton_command(
         f"--metrics-address={settings.host}",
         # Explicit, so that the supervisor may load a model anew.
         "--model-control-mode=explicit",
-        *(f"--load-model={model}" for model in plans.models(settings.model_repository, systems)),
+        *(f"--load-model={model}" for model in models),
         "--disable-auto-complete-config",  # the configurations are complete; spares a process per model at start
         *([] if configuration == variants.PORTABLE else [f"--model-config-name={configuration}"]),
         *([f"--cache-config=local,size={settings.cache_size * 2**20}"] if settings.cache_size else []),

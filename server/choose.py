@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import sys
 
-from server import plans, preflight, variants
+from server import preflight, variants
 from server.computed import computed
 from server.errors import ServerError
 from server.installation import ROOT
 from server.settings import parse_settings
+from systems.repository import Repository
 
 BACKENDS = ROOT.parent / "tritonserver" / "backends"  # NVIDIA's and ours lie side by side, in /opt
 
@@ -21,21 +22,22 @@ BACKENDS = ROOT.parent / "tritonserver" / "backends"  # NVIDIA's and ours lie si
 def main() -> int:
     """Print the flags; the exit code."""
     settings = parse_settings([])
+    repository = Repository(settings.model_repository)
     try:
-        systems = preflight.choose_systems(settings.model_repository, settings.systems)
+        systems = preflight.choose_systems(repository, settings.systems)
         machine = variants.Machine.here(BACKENDS)
-        variant, why = variants.choose(settings.variant, machine, settings.model_repository, systems)
-        needs = preflight.shared_memory(settings.model_repository, systems)
+        variant, why = variants.choose(settings.variant, machine, repository, systems)
+        needs = {name: system.task.shm for name, system in systems.items()}
         preflight.check_shared_memory(needs, variant in variants.ON_GPU)
     except ServerError as error:
         print(f"tritone: {error}", file=sys.stderr)
         return 2
     print(f"tritone: starting {', '.join(systems)} on {variant}: {why}", file=sys.stderr)
     print(f"--model-repository={settings.model_repository}")
-    print(*(f"--load-model={model}" for model in plans.models(settings.model_repository, systems)), sep="\n")
+    print(*(f"--load-model={model}" for model in preflight.models(repository, systems)), sep="\n")
     if variant != variants.PORTABLE:
         print(f"--model-config-name={variant}")
-    print(computed(variant, machine, settings.model_repository, systems))
+    print(computed(variant, machine, repository, systems))
     return 0
 
 

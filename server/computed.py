@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Iterable
 
-from server.plans import REPORT_FILE
-from server.variants import BFLOAT16_FEATURES, CUDA, INT8, ON_GPU, OPENVINO, PORTABLE, TENSORRT, Machine, serves
+from server.variants import BFLOAT16_FEATURES, CUDA, INT8, ON_GPU, OPENVINO, PORTABLE, TENSORRT, Machine
+from systems.repository import Network, Repository, configuration
+from systems.variants import VARIANTS
 
 VARIABLE = "TRITONE_COMPUTED"
 """JSON, system -> {"device", "precision", "backend"}; answers/step.py reads it."""
@@ -15,20 +16,18 @@ BACKEND = {INT8: OPENVINO, CUDA: PORTABLE}
 PLAN_PRECISIONS = {"fp16": "float16", "fp32": "float32", "int8": "int8"}
 
 
-def computed(variant: str, machine: Machine, repository: Path, systems: list[str]) -> str:
+def computed(variant: str, machine: Machine, repository: Repository, systems: Iterable[str]) -> str:
     """The value of `VARIABLE` for systems that are served as a variant."""
-    return json.dumps({system: _computed(variant, machine, repository, system) for system in systems})
+    return json.dumps({system: _computed(variant, machine, repository.network(system)) for system in systems})
 
 
-def _computed(variant: str, machine: Machine, repository: Path, system: str) -> dict[str, str]:
-    network = repository / f"{system}_network"
-    if not (network / "configs" / f"{variant}.pbtxt").is_file():
+def _computed(variant: str, machine: Machine, network: Network) -> dict[str, str]:
+    if not configuration(network.model, variant).is_file():
         variant = PORTABLE  # as Triton falls back to config.pbtxt
-    elif variant == INT8 and not serves(network, variant):
+    elif variant == INT8 and network.product(VARIANTS[variant]) is network.onnx:
         variant = OPENVINO
     if variant == TENSORRT:
-        report = json.loads((network / "1" / REPORT_FILE).read_text(encoding="utf-8"))
-        precision = PLAN_PRECISIONS[report["precision"]]
+        precision = PLAN_PRECISIONS[network.plan.description["precision"]]
     elif variant == OPENVINO:
         precision = "bfloat16" if machine.features & BFLOAT16_FEATURES.keys() else "float32"
     else:

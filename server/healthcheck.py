@@ -1,7 +1,8 @@
 """Asks a running Triton for a real answer: a generated recording through every exported system.
 
 Triton 24.10's /v2/health/ready stays 200 while the processes of its Python steps are dead; only an answer proves
-that a system works. Standard library only: the supervisor imports this, and the container runs it as a script.
+that a system works. Standard library only: the supervisor imports this, and the container runs it as
+`python3 -m server.healthcheck`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import urllib.request
 import wave
 from pathlib import Path
 
+from systems.repository import Repository
+
 RATE = 8000  # Hz
 HEADER = "x-tritone", "1"  # which a server may require (--require-header)
 PAUSE = 0.5  # seconds between questions to a system whose queue is full
@@ -34,14 +37,6 @@ class Unhealthy(Exception):
 
 class Busy(Exception):
     """A queue was full: a sign of life only where others are answered."""
-
-
-def exported_systems(repository: Path) -> list[str]:
-    """The systems in a model repository whose network has been exported, by name."""
-    manifests = repository.glob("*_network/1/manifest.json")
-    return sorted(
-        path.parts[-3].removesuffix("_network") for path in manifests if path.with_name("model.onnx").is_file()
-    )
 
 
 def recording() -> bytes:
@@ -152,7 +147,7 @@ def main() -> None:
         " policy starts it anew",
     )
     options = parser.parse_args()
-    systems = exported_systems(options.model_repository)
+    systems = Repository(options.model_repository).systems()
     if not systems:
         sys.exit(f"no exported network in {options.model_repository}: run make export")
     try:

@@ -4,53 +4,65 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from server.errors import ServerError
-from server.healthcheck import exported_systems
-from systems import SYSTEMS
-from systems.own import known_systems
+from systems import SYSTEMS, System
+from systems.repository import Repository
 from systems.system import Shm
-from systems.tasks import GENRE
 
 
-def shared_memory(repository: Path, systems: list[str]) -> dict[str, Shm]:
-    """What the steps of each system take at most; of one that is not declared, as much as a genre system's.
-
-    Tensors pass between Triton and its Python steps through shared memory that grows with what passes and does not
-    shrink. What is sent in excess of the server's limit passes through it as well before it is refused.
-    """
-    known = known_systems(repository, SYSTEMS)
-    return {name: (known[name].task if name in known else GENRE).shm for name in systems}
-
-
-def choose_systems(repository: Path, wanted: list[str]) -> list[str]:
+def choose_systems(repository: Repository, wanted: list[str]) -> dict[str, System]:
     """The systems to serve: those wanted, or all whose network has been exported.
 
     Raises
     ------
     ServerError
-        there is none, or one that is wanted is missing
+        there is none, one that is wanted is missing, or one has files that Triton would refuse, or is not known
     """
-    if not repository.is_dir():
-        raise ServerError(f"There is no model repository {repository}; name it with --model-repository")
-    exported = exported_systems(repository)
-    for system in wanted:
-        if system not in exported:
+    if not repository.path.is_dir():
+        raise ServerError(f"There is no model repository {repository.path}; name it with --model-repository")
+    exported = repository.systems()
+    for name in wanted:
+        if name not in exported:
             has = f"exported are {', '.join(exported)}" if exported else "nothing has been exported yet"
-            raise ServerError(f"{system} has no network in {repository} ({has}): run make export")
+            raise ServerError(f"{name} has no network in {repository.path} ({has}): run make export")
     if not exported:
-        raise ServerError(f"No system in {repository} has a network: run make export")
-    return wanted or exported
+        raise ServerError(f"No system in {repository.path} has a network: run make export")
+    known = repository.known(SYSTEMS)
+    for name in wanted or exported:
+        network = repository.network(name)
+        if network.why_not:
+            raise ServerError(network.why_not)
+        if name not in known:
+            raise ServerError(
+                f"{name} in {repository.path} neither comes with Tritone nor names, in its manifest, what it is"
+                f" like: export it with --checkpoint and --name {name}, or remove {network.model}"
+            )
+    return {name: known[name] for name in wanted or exported}
+
+
+def models(repository: Repository, systems: Iterable[str]) -> list[str]:
+    """The models that Triton loads.
+
+    The front ensembles bring their steps along, but not the networks that explain: a step calls those by name, and
+    they may be missing.
+    """
+    explained = [system for system in systems if repository.network(system).explain.is_current]
+    return [*(f"{system}_raw" for system in systems), *(f"{system}_explain" for system in explained)]
 
 
 def check_shared_memory(needs: dict[str, Shm], on_gpu: bool, free_bytes: int | None = None) -> None:
     """Refuse to start where the Python steps would run out of shared memory in the middle of a request.
 
+    Tensors pass between Triton and its Python steps through shared memory that grows with what passes and does not
+    shrink. What is sent in excess of the server's limit passes through it as well before it is refused.
+
     Parameters
     ----------
-    needs : of each system that will be served
+    needs : what the steps of each system that will be served take at most
     on_gpu : whether the networks run on a GPU
     free_bytes : free space of /dev/shm, None to look
 

@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from systems.repository import Repository, configuration
+
 NAME = "local"  # for Triton's --model-config-name
 STEPS = ("preprocess", "network")  # those of a system that are tuned
 
@@ -69,13 +71,13 @@ def shipped_file(model: Path, variant: str) -> Path:
     ----------
     model : folder of a model in the repository
     """
-    special = model / "configs" / f"{variant}.pbtxt"
+    special = configuration(model, variant)
     return special if special.is_file() else model / "config.pbtxt"
 
 
 def local_file(model: Path) -> Path:
     """Where the tuned configuration of a model lies."""
-    return model / "configs" / f"{NAME}.pbtxt"
+    return configuration(model, NAME)
 
 
 def fault(model: Path, variant: str, machine: str) -> str | None:
@@ -95,7 +97,7 @@ def fault(model: Path, variant: str, machine: str) -> str | None:
     return None
 
 
-def judge(repository: Path, systems: list[str], variant: str, machine: str) -> tuple[bool, str]:
+def judge(repository: Repository, systems: list[str], variant: str, machine: str) -> tuple[bool, str]:
     """Whether to serve the tuned configurations of some systems.
 
     Parameters
@@ -109,7 +111,7 @@ def judge(repository: Path, systems: list[str], variant: str, machine: str) -> t
     -------
     whether, and one line that says what was gained or why they are ignored; empty where nothing was tuned
     """
-    models = [repository / f"{system}_{step}" for system in systems for step in STEPS]
+    models = [repository.model(system, step) for system in systems for step in STEPS]
     notes = {model: Note.read(local_file(model)) for model in models if local_file(model).is_file()}
     if all(note is not None and note.gain is None for note in notes.values()):
         return False, ""
@@ -118,7 +120,7 @@ def judge(repository: Path, systems: list[str], variant: str, machine: str) -> t
             return False, f"configs/{NAME}.pbtxt is ignored: {why}; make tune writes new ones"
     parts = []
     for system in systems:
-        note = notes[repository / f"{system}_network"]
+        note = notes[repository.model(system, "network")]
         gained = (
             f"as tuned on {note.date}: {note.gain:.2f} times the shipped throughput" if note.gain else "as shipped"
         )
@@ -127,7 +129,7 @@ def judge(repository: Path, systems: list[str], variant: str, machine: str) -> t
 
 
 def keep(
-    repository: Path,
+    repository: Repository,
     system: str,
     variant: str,
     machine: str,
@@ -148,12 +150,10 @@ def keep(
     -------
     other systems whose settings, tuned for another machine, variant or configuration, are gone now
     """
-    systems = sorted(
-        path.parent.name.removesuffix("_network") for path in repository.glob("*_network/config.pbtxt")
-    )
+    systems = repository.configured()
     lost = []
     for other in systems:
-        models = [repository / f"{other}_{step}" for step in STEPS]
+        models = [repository.model(other, step) for step in STEPS]
         if other != system:
             if not any(fault(model, variant, machine) for model in models):
                 continue
@@ -164,7 +164,7 @@ def keep(
             text = configurations[step] if configurations and other == system else None
             note = Note(machine, variant, date, None if text is None else gain, _digest(shipped))
             _write(local_file(model), note, shipped.read_text(encoding="utf-8") if text is None else text)
-    written = [repository / f"{name}_{step}" for name in systems for step in STEPS]
+    written = [repository.model(name, step) for name in systems for step in STEPS]
     if not any(_gain(model) for model in written):
         for model in written:
             local_file(model).unlink()

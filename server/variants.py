@@ -9,14 +9,15 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import platform
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from server.errors import ServerError
 from server.gpu import Gpu, find_gpu
-from server.plans import export_command, why_stale, why_unfit
-from systems.variants import ONNX_FILE, VARIANTS
+from systems.repository import Plan, Repository, export_command
+from systems.variants import PLAN_FILE, VARIANTS
 
 PORTABLE, OPENVINO, INT8, CUDA, TENSORRT = VARIANTS
 ON_GPU = tuple(name for name, variant in VARIANTS.items() if variant.on_gpu)
@@ -77,7 +78,7 @@ def tensorrt_version() -> str | None:
     return None
 
 
-def choose(requested: str, machine: Machine, repository: Path, systems: list[str]) -> tuple[str, str]:
+def choose(requested: str, machine: Machine, repository: Repository, systems: Iterable[str]) -> tuple[str, str]:
     """Decide for a variant.
 
     Parameters
@@ -111,7 +112,7 @@ def choose(requested: str, machine: Machine, repository: Path, systems: list[str
     return variant, why + refused
 
 
-def why_not(variant: str, machine: Machine, repository: Path, systems: list[str]) -> str | None:
+def why_not(variant: str, machine: Machine, repository: Repository, systems: Iterable[str]) -> str | None:
     """Why a variant cannot run here, in one sentence; None if it can."""
     if variant in (OPENVINO, INT8) and not machine.openvino:
         return f"Variant {variant} needs the package openvino; install it, or start with --variant onnxruntime"
@@ -125,18 +126,30 @@ def why_not(variant: str, machine: Machine, repository: Path, systems: list[str]
     if variant == TENSORRT and machine.tensorrt is None:
         return f"Variant {variant} needs the package tensorrt; install it: make gpu"
     for system in systems:
-        folder = repository / f"{system}_network" / "1"
-        if VARIANTS[variant].file == ONNX_FILE or not serves(folder.parent, variant):
+        network = repository.network(system)
+        product = network.product(VARIANTS[variant])
+        if product is network.onnx:  # which the start has checked
             continue
-        if variant == TENSORRT:
-            fault = why_unfit(folder, system, machine.tensorrt, machine.gpu)
-        elif variant == CUDA:
-            fault = why_stale(folder, system, "fp16", export_command("export.fp16", system))
-        else:
-            fault = why_stale(folder, system, "int8", "make int8")
-        if fault:
+        if fault := product.why_not or (_why_unfit(network.plan, machine) if product is network.plan else None):
             return fault
     return None
+
+
+def _why_unfit(plan: Plan, machine: Machine) -> str | None:
+    """Why a machine with TensorRT and a GPU cannot run a plan, in one sentence; None if it can.
+
+    A plan runs only with the TensorRT that built it, on GPUs of the compute capability that it was built on.
+    """
+    system, made, gpu = plan.network.system, plan.description, machine.gpu
+    version, built_on = made["tensorrt"], made["gpu"]
+    capability = built_on["compute_capability"]
+    if (version, capability) == (machine.tensorrt, gpu.compute_capability):
+        return None
+    return (
+        f"{system}: {PLAN_FILE} was built with TensorRT {version} for compute capability {capability}"
+        f" ({built_on['name']}), here are TensorRT {machine.tensorrt} and {gpu.compute_capability} ({gpu.name});"
+        f" rebuild it: {export_command('tensorrt', system)}"
+    )
 
 
 def _choose_for_cpu(machine: Machine) -> tuple[str, str]:
@@ -146,12 +159,6 @@ def _choose_for_cpu(machine: Machine) -> tuple[str, str]:
     if not machine.openvino:
         return PORTABLE, f"this CPU has {fast[0]}, but the package openvino, which would use it, is not installed"
     return OPENVINO, f"this CPU has {fast[0]}, with which OpenVINO computes in bfloat16"
-
-
-def serves(network: Path, variant: str) -> bool:
-    """Whether a variant serves a network from a file of its own, and not from model.onnx."""
-    config = network / "configs" / f"{variant}.pbtxt"
-    return not config.is_file() or VARIANTS[variant].file in config.read_text(encoding="utf-8")
 
 
 def _package(name: str) -> Path | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from systems import SYSTEMS, System
 from systems.configurations import files
-from systems.own import known_systems
+from systems.repository import Repository
 
 REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
 
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--repository", type=Path, default=REPOSITORY, metavar="DIR", help="default: %(default)s")
     parser.add_argument("--pictures", action="store_true", help="only print which systems see pictures")
     options = parser.parse_args(arguments)
-    known = known_systems(options.repository, SYSTEMS)
+    known = Repository(options.repository).known(SYSTEMS)
     if options.pictures:
         print(*(system.name for system in known.values() if system.task.has_pictures and system.by_default))
         return 0

@@ -15,7 +15,7 @@ from pathlib import Path
 from systems import network, pbtxt
 from systems.system import Parameter, System, Tensor
 from systems.tasks import AUDIO, INFO, MOST_SHOWN, RECORDING, RESULT
-from systems.variants import CUDA, PORTABLE, TENSORRT, VARIANTS
+from systems.variants import CUDA, LABELS_FILE, ONNX_FILE, PORTABLE, TENSORRT, VARIANTS
 
 QUEUE_SIZE = 64
 SIDE = 14  # of a map that explains
@@ -95,7 +95,7 @@ def _front(system: System) -> str:
     answers = []
     for text, note in _declared(system, task.answers):
         if text.startswith(f'name: "{task.labelled}"'):
-            text += f' label_filename: "../{name}_network/labels.txt"'
+            text += f' label_filename: "../{name}_network/{LABELS_FILE}"'
         answers.append((text, note))
     return pbtxt.file(
         pbtxt.comment(
@@ -221,7 +221,7 @@ def _explain(system: System) -> str:
             f" the served weights. {name}_postprocess calls it (answers/genre/explain.py) for requests with"
             " the option `explain`."
         ),
-        pbtxt.head(f"{name}_explain", "onnxruntime", MOST_SHOWN, "model.onnx"),
+        pbtxt.head(f"{name}_explain", "onnxruntime", MOST_SHOWN, ONNX_FILE),
         pbtxt.tensors("input", _declared(system, [rows, number]))
         + pbtxt.tensors("output", [(pbtxt.tensor("MAP", "FP32", [SIDE, SIDE]), "in [0, 1]")]),
         pbtxt.comment("On the CPU on every machine: few requests ask for it.") + pbtxt.instances(1),

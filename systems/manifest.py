@@ -1,8 +1,7 @@
 """manifest.json beside a network: what its inputs and outputs mean, and which files there are whole.
 
 It vouches for the files that it describes: model.onnx by the entry "onnx", and by an entry each ("fp16", "int8",
-"explain") what was made of it. Who replaces a file takes its entry away first and writes it anew at the end, so
-that an interruption leaves either the old state or a file that nothing vouches for.
+"explain") what was made of it (systems/repository.py).
 """
 
 from __future__ import annotations
@@ -17,9 +16,8 @@ from systems.files import atomically
 from systems.profiles import PROFILES, Profile
 from systems.system import ACTIVATIONS, Task, profiles_for
 from systems.tasks import TASKS
-from systems.variants import ONNX_FILE
+from systems.variants import MANIFEST_FILE
 
-FILE = "manifest.json"
 FORMAT = 1
 """Of the manifest, for its readers."""
 NETWORK = "onnx"
@@ -34,48 +32,25 @@ class Manifest:
     ----------
     folder : of the network's files, `<repository>/<system>_network/1`
     content : as JSON has it
+    damage : why it cannot be read; empty where it can
     """
 
     folder: Path
     content: dict[str, Any]
+    damage: str = ""
 
     @classmethod
-    def read(cls, folder: Path) -> Manifest:
-        """Read it.
-
-        Raises
-        ------
-        FileNotFoundError
-            there is none
-        ValueError
-            it is damaged; the message says how
-        """
-        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError(f"a JSON object is expected, not {type(content).__name__}")
-        return cls(folder, content)
-
-    @classmethod
-    def find(cls, folder: Path) -> Manifest | None:
-        """Read it; None where there is none that can be read."""
+    def read(cls, folder: Path) -> Manifest | None:
+        """Read it; None where there is none. One that is damaged has no content, and its `problem` says why."""
         try:
-            return cls.read(folder)
-        except (OSError, ValueError):
+            content = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+            if not isinstance(content, dict):
+                raise ValueError(f"a JSON object is expected, not {type(content).__name__}")
+        except FileNotFoundError:
             return None
-
-    def vouches_for(self, entry: str = NETWORK) -> bool:
-        """Whether the file that an entry describes is there, whole and of the present network."""
-        try:
-            made, network = self.content[entry], self.content[NETWORK]
-            file = made.get("file", ONNX_FILE) if entry == NETWORK else made["file"]
-            whole = (self.folder / file).stat().st_size == made["bytes"]
-            return whole and (entry == NETWORK or made["made_from"]["sha256"] == network["sha256"])
-        except (OSError, KeyError, TypeError, AttributeError):
-            return False
-
-    def says(self, description: dict[str, Any]) -> bool:
-        """Whether it has all of these entries, with these values."""
-        return all(self.content.get(key) == value for key, value in description.items())
+        except (OSError, ValueError) as error:
+            return cls(folder, {}, str(error))
+        return cls(folder, content)
 
     @property
     def task(self) -> Task:
@@ -99,6 +74,8 @@ class Manifest:
 
     def problem(self, system: str) -> str | None:
         """Why it does not fit a system and this version, in a clause; None if it does."""
+        if self.damage:
+            return f"it is damaged ({self.damage})"
         try:
             return self._problem(system)
         except (ValueError, TypeError, AttributeError, KeyError) as error:
@@ -106,7 +83,7 @@ class Manifest:
 
     def write(self) -> None:
         """Write it, at once."""
-        with atomically(self.folder / FILE) as partial:
+        with atomically(self.folder / MANIFEST_FILE) as partial:
             partial.write_text(json.dumps(self.content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
     def _problem(self, system: str) -> str | None:

@@ -16,13 +16,13 @@ ABOUT = {
     ),
     "openvino": "on OpenVINO: for CPUs with AMX or AVX512_BF16, where it computes in bfloat16.",
     "openvino_int8": "in INT8 on OpenVINO: for CPUs with AVX512_VNNI or AMX. make int8 makes it.",
-    "cuda": "FP16 on ONNX Runtime's CUDA provider: for NVIDIA GPUs without a plan. python -m export.fp16 makes"
+    "cuda": "FP16 on ONNX Runtime's CUDA provider: for NVIDIA GPUs without a plan. python -m export fp16 makes"
     " it.",
     "tensorrt": "as a TensorRT plan: for machines with an NVIDIA GPU.",
 }
 NOT_INT8 = "on OpenVINO, as by --variant openvino: there is no INT8 network of this system."
 PLAN = (
-    "python -m export.tensorrt builds it, fast for the largest preferred_batch_size{rows} and able to take 1 to"
+    "python -m export tensorrt builds it, fast for the largest preferred_batch_size{rows} and able to take 1 to"
     " max_batch_size rows{lengths}."
 )
 PLAN_MEMORY = (

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from systems.label_set import LabelSet
-from systems.manifest import FILE, Manifest
+from systems.manifest import Manifest
 from systems.system import Architecture, System
 
 PARTS = ("chain", "explain", "network", "postprocess", "preprocess", "raw")
 """A system's models are called `<system>_<part>`, and the one that clients call `<system>`."""
+COMMANDS = ("onnx", "fp16", "int8", "explain", "tensorrt")
+"""What `python -m export` makes, each a word that may stand before the names of systems."""
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -39,6 +41,8 @@ def check_name(name: str, declared: dict[str, System]) -> None:
         )
     if name in declared:
         raise UnusableName(f"{name} is the name of a system that comes with Tritone: choose another --name")
+    if name in COMMANDS:
+        raise UnusableName(f"{name} cannot be the name of a system: python -m export {name} is a command")
     for part in PARTS:
         if name.endswith(f"_{part}"):
             raise UnusableName(
@@ -108,17 +112,3 @@ def declared_system(manifest: Manifest) -> System:
         embedding=content["output"].get("embedding"),
         declared_in=declared["file"],
     )
-
-
-def known_systems(repository: Path, declared: dict[str, System]) -> dict[str, System]:
-    """The declared systems, and the own ones of a repository, by name."""
-    found = dict(declared)
-    for path in sorted(repository.glob(f"*_network/1/{FILE}")):
-        name, manifest = path.parts[-3].removesuffix("_network"), Manifest.find(path.parent)
-        if manifest is None or manifest.problem(name):
-            continue
-        if like := declared.get(str(manifest.content.get("like"))):
-            found[name] = own_system(like, name, LabelSet.of_manifest(manifest.content))
-        elif "declared" in manifest.content:
-            found[name] = declared_system(manifest)
-    return found

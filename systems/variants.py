@@ -1,4 +1,7 @@
-"""How a network can run: each variant is a configuration beside the portable one, chosen by Triton's own flag."""
+"""How a network can run, and what its files are called.
+
+Each variant is a configuration beside the portable one, chosen by Triton's own flag.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ ONNX_FILE = "model.onnx"
 FP16_FILE = "model.fp16.onnx"
 INT8_FILE = "model.int8.onnx"
 PLAN_FILE = "model.plan"
+REPORT_FILE = "plan.json"
+MANIFEST_FILE = "manifest.json"
+LABELS_FILE = "labels.txt"
 
 
 @dataclass(frozen=True)

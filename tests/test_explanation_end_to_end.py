@@ -29,7 +29,7 @@ def explained(repository, tmp_path_factory):
 
     target = tmp_path_factory.mktemp("explained") / "models"
     shutil.copytree(repository, target, copy_function=link_or_copy)
-    command = [sys.executable, "-m", "export.explain", f"--repository={target}", *SYSTEMS]
+    command = [sys.executable, "-m", "export", "explain", f"--repository={target}", *SYSTEMS]
     subprocess.run(command, cwd=ROOT, check=True)
     return target
 

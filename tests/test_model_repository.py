@@ -9,10 +9,10 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelQueuePolicy
 
-from answers.options import MOST_SHOWN
-from export.repository import explain_file
 from preprocess.speech import LIMITS, prepare_speech
 from systems.lengths import BUCKETS, COARSE_BUCKETS, SR
+from systems.repository import Repository
+from systems.tasks import MOST_SHOWN
 from systems.variants import FP16_FILE, INT8_FILE, PLAN_FILE
 from tests.conftest import ROOT, SPEECH, SYSTEMS
 
@@ -159,8 +159,8 @@ def test_what_explains_takes_what_the_network_takes(system):
     assert explains.input[0] == network.input[0]
     assert explains.max_batch_size == MOST_SHOWN
     assert explains.instance_group[0].kind == ModelInstanceGroup.KIND_CPU
-    made = REPOSITORY / f"{system}_network" / "1" / explain_file(system)
-    assert made.resolve() == REPOSITORY / f"{system}_explain" / "1" / explains.default_model_filename
+    made = Repository(REPOSITORY).network(system).explain.path
+    assert made == REPOSITORY / f"{system}_explain" / "1" / explains.default_model_filename
 
 
 def test_the_genre_systems_differ_in_their_names_only():

@@ -42,7 +42,7 @@ from server.process import SharedMemory, Triton
 from server.settings import parse_settings
 from sounds import collection
 from systems import SYSTEMS
-from systems.own import known_systems
+from systems.repository import Repository
 from tuning.knobs import Configurations, Knobs, neighbours, others, read_knobs, read_shipped, turn
 
 BUSY, ALONE = 8, 1  # requests in flight
@@ -168,7 +168,9 @@ def compare(bench: Bench, best: Knobs, turns: int) -> tuple[float, str]:
 
 
 @contextmanager
-def serving(repository: Path, system: str, variant: str) -> Iterator[tuple[Embedded, InferenceServerClient, str]]:
+def serving(
+    repository: Repository, system: str, variant: str
+) -> Iterator[tuple[Embedded, InferenceServerClient, str]]:
     """A server with a system as shipped, into which the holder of a key may load; server, client, key.
 
     Raises
@@ -177,11 +179,15 @@ def serving(repository: Path, system: str, variant: str) -> Iterator[tuple[Embed
         it does not start
     """
     key, host = os.urandom(16).hex(), "127.0.0.1"
-    settings = parse_settings([f"--model-repository={repository}", f"--host={host}", "--cache-size=0"])
+    settings = parse_settings([f"--model-repository={repository.path}", f"--host={host}", "--cache-size=0"])
     installation = find_installation()
     http, grpc, metrics = preflight.settle_ports(host, 0, 0, 0)
     ports = [f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"]
-    command = [*triton_command(settings, installation, [system], variant), *ports, *restrictions(key)]
+    command = [
+        *triton_command(settings, installation, preflight.models(repository, [system]), variant),
+        *ports,
+        *restrictions(key),
+    ]
     memory = SharedMemory()
     triton = Triton(command, installation.environment(), memory)
     try:
@@ -199,7 +205,7 @@ def serving(repository: Path, system: str, variant: str) -> Iterator[tuple[Embed
         memory.close()
 
 
-def tune(repository: Path, system: str, requested: str, profile: str, quick: bool) -> str:
+def tune(repository: Repository, system: str, requested: str, profile: str, quick: bool) -> str:
     """Tune a system, write or remove its configs/local.pbtxt, and report in Markdown.
 
     Raises
@@ -208,10 +214,9 @@ def tune(repository: Path, system: str, requested: str, profile: str, quick: boo
         the system is not exported or is not tuned, the server does not start, perf_analyzer is missing or fails
     """
     find_perf_analyzer()
-    preflight.choose_systems(repository, [system])
-    known = known_systems(repository, SYSTEMS)
-    if not known[system].task.has_pictures:
-        able = [name for name, each in known.items() if each.task.has_pictures]
+    chosen = preflight.choose_systems(repository, [system])
+    if not chosen[system].task.has_pictures:
+        able = [name for name, each in repository.known(SYSTEMS).items() if each.task.has_pictures]
         raise ServerError(f"{system} cannot be tuned; choose one of {', '.join(able)}")
     variant, why = variants.choose(requested, variants.Machine.here(), repository, [system])
     if variant in (variants.CUDA, variants.TENSORRT):
@@ -267,7 +272,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", default=bool(environment("QUICK")), help="less exact")
     flags = parser.parse_args()
     try:
-        print(tune(parse_settings([]).model_repository, flags.system, flags.variant, flags.profile, flags.quick))
+        repository = Repository(parse_settings([]).model_repository)
+        print(tune(repository, flags.system, flags.variant, flags.profile, flags.quick))
     except (ServerError, PerfError, InferenceServerException, OSError) as error:
         say(str(error))
         return 2

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from server import tuned
+from systems.repository import Repository
 
 THREADS = {"onnxruntime": "intra_op_thread_count", "openvino": "INFERENCE_NUM_THREADS"}  # backend -> its parameter
 MOST_PROCESSES = {"preprocess": 16, "network": 4}  # one of a network holds its weights, the others 100 MB
@@ -44,9 +44,9 @@ class Knobs:
         )
 
 
-def read_shipped(repository: Path, system: str, variant: str) -> Configurations:
+def read_shipped(repository: Repository, system: str, variant: str) -> Configurations:
     """The configurations of a system's tuned steps as they are shipped."""
-    files = {step: tuned.shipped_file(repository / f"{system}_{step}", variant) for step in tuned.STEPS}
+    files = {step: tuned.shipped_file(repository.model(system, step), variant) for step in tuned.STEPS}
     return {
         step: text_format.Parse(file.read_text(encoding="utf-8"), ModelConfig()) for step, file in files.items()
     }

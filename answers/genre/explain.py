@@ -1,6 +1,6 @@
 """Where in a picture a genre system saw its label: the call of its second network, `<system>_explain`.
 
-That network is optional: `python -m export.explain` makes it, and it is loaded where it is of the served weights.
+That network is optional: `python -m export explain` makes it, and it is loaded where it is of the served weights.
 """
 
 from __future__ import annotations

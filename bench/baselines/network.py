@@ -10,13 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from answers.manifest import read_manifest
 from bench.baselines import BaselineError
 from export import hub
 from export.__main__ import DEMO
 from export.checkpoint import load_model
 from export.files import sha256
 from systems import SYSTEMS
+from systems.repository import read_manifest
 
 Array = npt.NDArray[np.float32]
 
@@ -37,8 +37,8 @@ def load_network(system: str, repository: Path) -> nn.Module:
         the hub cannot give the checkpoint, or it cannot be read
     """
     try:
-        manifest = read_manifest(repository / f"{system}_preprocess", system).content
-    except (FileNotFoundError, ValueError) as error:
+        manifest = read_manifest(repository, system).content
+    except ValueError as error:
         raise BaselineError(str(error)) from error
     path = _checkpoint(system, manifest["source"])
     network = load_model(path, SYSTEMS[system].architecture, manifest["output"]["classes"])

@@ -25,6 +25,7 @@ from server.preflight import settle_ports
 from server.process import SharedMemory, Triton
 from server.variants import PORTABLE
 from sounds import recording
+from systems.variants import MANIFEST_FILE, ONNX_FILE
 
 MODEL = "plain"
 
@@ -88,7 +89,7 @@ def write_plain_repository(path: Path, onnx: Path) -> str:
     BaselineError
         there is no such network, or no manifest.json beside it
     """
-    manifest = onnx.with_name("manifest.json")
+    manifest = onnx.with_name(MANIFEST_FILE)
     if missing := next((file for file in (onnx, manifest) if not file.is_file()), None):
         raise BaselineError(f"A plain repository needs an exported network, {missing} is missing: run make export")
     classes = json.loads(manifest.read_text(encoding="utf-8"))["output"]["classes"]
@@ -96,7 +97,7 @@ def write_plain_repository(path: Path, onnx: Path) -> str:
         (path / name / "1").mkdir(parents=True)
         (path / name / "config.pbtxt").write_text(config.replace("CLASSES", str(classes)))
     shutil.copy(Path(__file__).with_name("plain_preprocess.py"), path / f"{MODEL}_preprocess" / "1" / "model.py")
-    (path / f"{MODEL}_network" / "1" / "model.onnx").symlink_to(onnx.resolve())
+    (path / f"{MODEL}_network" / "1" / ONNX_FILE).symlink_to(onnx.resolve())
     return MODEL
 
 

@@ -1,6 +1,6 @@
 """A TensorRT plan on the GPU: NumPy arrays in, NumPy arrays out.
 
-Stands alone: it lies beside the backend `tensorrt` when Triton runs it, and `export.tensorrt` compares each plan
+Stands alone: it lies beside the backend `tensorrt` when Triton runs it, and export/tensorrt.py compares each plan
 with ONNX Runtime through it. Needs TensorRT's Python package and CUDA's (cuda-bindings), when a plan is opened.
 """
 

@@ -22,25 +22,32 @@ CHANNELS = RNG.normal(size=(3, len(label_set("ccmusic")))).astype(np.float32)
 
 def write_speech_system(folder: Path) -> None:
     """The speech system, whose network sees each frame by itself."""
-    network = _copy(SPEECH, folder, SPEECH_MANIFEST)
+    network = _copy(SPEECH, folder)
     write_speech_network(network)
+    _describe(network, SPEECH_MANIFEST)
 
 
 def write_genre_system(folder: Path) -> None:
     """The first genre system, whose network sees the mean of each colour."""
-    network = _copy(GENRE, folder, GENRE_MANIFEST)
+    network = _copy(GENRE, folder)
     write_genre_network(network)
+    _describe(network, GENRE_MANIFEST)
 
 
-def _copy(system: str, folder: Path, manifest: dict) -> Path:
-    """Copy configurations and steps, write the manifest; where the network belongs."""
+def _copy(system: str, folder: Path) -> Path:
+    """Copy configurations and steps; where the network belongs."""
     for path in (ROOT / "model_repository").glob(f"{system}*"):
         ignored = shutil.ignore_patterns("*.onnx*", "manifest.json", "labels.txt", "local.pbtxt", "__pycache__")
         shutil.copytree(path, folder / path.name, ignore=ignored)
-    network = folder / f"{system}_network"
-    (network / "1" / "manifest.json").write_text(json.dumps(manifest))
-    (network / "labels.txt").write_text("".join(f"{label['en']}\n" for label in manifest["labels"]))
-    return network / "1" / "model.onnx"
+    return folder / f"{system}_network" / "1" / "model.onnx"
+
+
+def _describe(network: Path, manifest: dict) -> None:
+    """Write the manifest and the labels."""
+    onnx = {"file": network.name, "bytes": network.stat().st_size}
+    network.with_name("manifest.json").write_text(json.dumps(manifest | {"onnx": onnx}))
+    labels = "".join(f"{label['en']}\n" for label in manifest["labels"])
+    (network.parents[1] / "labels.txt").write_text(labels)
 
 
 def write_genre_network(path: Path) -> None:

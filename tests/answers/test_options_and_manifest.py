@@ -9,9 +9,9 @@ import pytest
 
 from answers.emotion.options import EmotionOptions
 from answers.genre.options import GenreOptions, check_profile
-from answers.manifest import read_manifest
 from answers.options import check_fitted, parse_options
 from preprocess import RecordingError
+from systems.repository import read_manifest
 
 
 def genre(text: bytes | None) -> GenreOptions:
@@ -168,14 +168,14 @@ def write(folder, manifest):
 
 
 @pytest.mark.parametrize("manifest", [GOOD, SPEECH], ids=["genre", "speech"])
-def test_manifest_is_read_from_the_network_beside_the_step(tmp_path, manifest):
+def test_the_manifest_of_a_network_is_read(tmp_path, manifest):
     write(tmp_path, manifest)
-    assert read_manifest(tmp_path / "s_preprocess", "s").content == manifest
+    assert read_manifest(tmp_path, "s").content == manifest
 
 
 def test_missing_weights_say_what_to_do(tmp_path):
-    with pytest.raises(FileNotFoundError, match="s has no weights .* run make export"):
-        read_manifest(tmp_path / "s_preprocess", "s")
+    with pytest.raises(ValueError, match="s has no weights .* run make export"):
+        read_manifest(tmp_path, "s")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_missing_weights_say_what_to_do(tmp_path):
 def test_a_manifest_that_does_not_fit_is_refused(tmp_path, change, words):
     write(tmp_path, GOOD | change)
     with pytest.raises(ValueError, match=words):
-        read_manifest(tmp_path / "s_preprocess", "s")
+        read_manifest(tmp_path, "s")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{"])
@@ -215,4 +215,4 @@ def test_a_damaged_manifest_is_named(tmp_path, text):
     with pytest.raises(
         ValueError, match=r"manifest.json does not fit this server: it is damaged .* run make export"
     ):
-        read_manifest(tmp_path / "s_preprocess", "s")
+        read_manifest(tmp_path, "s")

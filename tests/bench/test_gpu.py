@@ -160,7 +160,7 @@ def test_a_batch_larger_than_the_rows_repeats_them():
 )
 def test_ours_is_what_the_server_would_take(faults, name, reasons, monkeypatch, tmp_path):
     def why_not(variant, machine, repository, systems):
-        assert machine is WITH_GPU and repository == tmp_path and systems == [VGG]
+        assert machine is WITH_GPU and repository.path == tmp_path and systems == [VGG]
         return faults.get(variant)
 
     monkeypatch.setattr(gpu_networks, "why_not", why_not)

@@ -1,8 +1,16 @@
-"""What the commands of export share: one system's failure is told and keeps no other from being made."""
+"""What the commands of export share: how they are called, and that a failure keeps no other system from work."""
+
+import subprocess
+import sys
+
+import pytest
 
 from export import command
+from export.__main__ import main
 from export.errors import ExportError
 from systems import SYSTEMS
+from systems.own import COMMANDS
+from tests.conftest import ROOT
 
 MADE = [system for system in SYSTEMS.values() if system.by_default]
 NAMES = [system.name for system in MADE]
@@ -44,3 +52,26 @@ def test_ctrl_c_ends_it_all(capsys):
     code, said = run(work, capsys)
     assert (code, said.err) == (130, "export.x: interrupted; the rest is as it was\n")
     assert made == [NAMES[0]]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_first_word_chooses_the_command(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([name, "--help"])
+    usage = "python -m export" if name == "onnx" else f"python -m export {name}"
+    assert end.value.code == 0 and capsys.readouterr().out.startswith(f"usage: {usage} [-h] ")
+
+
+def test_the_help_names_every_command(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert f"A first word of {', '.join(COMMANDS)} " in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "onnx"])
+def test_a_former_command_line_says_what_to_type_now(name, tmp_path):
+    former = [sys.executable, "-m", f"export.{name}", "vgg19_bn_cqt", "--repository", str(tmp_path / "my models")]
+    done = subprocess.run(former, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    now = f"python -m export {name} vgg19_bn_cqt --repository '{tmp_path}/my models'"
+    assert done.stderr == f"export: python -m export.{name} is no command any more, type: {now}\n"

@@ -1,4 +1,4 @@
-"""What FP16 and INT8 networks share: when they are current, what vouches for them, how answers are compared."""
+"""The recipe of what is made of a network: when it is current, what vouches for it, how answers are compared."""
 
 import hashlib
 import json
@@ -10,79 +10,123 @@ import pytest
 
 from export import derived
 from export.errors import ExportError
+from export.files import only_one
 from systems import SYSTEMS
 
-FILE = "model.other.onnx"
+SYSTEM = SYSTEMS["vgg19_bn_cqt"]
+FILES = {
+    "fp16": "model.fp16.onnx",
+    "int8": "model.int8.onnx",
+    "explain": "../../vgg19_bn_cqt_explain/1/model.onnx",
+    "plan": "model.plan",
+}
+every = pytest.mark.parametrize("kind", FILES)
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A float network and its manifest, as the export leaves them."""
-    content = b"a float network"
-    (tmp_path / "model.onnx").write_bytes(content)
+    folder, content = tmp_path / "vgg19_bn_cqt_network" / "1", b"a float network"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(content)
     entry = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    (tmp_path / "manifest.json").write_text(json.dumps({"format": 1, "onnx": {"file": "model.onnx"} | entry}))
-    return tmp_path
+    (folder / "manifest.json").write_text(json.dumps({"format": 1, "onnx": {"file": "model.onnx"} | entry}))
+    return folder
 
 
-def replace(folder, network=b"another"):
-    derived.replace(derived.read_manifest(folder), "other", FILE, network, method=3, agreement=1.0)
+def derive(folder, kind, network=b"another", method=3, force=False):
+    def make(_, path):
+        path.write_bytes(network)
+        return {"agreement": 1.0}
+
+    describe = lambda _: {"method": method}  # noqa: E731
+    repository = folder.parents[1]
+    return derived.derive(SYSTEM, repository, kind, describe, make, force=force, log=lambda _: None)
 
 
-def is_current(folder, method=3):
-    return derived.is_current(derived.read_manifest(folder), "other", method)
+def said(folder, kind):
+    """What vouches for it; None where nothing does."""
+    if kind == "plan":
+        report = folder / "plan.json"
+        return json.loads(report.read_text()) if report.exists() else None
+    return json.loads((folder / "manifest.json").read_text()).get(kind)
 
 
-def test_the_manifest_describes_what_was_made_and_keeps_the_rest(folder):
-    before = derived.read_manifest(folder).content
-    assert not is_current(folder)
-    replace(folder)
-    manifest = derived.read_manifest(folder).content
-    made = manifest.pop("other")
-    assert manifest == before
-    assert made == {
-        "file": FILE,
+@every
+def test_what_was_made_is_described_and_the_rest_of_the_manifest_stays(folder, kind):
+    before = json.loads((folder / "manifest.json").read_text())
+    assert derive(folder, kind)
+    assert (folder / FILES[kind]).read_bytes() == b"another"
+    assert said(folder, kind) == {
+        "file": FILES[kind],
         "sha256": hashlib.sha256(b"another").hexdigest(),
         "bytes": 7,
         "made_from": {key: before["onnx"][key] for key in ("sha256", "bytes")},
         "method": 3,
         "agreement": 1.0,
     }
-    assert is_current(folder)
+    after = json.loads((folder / "manifest.json").read_text())
+    after.pop(kind, None)
+    assert after == before
 
 
-def test_what_is_cut_short_made_otherwise_or_of_other_weights_is_not_current(folder):
-    replace(folder)
-    assert not is_current(folder, method=4)
-    (folder / FILE).write_bytes(b"cut")
-    assert not is_current(folder)
-    replace(folder)
-    manifest = derived.read_manifest(folder)
-    manifest.content["onnx"]["sha256"] = "of other weights"
-    manifest.write()
-    assert not is_current(folder)
-    replace(folder)
-    assert is_current(folder)
-    (folder / FILE).unlink()
-    assert not is_current(folder)
+@every
+def test_what_is_cut_short_made_otherwise_or_of_other_weights_is_made_again(folder, kind):
+    assert derive(folder, kind)
+    assert not derive(folder, kind)
+    assert derive(folder, kind, force=True)
+    assert derive(folder, kind, method=4)
+    (folder / FILES[kind]).write_bytes(b"cut")
+    assert derive(folder, kind, method=4)
+    (folder / FILES[kind]).unlink()
+    assert derive(folder, kind, method=4)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["onnx"]["sha256"] = "of other weights"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert derive(folder, kind, method=4)
+    assert not derive(folder, kind, method=4)
 
 
-def test_killed_before_the_manifest_nothing_vouches_for_the_file(folder, monkeypatch):
-    replace(folder)
+@every
+def test_killed_before_the_end_nothing_vouches_for_the_file(folder, monkeypatch, kind):
+    derive(folder, kind)
     monkeypatch.setattr(derived, "sha256", lambda _: os.kill(os.getpid(), signal.SIGKILL))
     child = os.fork()
     if child == 0:
-        replace(folder, b"a newer one")
+        derive(folder, kind, b"a newer one", force=True)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    assert "other" not in derived.read_manifest(folder).content
+    assert (folder / FILES[kind]).read_bytes() == b"a newer one"
+    assert said(folder, kind) is None
+
+
+@every
+def test_what_is_not_good_enough_leaves_the_former_one(folder, kind):
+    derive(folder, kind)
+    before = said(folder, kind)
+
+    def make(_, path):
+        path.write_bytes(b"worse")
+        raise ExportError("it is worse")
+
+    with pytest.raises(ExportError, match="it is worse"):
+        derived.derive(SYSTEM, folder.parents[1], kind, lambda _: {}, make, force=True, log=lambda _: None)
+    assert (folder / FILES[kind]).read_bytes() == b"another" and said(folder, kind) == before
+    assert not list(folder.parents[1].rglob("*.partial"))
+
+
+def test_only_one_process_makes_something_of_a_network(folder):
+    with only_one(folder.parent), pytest.raises(ExportError, match="another export is writing to"):
+        derive(folder, "fp16")
+    assert said(folder, "fp16") is None
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"onnx": {"file": "model.onnx", "bytes": 3}}'])
 def test_without_a_whole_float_network_nothing_is_made(folder, content):
     (folder / "manifest.json").write_text(content)
     with pytest.raises(ExportError, match=f"there is no exported network in {folder}; run make export"):
-        derived.read_manifest(folder)
+        derive(folder, "fp16")
+    assert not (folder / FILES["fp16"]).exists()
 
 
 def test_generated_waveforms_are_distinct_single_rows_of_every_family():

@@ -232,7 +232,7 @@ def test_the_released_sizes_keep_their_labels(system, repository, tmp_path):
     shutil.copytree(repository / name, tmp_path / name, copy_function=os.link)
     (tmp_path / name / "1" / "manifest.json").unlink()  # not the linked one
     shutil.copy(repository / name / "1" / "manifest.json", tmp_path / name / "1")
-    command = [sys.executable, "-m", "export.int8", system.name, f"--repository={tmp_path}"]
+    command = [sys.executable, "-m", "export", "int8", system.name, f"--repository={tmp_path}"]
     subprocess.run(command, cwd=ROOT, check=True)
     rows, _ = demo.rows(system, range(6000, 6001))
     float32, whole8 = (

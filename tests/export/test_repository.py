@@ -17,12 +17,13 @@ from export import checkpoint, inputs, onnx_export
 from export.__main__ import ROOT, main
 from export.errors import ExportError
 from export.files import only_one
-from export.repository import DERIVED, explain_file, export, is_current, own_weights
+from export.repository import export
 from export.sources import Directory, Weights
 from sounds import sound
 from systems import SYSTEMS
 from systems.files import atomically
 from systems.label_set import label_set
+from systems.repository import Repository
 from systems.tasks import GENRE
 from tests.conftest import SYSTEMS as GENRES
 
@@ -158,7 +159,10 @@ def test_export_is_repeated_only_where_something_changed(quick, tmp_path):
     assert run(Source("b"), tmp_path)
 
 
-@pytest.mark.parametrize("file", [*DERIVED, explain_file(SYSTEM.name)])
+@pytest.mark.parametrize(
+    "file",
+    ["model.int8.onnx", "model.fp16.onnx", "plan.json", "model.plan", f"../../{SYSTEM.name}_explain/1/model.onnx"],
+)
 def test_a_new_network_takes_away_what_was_made_of_the_old(quick, tmp_path, file):
     run(Source("a"), tmp_path)
     derived = tmp_path / f"{SYSTEM.name}_network" / "1" / file
@@ -192,7 +196,7 @@ def test_killed_between_the_files_leaves_no_manifest(quick, monkeypatch, tmp_pat
     monkeypatch.setattr("export.repository.sha256", lambda _: os.kill(os.getpid(), signal.SIGKILL))
     assert in_child(lambda: run(Source("b"), tmp_path)) == -signal.SIGKILL
     assert state(tmp_path).keys() == {"model.onnx", "labels.txt"}
-    assert not is_current(tmp_path / f"{SYSTEM.name}_network", {})
+    assert Repository(tmp_path).systems() == []
 
 
 def test_failed_parity_keeps_the_old_network(quick, monkeypatch, tmp_path):
@@ -272,6 +276,9 @@ def test_labels_beside_the_checkpoint(tmp_path):
     ("arguments", "message"),
     [
         (["nonsense"], "no system nonsense here; choose from vgg19_bn_cqt, vgg19_bn_mel, vit"),
+        (["onnx", "nonsense"], "no system nonsense here; choose from vgg19_bn_cqt, vgg19_bn_mel, vit"),
+        (["--force", "fp16"], "fp16 is a command and stands first: python -m export fp16 SYSTEM ..."),
+        (["fp16", "onnx"], "onnx is a command and stands first: python -m export onnx SYSTEM ..."),
         (["--hub"], "needs --revision"),
         (["--hub", "--revision", "main"], "not 'main'"),
         (["--hub", "vgg19_bn_cqt", "--revision", "0" * 40], "owner/name, not 'vgg19_bn_cqt'"),
@@ -301,20 +308,38 @@ def test_environment_names_the_checkpoints(monkeypatch, tmp_path, capsys):
     assert f"in {tmp_path}" in capsys.readouterr().err
 
 
-def test_weights_of_ones_own_stay_unless_others_are_asked_for(tmp_path, capsys):
+@pytest.fixture
+def own_weights(tmp_path):
+    """A system with weights of the user's own, as the export leaves them; its folder."""
     folder = tmp_path / f"{SYSTEM.name}_network" / "1"
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(b"network")
     source = {"origin": "directory", "location": "mine"}
-    manifest = folder / "manifest.json"
-    manifest.write_text(json.dumps({"demo": False, "source": source, "onnx": {"bytes": 7}}))
-    before = manifest.stat().st_mtime_ns
+    manifest = {"demo": False, "source": source, "onnx": {"bytes": 7}} | SYSTEM.labels.manifest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder.parent / "labels.txt").write_text("mine\n")
+    return folder
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_weights_of_ones_own_stay_unless_others_are_asked_for(own_weights, tmp_path, capsys, missing):
+    """And labels.txt is written again where it is missing: the manifest has the classes."""
+    labels = own_weights.parent / "labels.txt"
+    if missing:
+        labels.unlink()
+    before = (own_weights / "manifest.json").stat().st_mtime_ns
     assert main([SYSTEM.name, "--repository", str(tmp_path)]) == 0
     assert "weights of your own (directory mine); --demo replaces them" in capsys.readouterr().out
-    assert manifest.stat().st_mtime_ns == before
-    assert own_weights(tmp_path, SYSTEM.name) == "directory mine"
-    (folder / "model.onnx").write_bytes(b"half")
-    assert own_weights(tmp_path, SYSTEM.name) is None
+    assert (own_weights / "manifest.json").stat().st_mtime_ns == before
+    assert labels.read_text().splitlines() == ([each.en for each in SYSTEM.labels.labels] if missing else ["mine"])
+
+
+def test_weights_of_ones_own_that_are_not_whole_are_not_replaced_by_demo_weights(own_weights, tmp_path, capsys):
+    (own_weights / "model.onnx").write_bytes(b"half")
+    assert main([SYSTEM.name, "--repository", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "model.onnx is not whole and was made of weights of your own (directory mine): name them again" in error
+    assert error.count("\n") == 1 and (own_weights / "model.onnx").read_bytes() == b"half"
 
 
 def test_another_number_of_classes_than_is_served_is_refused(tmp_path):

@@ -16,7 +16,7 @@ from google.protobuf import text_format
 from onnx import TensorProto, helper, numpy_helper
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from export import fp16, inputs, tensorrt
+from export import derived, fp16, inputs, tensorrt
 from export.__main__ import ROOT
 from export.errors import ExportError
 from server.gpu import Gpu
@@ -205,6 +205,7 @@ def test_the_report(place, trt):
     assert 0 < parity.pop("mean_probability_difference") <= parity.pop("max_probability_difference")
     assert not parity
     assert made.pop("seconds") >= 0 and made.pop("created").startswith("20")
+    weights = json.loads((folder / "manifest.json").read_text())["onnx"]
     source = {"sha256": hashlib.sha256(network.read_bytes()).hexdigest(), "bytes": network.stat().st_size}
     assert made == {
         "format": 1,
@@ -214,9 +215,10 @@ def test_the_report(place, trt):
         "precision": "fp16",
         "level": 3,
         "tensorrt": "11.4.0.106",
-        "gpu": {"name": "NVIDIA H200", "compute_capability": "9.0", "driver": "580.65.06"},
+        "gpu": {"name": "NVIDIA H200", "compute_capability": "9.0"},
+        "driver": "580.65.06",
         "onnx": {"file": "model.fp16.onnx", **source},
-        "made_from": {"sha256": json.loads((folder / "manifest.json").read_text())["onnx"]["sha256"]},
+        "made_from": {key: weights[key] for key in ("sha256", "bytes")},
         "profile": {"ROWS": {"min": [1, 3, 224, 224], "opt": [16, 3, 224, 224], "max": [32, 3, 224, 224]}},
         "device_memory_bytes": 12345,
     }
@@ -255,7 +257,7 @@ def test_what_one_system_lacks_keeps_no_other_from_its_plan(place, monkeypatch, 
     (folder_of(place) / "model.fp16.onnx").unlink()
     monkeypatch.setattr(fp16, "export", refuse)
     assert run(place, beside=(SPEECH,)) == 2
-    assert "export.tensorrt: it overflows\n" in capsys.readouterr().err
+    assert "export tensorrt: it overflows\n" in capsys.readouterr().err
     assert report(place, SPEECH)["precision"] == "fp16" and not (folder_of(place) / "plan.json").exists()
 
 
@@ -432,8 +434,9 @@ def test_shapes_that_tensorrt_does_not_take_are_refused(place, capsys):
 
 def test_killed_before_the_report_nothing_vouches_for_the_plan(place, monkeypatch):
     run(place)
-    monkeypatch.setattr(tensorrt, "sha256", lambda _: os.kill(os.getpid(), signal.SIGKILL))
-    monkeypatch.setattr(tensorrt, "compare", lambda *_: {})  # no runtime's threads in a forked process
+    monkeypatch.setattr(derived, "sha256", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    report = {"parity": {"max_probability_difference": 0.0}}
+    monkeypatch.setattr(tensorrt, "compare", lambda *_: report)  # no runtime's threads in a forked process
     child = os.fork()
     if child == 0:
         run(place, "--force")
@@ -465,7 +468,7 @@ def test_ctrl_c_stops_the_builder(place, trt, capsys):
     trt.Builder.build_serialized_network = interrupted
     assert run(place, "--force") == 130
     assert capsys.readouterr().err == (
-        "export.tensorrt: interrupted; the former plan, if there was one, is untouched\n"
+        "export tensorrt: interrupted; the former plan, if there was one, is untouched\n"
     )
     assert state(place) == before
 
@@ -515,7 +518,7 @@ def test_where_it_is_impossible_one_line_says_why_and_nothing_is_written(
     before = state(place)
     assert run(place) == 2
     said = capsys.readouterr()
-    assert said.err.startswith(f"export.tensorrt: {why}") and len(said.err.splitlines()) == 1 and not said.out
+    assert said.err.startswith(f"export tensorrt: {why}") and len(said.err.splitlines()) == 1 and not said.out
     assert not made
     assert run(place, "--if-possible") == 0
     said = capsys.readouterr()
@@ -533,6 +536,9 @@ def test_versions_that_will_do(place, trt, version):
     assert report(place)["tensorrt"] == version
 
 
+NO_INT8 = "vgg19_bn_cqt has no INT8 network of its present weights in "
+
+
 def lose_int8(folder):
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["int8"]
@@ -548,10 +554,10 @@ def int8_of_other_weights(folder):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lose_int8, "vgg19_bn_cqt has no INT8 network of its present weights; run make int8"),
-        (int8_of_other_weights, "vgg19_bn_cqt has no INT8 network of its present weights; run make int8"),
-        (lambda folder: (folder / "model.int8.onnx").write_bytes(b"cut"), "model.int8.onnx is not the file that"),
-        (lambda folder: (folder / "model.int8.onnx").unlink(), "model.int8.onnx is not the file that"),
+        (lose_int8, NO_INT8),
+        (int8_of_other_weights, NO_INT8),
+        (lambda folder: (folder / "model.int8.onnx").write_bytes(b"cut"), NO_INT8),
+        (lambda folder: (folder / "model.int8.onnx").unlink(), NO_INT8),
         (lambda folder: (folder / "manifest.json").unlink(), "there is no exported network in"),
         (lambda folder: shutil.rmtree(folder.parent / "configs"), "tensorrt.pbtxt is missing"),
     ],
@@ -559,7 +565,8 @@ def int8_of_other_weights(folder):
 def test_without_a_network_to_build_from(place, capsys, change, words):
     change(folder_of(place))
     assert run(place, "--precision=int8") == 2
-    assert words in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert words in error and (words != NO_INT8 or error.endswith(": run make int8\n"))
     assert not list(place.rglob("*.plan"))
 
 

@@ -9,7 +9,8 @@ import pytest
 from export import tensorrt
 from export.tensorrt import find_gpu, why_impossible
 from server.backends.plan import Plan, load_tensorrt
-from server.plans import why_unfit
+from server.variants import Machine, why_not
+from systems.repository import Repository
 from tests.export import test_tensorrt
 from tests.export.test_tensorrt import SPEECH, SYSTEM, folder_of, report, run
 
@@ -27,9 +28,11 @@ def test_a_plan_is_built_and_answers_like_onnx_runtime(place, system, capfd):
     assert run(place, "--precision=fp32", system=system) == 0
     folder, made = folder_of(place, system), report(place, system)
     assert made["tensorrt"] == load_tensorrt().__version__
-    assert made["gpu"] == {"name": GPU.name, "compute_capability": GPU.compute_capability, "driver": GPU.driver}
+    assert made["gpu"] == {"name": GPU.name, "compute_capability": GPU.compute_capability}
+    assert made["driver"] == GPU.driver
     assert made["parity"]["agreement"] == 1
-    assert why_unfit(folder, system.name, made["tensorrt"], GPU) is None
+    here = Machine(frozenset(), openvino=False, gpu=GPU, tensorrt=made["tensorrt"])
+    assert why_not("tensorrt", here, Repository(place / "models"), [system.name]) is None
     assert (folder / "model.plan.log").read_text()
     assert run(place, "--precision=fp32", system=system) == 0
     assert "nothing to do" in capfd.readouterr().out

@@ -7,6 +7,7 @@ import pytest
 from server.computed import computed
 from server.gpu import Gpu
 from server.variants import Machine
+from systems.repository import Repository
 
 GPU = Gpu("NVIDIA H200", "9.0", 144 << 30, "580.65.06")
 PLAIN, FAST = Machine(frozenset(), openvino=True), Machine(frozenset({"avx512_bf16"}), openvino=True)
@@ -45,6 +46,6 @@ def repository(tmp_path):
     ],
 )
 def test_where_and_how_each_system_computes(repository, variant, machine, every, few):
-    told = json.loads(computed(variant, machine, repository, ["every", "few"]))
+    told = json.loads(computed(variant, machine, Repository(repository), ["every", "few"]))
     said = {name: f"{c['device']} {c['precision']} {c['backend']}" for name, c in told.items()}
     assert said == {"every": every, "few": few}

@@ -203,15 +203,16 @@ def test_what_is_chosen_in_the_container_and_why(server, models, tmp_path):
     assert "not cuda: Variant cuda needs the package onnxruntime-gpu" in said
 
     folder = models / "tiny_network/1"
-    made = {"file": "model.onnx", "bytes": (folder / "model.onnx").stat().st_size, "made_from": {"sha256": "a"}}
-    (folder / "manifest.json").write_text(json.dumps({"onnx": {"sha256": "a"}, "explain": made}))
+    explaining = models / "tiny_explain/1/model.onnx"
+    explaining.parent.mkdir(parents=True)
+    explaining.write_bytes(b"maps")
+    made = {"bytes": 4, "made_from": {"sha256": tiny.sha256(models)}}
+    tiny.declare(models, explain=made | {"file": "../../tiny_explain/1/model.onnx"})
     assert choose(server)[1][1:] == ["--load-model=tiny_raw", "--load-model=tiny_explain"]
 
     server.inside("/opt/tritonserver/backends/onnxruntime/libonnxruntime_providers_cuda.so").touch()
     (folder / "model.fp16.onnx").write_bytes(b"half")
-    made = {"bytes": 4, "made_from": {"sha256": "a"}}
-    manifest = {"onnx": {"sha256": "a"}, "fp16": made | {"file": "model.fp16.onnx"}}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    tiny.declare(models, fp16=made | {"file": "model.fp16.onnx"})
     code, flags, said = choose(server, **driver)
     assert (code, flags[-1]) == (0, "--model-config-name=cuda")
     assert "starting tiny on cuda: this machine has the GPU NVIDIA H200; not tensorrt" in said
@@ -265,7 +266,9 @@ def test_the_export_command_explains_itself(export):
     done = run(export, "export", [*ENTRYPOINT, "--help"])
     assert done.returncode == 0, done.stderr
     assert "usage: python -m export " in done.stdout
-    assert "usage: python -m export.tensorrt " in done.stdout
+    assert "usage: python -m export tensorrt " in done.stdout
+    one = run(export, "export", [*ENTRYPOINT, "explain", "--help"]).stdout
+    assert one.startswith("usage: python -m export explain ") and one.count("usage: ") == 1
 
 
 def test_weights_are_looked_for_where_they_are_mounted(export, tmp_path):
@@ -276,9 +279,9 @@ def test_weights_are_looked_for_where_they_are_mounted(export, tmp_path):
 
 def test_without_a_gpu_no_plan_is_built_and_one_line_says_so(export, tmp_path):
     (tmp_path / "libnvidia-ml.so.1").write_bytes(b"none")
-    done = run(export, "export", ["python3", "-m", "export.tensorrt"], LD_LIBRARY_PATH=str(tmp_path))
+    done = run(export, "export", ["python3", "-m", "export", "tensorrt"], LD_LIBRARY_PATH=str(tmp_path))
     assert done.returncode == 2
-    assert re.fullmatch(r"export\.tensorrt: there is no NVIDIA GPU here.*\n", done.stderr)
+    assert re.fullmatch(r"export tensorrt: there is no NVIDIA GPU here.*\n", done.stderr)
     assert list(export.inside("/opt/tritone/model_repository").iterdir()) == []
 
 

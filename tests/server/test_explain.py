@@ -4,7 +4,6 @@ The step of the tiny system asks for an explanation of recordings of two seconds
 launcher asks for, of one second, are answered without.
 """
 
-import hashlib
 import json
 import os
 import signal
@@ -15,7 +14,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from server.plans import models
+from server import preflight
+from systems.repository import Repository
 from tests.server import tiny
 from tests.server.conftest import wait_until
 
@@ -78,27 +78,27 @@ def explained(tiny_repository):
     path.parent.mkdir(parents=True)
     onnx.save(model, path)
     (tiny_repository / "tiny_explain/config.pbtxt").write_text(CONFIG)
-    weights = hashlib.sha256((tiny_repository / "tiny_network/1/model.onnx").read_bytes()).hexdigest()
     made = {
         "file": "../../tiny_explain/1/model.onnx",
         "bytes": path.stat().st_size,
-        "made_from": {"sha256": weights},
+        "made_from": {"sha256": tiny.sha256(tiny_repository)},
     }
-    write_manifest(tiny_repository, {"onnx": {"sha256": weights}, "explain": made})
+    tiny.declare(tiny_repository, explain=made)
     return tiny_repository
 
 
-def write_manifest(repository, entries: dict) -> None:
-    path = repository / "tiny_network/1/manifest.json"
-    path.write_text(json.dumps({"format": 1, "system": "tiny"} | entries))
+def models(repository, systems):
+    """As the server's start, which reads the repository anew."""
+    return preflight.models(Repository(repository), systems)
 
 
 def test_what_is_loaded(explained):
     assert models(explained, ["tiny", "other"]) == ["tiny_raw", "other_raw", "tiny_explain"]
-    manifest = json.loads((explained / "tiny_network/1/manifest.json").read_text())
-    write_manifest(explained, manifest | {"onnx": {"sha256": "of other weights"}})
+    manifest = explained / "tiny_network/1/manifest.json"
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(content | {"onnx": {"sha256": "of other weights"}}))
     assert models(explained, ["tiny"]) == ["tiny_raw"]
-    write_manifest(explained, manifest)
+    manifest.write_text(json.dumps(content))
     assert models(explained, ["tiny"]) == ["tiny_raw", "tiny_explain"]
     (explained / "tiny_explain/1/model.onnx").write_bytes(b"cut")
     assert models(explained, ["tiny"]) == ["tiny_raw"]
@@ -118,7 +118,7 @@ def test_a_step_calls_it_and_it_is_brought_back(explained, launch):
 
 
 def test_without_it_the_server_runs_and_says_how_to_get_it(explained, launch):
-    write_manifest(explained, {})
+    tiny.declare(explained)
     launcher = launch().until_ready()
     assert launcher.classify(tiny.wav(1))["rows"] == 1
     with pytest.raises(urllib.error.HTTPError) as refused:

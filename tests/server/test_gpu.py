@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server import gpu, plans, variants
+from server import gpu, variants
 from server.errors import ServerError
 from server.gpu import Gpu, find_gpu
-from server.variants import Machine, choose
+from server.variants import Machine
+from systems.repository import Repository
 from tests.server import nvml, tiny
 from tests.server.test_backends import infer
 
@@ -24,6 +25,15 @@ H200 = Gpu("NVIDIA H200", "9.0", 150754820096, "580.65.06")
 TENSORRT = "11.4.0.106"
 AMX = frozenset({"amx_bf16"})
 WHOLE = Machine(AMX, True, H200, onnxruntime_cuda=True, tensorrt=TENSORRT)
+
+
+def choose(requested: str, machine: Machine, repository: Path, systems: list[str]) -> tuple[str, str]:
+    """As the server's start, which reads the repository anew."""
+    return variants.choose(requested, machine, Repository(repository), systems)
+
+
+def why_unfit(repository: Path, here: Gpu = H200) -> str | None:
+    return variants.why_not("tensorrt", replace(WHOLE, gpu=here), Repository(repository), ["tiny"])
 
 
 @pytest.fixture(scope="module")
@@ -86,14 +96,15 @@ def repository(tiny_repository):
     folder = tiny_repository / "tiny_network" / "1"
     (folder / "model.fp16.onnx").write_bytes(b"half")
     (folder / "model.plan").write_bytes(b"plan")
-    write(folder / "manifest.json", onnx={"sha256": "a"}, fp16=made("model.fp16.onnx"))
-    report = made("model.plan") | {"tensorrt": TENSORRT, "gpu": asdict(H200)}
+    of = tiny.sha256(tiny_repository)
+    write(folder / "manifest.json", fp16=made("model.fp16.onnx", of))
+    report = made("model.plan", of) | {"tensorrt": TENSORRT, "gpu": asdict(H200), "precision": "fp16"}
     write(folder / "plan.json", **report)
     return tiny_repository
 
 
-def made(file: str) -> dict:
-    return {"file": file, "bytes": 4, "made_from": {"sha256": "a"}}
+def made(file: str, of: str) -> dict:
+    return {"file": file, "bytes": 4, "made_from": {"sha256": of}}
 
 
 def write(path: Path, **entries: object) -> None:
@@ -157,41 +168,40 @@ def test_a_plan_of_another_tensorrt_and_gpu_is_refused_with_both_versions_and_th
     write(folder / "plan.json", tensorrt="10.14.1.48", gpu=a100)
     sentence = (
         "tiny: model.plan was built with TensorRT 10.14.1.48 for compute capability 8.0 (NVIDIA A100), here are "
-        "TensorRT 11.4.0.106 and 9.0 (NVIDIA H200); rebuild it: python -m export.tensorrt tiny"
+        "TensorRT 11.4.0.106 and 9.0 (NVIDIA H200); rebuild it: python -m export tensorrt tiny"
     )
-    assert plans.why_unfit(folder, "tiny", TENSORRT, H200) == sentence
+    assert why_unfit(repository) == sentence
     write(folder / "plan.json", tensorrt=TENSORRT)  # the GPU alone
-    assert "for compute capability 8.0 (NVIDIA A100)" in plans.why_unfit(folder, "tiny", TENSORRT, H200)
+    assert "for compute capability 8.0 (NVIDIA A100)" in why_unfit(repository)
     write(folder / "plan.json", tensorrt="11.4.0.99", gpu=asdict(H200))  # TensorRT alone, another build of it
     monkeypatch.setenv("TRITONE_EXPORT_COMMAND", "docker compose run --rm export")
-    said = plans.why_unfit(folder, "tiny", TENSORRT, H200)
+    said = why_unfit(repository)
     assert said.endswith("rebuild it: docker compose run --rm export tiny")
 
 
 def test_a_plan_of_another_gpu_with_the_same_compute_capability_fits(repository):
-    folder = repository / "tiny_network" / "1"
     h100 = Gpu("NVIDIA H100", "9.0", 85899345920, "570")
-    assert plans.why_unfit(folder, "tiny", TENSORRT, h100) is None
+    assert why_unfit(repository, h100) is None
 
 
 @pytest.mark.parametrize(
-    ("break_it", "sentence"),
+    "break_it",
     [
-        (lambda folder: (folder / "model.plan").unlink(), "tiny has no model.plan; build it"),
-        (lambda folder: (folder / "plan.json").unlink(), "tiny has no model.plan; build it"),
-        (lambda folder: (folder / "model.plan").write_bytes(b"cut"), "model.plan is not the file that plan.json"),
-        (lambda folder: (folder / "plan.json").write_text("{"), "plan.json or manifest.json cannot be read"),
-        (lambda folder: (folder / "plan.json").write_text("{}"), "plan.json or manifest.json cannot be read"),
-        (lambda folder: write(folder / "manifest.json", onnx={"sha256": "b"}), "was built from other weights"),
+        lambda folder: (folder / "model.plan").unlink(),
+        lambda folder: (folder / "plan.json").unlink(),
+        lambda folder: (folder / "model.plan").write_bytes(b"cut"),
+        lambda folder: (folder / "plan.json").write_text("{"),
+        lambda folder: (folder / "plan.json").write_text("[1]"),
+        lambda folder: (folder / "plan.json").write_text("{}"),
+        lambda folder: write(folder / "manifest.json", onnx={"sha256": "b"}),
     ],
 )
-def test_a_plan_that_is_not_whole_or_of_other_weights_is_refused(repository, break_it, sentence):
-    folder = repository / "tiny_network" / "1"
-    assert plans.why_unfit(folder, "tiny", TENSORRT, H200) is None
-    break_it(folder)
-    said = plans.why_unfit(folder, "tiny", TENSORRT, H200)
-    assert sentence in said
-    assert said.endswith("python -m export.tensorrt tiny")
+def test_a_plan_that_is_not_whole_or_of_other_weights_is_refused(repository, break_it):
+    assert why_unfit(repository) is None
+    break_it(repository / "tiny_network" / "1")
+    assert why_unfit(repository) == (
+        f"tiny has no TensorRT plan of its present weights in {repository}: run python -m export tensorrt tiny"
+    )
 
 
 @pytest.mark.parametrize(
@@ -205,7 +215,7 @@ def test_a_plan_that_is_not_whole_or_of_other_weights_is_refused(repository, bre
 )
 def test_cuda_needs_the_fp16_network_of_the_present_weights(repository, break_it):
     break_it(repository / "tiny_network" / "1")
-    sentence = "tiny has no FP16 network of its present weights in .*: run python -m export.fp16 tiny"
+    sentence = "tiny has no FP16 network of its present weights in .*: run python -m export fp16 tiny"
     with pytest.raises(ServerError, match=sentence):
         choose("cuda", WHOLE, repository, ["tiny"])
 
@@ -215,7 +225,7 @@ def test_every_served_system_must_have_a_plan(repository, tmp_path):
     other.rename(repository / "other_network")
     variant, why = choose("auto", WHOLE, repository, ["tiny", "other"])
     assert variant == "openvino"
-    assert "not tensorrt: other has no model.plan" in why
+    assert "not tensorrt: other has no TensorRT plan" in why
     assert "not cuda: other has no FP16 network" in why
     config = repository / "other_network" / "configs" / "tensorrt.pbtxt"
     config.write_text(tiny.NETWORK % ("other_network", "onnxruntime"))  # from model.onnx, on purpose
@@ -270,7 +280,7 @@ def test_served_by_onnxruntime_on_a_gpu(launch, repository):
     folder = repository / "tiny_network"
     shutil.copy(folder / "1/model.onnx", folder / "1/model.fp16.onnx")
     size = (folder / "1/model.fp16.onnx").stat().st_size
-    write(folder / "1/manifest.json", fp16=made("model.fp16.onnx") | {"bytes": size})
+    write(folder / "1/manifest.json", fp16=made("model.fp16.onnx", tiny.sha256(repository)) | {"bytes": size})
     config = (tiny.NETWORK % ("tiny_network", "onnxruntime")).replace("model.onnx", "model.fp16.onnx")
     (folder / "configs/cuda.pbtxt").write_text(config.replace("KIND_CPU", "KIND_GPU"))
     launcher = launch("--variant=cuda").until_ready()

@@ -3,6 +3,7 @@
 import http.server
 import io
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -13,6 +14,8 @@ import pytest
 
 from server import healthcheck
 from tests.server import tiny
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -85,22 +88,22 @@ def test_nobody_there():
         healthcheck.probe("http://127.0.0.1:9", "tiny", 1)
 
 
-def test_only_exported_systems_are_asked(tmp_path):
+def test_as_a_command_with_nothing_but_the_standard_library(answering, tmp_path):
     repository = tiny.write_repository(tmp_path)
-    assert healthcheck.exported_systems(repository) == ["tiny"]
-    (repository / "tiny_network/1/model.onnx").unlink()
-    assert healthcheck.exported_systems(repository) == []
+    command = [sys.executable, "-S", "-m", "server.healthcheck", f"--url={answering.url}"]
+    command.append(f"--model-repository={tmp_path}")
 
+    def check() -> subprocess.CompletedProcess:
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
-def test_as_a_script_with_nothing_but_the_standard_library(answering, tmp_path):
-    tiny.write_repository(tmp_path)
-    script = Path(healthcheck.__file__)
-    command = [sys.executable, "-I", "-S", str(script), f"--url={answering.url}", f"--model-repository={tmp_path}"]
-    assert subprocess.run(command).returncode == 0
+    assert check().returncode == 0
     answering.answers = (500, b"Stub process is not healthy", 0)
-    failed = subprocess.run(command, capture_output=True, text=True)
+    failed = check()
     assert failed.returncode == 1
     assert "tiny answered 500: Stub process is not healthy" in failed.stderr
+    (repository / "tiny_network/1/model.onnx").unlink()  # only exported systems are asked
+    assert check().stderr == f"no exported network in {tmp_path}: run make export\n"
 
 
 def test_the_container_is_ended_after_failures_in_a_row(answering, tmp_path, monkeypatch):

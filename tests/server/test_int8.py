@@ -6,13 +6,20 @@ import numpy as np
 import pytest
 
 from export.int8 import quantise
+from server import variants
 from server.errors import ServerError
-from server.variants import Machine, choose
+from server.variants import Machine
+from systems.repository import Repository
 from tests.server import tiny
 from tests.server.test_backends import infer
 
 MACHINE = Machine(frozenset(), openvino=True)
 REFUSAL = r"tiny has no INT8 network of its present weights in .*: run make int8"
+
+
+def choose(requested, machine, repository, systems):
+    """As the server's start, which reads the repository anew."""
+    return variants.choose(requested, machine, Repository(repository), systems)
 
 
 @pytest.fixture
@@ -23,17 +30,14 @@ def int8_repository(tiny_repository):
     (folder / "configs/openvino_int8.pbtxt").write_text(config.replace("model.onnx", "model.int8.onnx"))
     network = quantise(folder / "1/model.onnx", {"ROWS": 1.0})
     (folder / "1/model.int8.onnx").write_bytes(network)
-    made = {"file": "model.int8.onnx", "bytes": len(network), "made_from": {"sha256": "a"}}
-    write_manifest(tiny_repository, {"onnx": {"sha256": "a"}, "int8": made})
+    made_from = {"sha256": tiny.sha256(tiny_repository)}
+    made = {"file": "model.int8.onnx", "bytes": len(network), "made_from": made_from}
+    tiny.declare(tiny_repository, int8=made)
     return tiny_repository
 
 
 def manifest_path(repository):
     return repository / "tiny_network/1/manifest.json"
-
-
-def write_manifest(repository, entries):
-    manifest_path(repository).write_text(json.dumps({"format": 1, "system": "tiny"} | entries))
 
 
 def test_an_int8_network_of_the_present_weights_is_accepted(int8_repository):
@@ -64,7 +68,7 @@ def test_a_network_that_the_manifest_does_not_vouch_for_is_refused(int8_reposito
         del manifest["int8"]
     else:
         manifest["onnx"]["sha256"] = "b"
-    write_manifest(int8_repository, manifest)
+    manifest_path(int8_repository).write_text(json.dumps(manifest))
     with pytest.raises(ServerError, match=REFUSAL):
         choose("openvino_int8", MACHINE, int8_repository, ["tiny"])
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from server.errors import ServerError
 from server.installation import Installation
 from server.settings import parse_settings
 from server.variants import Machine, choose
-from systems import SYSTEMS
+from systems import SYSTEMS, System
+from systems.repository import Repository
 from tests.server import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,11 +84,59 @@ def test_no_weights(tmp_path, capsys):
 
 def test_systems(tmp_path):
     repository = tiny.write_repository(tmp_path)
-    assert preflight.choose_systems(repository, []) == ["tiny"]
+    assert list(preflight.choose_systems(Repository(repository), [])) == ["tiny"]
     with pytest.raises(ServerError, match="other has no network in .*exported are tiny.*run make export"):
-        preflight.choose_systems(repository, ["tiny", "other"])
+        preflight.choose_systems(Repository(repository), ["tiny", "other"])
     with pytest.raises(ServerError, match="There is no model repository"):
-        preflight.choose_systems(repository / "nowhere", [])
+        preflight.choose_systems(Repository(repository / "nowhere"), [])
+
+
+def declare(**changes: object):
+    return lambda repository: tiny.declare(repository, **changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            lambda repository: (repository / "tiny_network/labels.txt").unlink(),
+            r"^tiny has no .*labels\.txt, which Triton reads: run make export SYSTEMS=tiny$",
+        ),
+        (
+            lambda repository: (repository / "tiny_network/1/model.onnx").write_bytes(b"cut"),
+            r"model\.onnx is not the file that manifest\.json beside it describes: run make export SYSTEMS=tiny$",
+        ),
+        (
+            lambda repository: (repository / "tiny_network/1/manifest.json").write_text("{"),
+            r"manifest\.json does not fit this server: it is damaged \(.*\); run make export$",
+        ),
+        (declare(format=2), r"does not fit this server: its format is 2, not 1; run make export$"),
+        (
+            declare(like=None),
+            "^tiny in .* neither comes with Tritone nor names, in its manifest, what it is like: export it",
+        ),
+        (
+            declare(like="other"),
+            "^tiny in .* neither comes with Tritone nor names.*--name tiny, or remove .*tiny_network$",
+        ),
+    ],
+)
+def test_a_system_that_triton_would_refuse_or_that_is_not_known_is_one_sentence(
+    tmp_path, capsys, change, sentence
+):
+    repository = tiny.write_repository(tmp_path)
+    change(repository)
+    with pytest.raises(ServerError, match=sentence):
+        preflight.choose_systems(Repository(repository), [])
+    assert main([f"--model-repository={repository}"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_system_that_is_not_served_may_be_as_it_is(tmp_path):
+    repository = tiny.write_repository(tmp_path)
+    shutil.copytree(repository / "tiny_network", repository / "other_network")
+    tiny.declare(repository, "other", like=None)
+    assert list(preflight.choose_systems(Repository(repository), ["tiny"])) == ["tiny"]
 
 
 def test_a_taken_port_names_who_has_it(tmp_path, capsys):
@@ -111,18 +161,22 @@ def test_a_port_closed_a_moment_ago_and_free_ports():
 
 
 def test_shared_memory_too_small(tmp_path):
-    """That of a system which is not declared is a genre system's."""
+    """A system of the user's own takes as much as the one that it is like."""
+    repository = tiny.write_repository(tmp_path)
+    mine = preflight.choose_systems(Repository(repository), [])
+    assert mine["tiny"].task is SYSTEMS["vgg19_bn_cqt"].task
 
-    def check(*systems: str, free: int, on_gpu: bool = False) -> None:
-        preflight.check_shared_memory(preflight.shared_memory(tmp_path, systems), on_gpu, free * 2**20)
+    def check(*systems: System, free: int, on_gpu: bool = False) -> None:
+        preflight.check_shared_memory({s.name: s.task.shm for s in systems}, on_gpu, free * 2**20)
 
-    check("a", "b", free=512)
-    with pytest.raises(ServerError, match=r"/dev/shm has 64 MiB free, a, b need 512 MiB to pass"):
-        check("a", "b", free=64)
+    speech, vit = SYSTEMS["emotion2vec_plus_large"], SYSTEMS["vit_b_16_mel"]
+    check(mine["tiny"], vit, free=512)
+    with pytest.raises(ServerError, match=r"/dev/shm has 64 MiB free, tiny, vit_b_16_mel need 512 MiB to pass"):
+        check(mine["tiny"], vit, free=64)
     with pytest.raises(ServerError, match="need 960 MiB"):  # what is said of each frame takes more than pictures
-        check("a", "emotion2vec_plus_large", free=800)
+        check(mine["tiny"], speech, free=800)
     with pytest.raises(ServerError, match="need 2432 MiB"):  # and a GPU has more instances of the steps
-        check("a", "emotion2vec_plus_large", free=2048, on_gpu=True)
+        check(mine["tiny"], speech, free=2048, on_gpu=True)
 
 
 @pytest.mark.parametrize("on_gpu", [False, True])
@@ -156,7 +210,7 @@ def test_the_shared_memory_of_a_system_covers_its_instances(system, on_gpu):
     ],
 )
 def test_variant(requested, features, openvino, variant, reason):
-    chosen, why = choose(requested, Machine(frozenset(features), openvino), Path("none"), [])
+    chosen, why = choose(requested, Machine(frozenset(features), openvino), Repository(Path("none")), [])
     assert chosen == variant
     assert reason in why
 
@@ -164,7 +218,7 @@ def test_variant(requested, features, openvino, variant, reason):
 @pytest.mark.parametrize("variant", ["openvino", "openvino_int8"])
 def test_a_variant_that_cannot_run(variant):
     with pytest.raises(ServerError, match=f"Variant {variant} needs the package openvino"):
-        choose(variant, Machine(frozenset(), False), Path("none"), [])
+        choose(variant, Machine(frozenset(), False), Repository(Path("none")), [])
 
 
 def test_numpy_2():
@@ -219,15 +273,15 @@ def test_the_environment_of_the_server(monkeypatch):
 def test_the_command_has_only_flags_that_this_release_knows():
     found = installation.find_installation()
     settings = parse_settings(["--log-level=verbose"])
-    command = [*triton_command(settings, found, ["tiny"], "openvino"), *restrictions("key")]
+    command = [*triton_command(settings, found, ["tiny_raw"], "openvino"), *restrictions("key")]
     known = subprocess.run([found.binary, "--help"], env=found.environment(), capture_output=True, text=True)
     for flag in command[1:]:
         assert f"{flag.partition('=')[0]} <" in known.stderr or f"{flag}\n" in known.stderr
     assert "--model-config-name=openvino" in command
     assert "--cache-config=local,size=268435456" in command
-    assert not any("config-name" in flag for flag in triton_command(settings, found, ["tiny"], "onnxruntime"))
+    assert not any("config-name" in flag for flag in triton_command(settings, found, ["tiny_raw"], "onnxruntime"))
     quiet = parse_settings(["--cache-size=0"])
-    assert not any("cache-config" in flag for flag in triton_command(quiet, found, ["tiny"], "onnxruntime"))
+    assert not any("cache-config" in flag for flag in triton_command(quiet, found, ["tiny_raw"], "onnxruntime"))
 
 
 def test_the_response_cache_can_be_off(launch):

@@ -11,12 +11,21 @@ import pytest
 from google.protobuf import text_format
 
 from server import tuned
-from server.tuned import Note, judge, keep, local_file, this_machine
+from server.tuned import Note, local_file, this_machine
+from systems.repository import Repository
 from tests.server import tiny
 from tuning.knobs import read_knobs, read_shipped, turn
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE, DAY = "CPU A, 4 cores", "2026-11-21"
+
+
+def judge(repository: Path, *arguments) -> tuple[bool, str]:
+    return tuned.judge(Repository(repository), *arguments)
+
+
+def keep(repository: Path, *arguments) -> list[str]:
+    return tuned.keep(Repository(repository), *arguments)
 
 
 @pytest.fixture
@@ -30,7 +39,7 @@ def repository(tmp_path) -> Path:
 
 def texts(repository: Path, variant: str) -> dict[str, str]:
     """Configurations of `tiny` as make tune writes them, with three preprocess instances."""
-    shipped = read_shipped(repository, "tiny", variant)
+    shipped = read_shipped(Repository(repository), "tiny", variant)
     turned = turn(shipped, replace(read_knobs(shipped, cores=2), preprocess=3), cores=2)
     return {step: text_format.MessageToString(config) for step, config in turned.items()}
 

@@ -3,6 +3,7 @@
 One second of sound is one row; the answer names the number of rows and the sum of the logits.
 """
 
+import hashlib
 import io
 import json
 import wave
@@ -131,8 +132,30 @@ def write_repository(folder: Path) -> Path:
     (folder / "tiny_network/configs").mkdir()
     (folder / "tiny_network/configs/openvino.pbtxt").write_text(NETWORK % ("tiny_network", "openvino"))
     write_network(folder / "tiny_network/1/model.onnx")
-    (folder / "tiny_network/1/manifest.json").write_text(json.dumps({"format": 1, "system": "tiny"}))
+    declare(folder)
     return folder
+
+
+def declare(
+    folder: Path, system: str = "tiny", like: str | None = "vgg19_bn_cqt", classes: int = 2, **entries: object
+) -> None:
+    """Write labels.txt and the manifest of the model.onnx that is there, as export leaves them."""
+    network, names = folder / f"{system}_network", [f"class {n}" for n in range(classes)]
+    content = (network / "1/model.onnx").read_bytes()
+    manifest = {
+        **{"format": 1, "system": system, "like": like, "profile": "ccmusic", "spectrum": "cqt"},
+        **{"input": {"name": "ROWS", "shape": [3, 224, 224]}, "output": {"classes": classes}},
+        **{"labels": [{"en": name, "zh": name} for name in names], "levels": [], "demo": True},
+        "source": {"origin": "demo", "location": "generated", "sha256": "0"},
+        "onnx": {"file": "model.onnx", "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()},
+    }
+    (network / "1/manifest.json").write_text(json.dumps(manifest | entries))
+    (network / "labels.txt").write_text("".join(f"{name}\n" for name in names))
+
+
+def sha256(folder: Path) -> str:
+    """That of the network, by which what was made of it names it."""
+    return json.loads((folder / "tiny_network/1/manifest.json").read_text())["onnx"]["sha256"]
 
 
 def expected(seconds: int, level: float = 0.5) -> float:

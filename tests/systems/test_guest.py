@@ -22,8 +22,9 @@ import preprocess
 from export.__main__ import main
 from server.embedded import Embedded, embedded
 from systems import SYSTEMS
-from systems.own import known_systems, read_declaration
+from systems.own import read_declaration
 from systems.profiles import FrontEnd, Profile
+from systems.repository import Repository
 from tests.conftest import ROOT
 from tests.recordings import music
 
@@ -156,7 +157,7 @@ def test_the_command(guest, server, command, said):
 
 @pytest.mark.slow
 def test_networks_are_derived_of_it(guest):
-    command = [sys.executable, "-m", "export.fp16", "mood", f"--repository={guest / 'models'}"]
+    command = [sys.executable, "-m", "export", "fp16", "mood", f"--repository={guest / 'models'}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     manifest = json.loads((guest / "models" / "mood_network" / "1" / "manifest.json").read_text())
@@ -164,7 +165,7 @@ def test_networks_are_derived_of_it(guest):
 
 
 def test_its_manifest_says_all_that_the_declaration_did(guest):
-    known = known_systems(guest / "models", SYSTEMS)["mood"]
+    known = Repository(guest / "models").known(SYSTEMS)["mood"]
     declared = read_declaration(guest / "mood.py")
     for field in ("name", "about", "task", "spectrum", "profile", "labels", "activation", "declared_in"):
         assert getattr(known, field) == getattr(declared, field), field

@@ -1,6 +1,5 @@
 """Systems of the user's own: their names, what their manifests say, and the command that exports them."""
 
-import json
 import subprocess
 import sys
 
@@ -15,12 +14,9 @@ from export.__main__ import main
 from server.embedded import embedded
 from sounds import recording
 from systems import SYSTEMS
-from systems.label_set import Label, LabelSet
-from systems.own import PARTS, UnusableName, check_name, known_systems, own_system
+from systems.own import COMMANDS, PARTS, UnusableName, check_name
 from tests.conftest import ROOT
-
-LIKE = SYSTEMS["vgg19_bn_cqt"]
-LABELS = LabelSet((Label("Fado", "法朵"), Label("Morna", "莫尔纳")))
+from tests.systems.test_repository import LABELS, write_manifest
 
 
 @pytest.mark.parametrize("name", ["my_genres", "x", "a1", "g" * 64, "raw", "vgg19_bn_cqt2"])
@@ -43,33 +39,10 @@ def test_names_of_the_parts_of_another_system(part):
         check_name(f"songs_{part}", SYSTEMS)
 
 
-def manifest(folder, **content):
-    """As much of one as has to be there."""
-    content = {
-        **{
-            "format": 1,
-            "profile": "ccmusic",
-            "spectrum": "cqt",
-            "input": LIKE.task.row(LIKE.profile),
-            "demo": False,
-        },
-        **{"output": {"classes": 2}, "source": {"origin": "file", "location": "here", "sha256": "0"}},
-        **content,
-    }
-    path = folder / f"{content['system']}_network" / "1" / "manifest.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(content))
-
-
-def test_a_repository_s_own_systems_are_known_by_their_manifests(tmp_path):
-    manifest(tmp_path, system="mine", like="vgg19_bn_cqt", **LABELS.manifest())
-    manifest(tmp_path, system="broken", like="no_such", **LABELS.manifest())
-    manifest(tmp_path, system="vit_b_16_mel", **LABELS.manifest())
-    manifest(tmp_path, system="other_format", like="vgg19_bn_cqt", **LABELS.manifest() | {"format": 2})
-    known = known_systems(tmp_path, SYSTEMS)
-    assert known == SYSTEMS | {"mine": own_system(LIKE, "mine", LABELS)}
-    assert own_system(SYSTEMS["vgg19_bn_mel"], "mine", LABELS).by_default
-    assert known["mine"].task is LIKE.task and known["mine"].labels == LABELS and known["mine"].like == LIKE.name
+@pytest.mark.parametrize("name", COMMANDS)
+def test_names_of_the_commands_of_export(name):
+    with pytest.raises(UnusableName, match=f"{name} cannot be .*: python -m export {name} is a command"):
+        check_name(name, SYSTEMS)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +69,7 @@ def test_a_repository_s_own_systems_are_known_by_their_manifests(tmp_path):
             "other is there, and is like vit_b_16_mel: choose another",
         ),
         ("other --demo", "there are no demo weights of other: name yours"),
+        ("other", "model.onnx is not whole and was made of weights of your own (file here): name them again"),
         ("other --hub --revision " + "0" * 40, "no repository of the hub has the weights of other"),
         ("other --hub me/mine --revision " + "0" * 40, "no repository of the hub has the weights of other"),
         (
@@ -112,7 +86,7 @@ def test_what_cannot_be_exported_is_one_sentence_and_writes_nothing(
     (tmp_path / "labels.txt").write_text("Fado\nMorna\n")
     (tmp_path / "empty.txt").write_text("Fado\n\nMorna\n")
     repository = tmp_path / "models"
-    manifest(repository, system="other", like="vit_b_16_mel", **LABELS.manifest())
+    write_manifest(repository, system="other", like="vit_b_16_mel", **LABELS.manifest())
     before = sorted(repository.rglob("*"))
     try:
         code = main([*arguments.split(), "--repository", str(repository)])

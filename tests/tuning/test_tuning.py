@@ -12,6 +12,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 import systems
 from server import tuned
+from systems.repository import Repository
 from tests.conftest import ROOT, SYSTEMS
 from tests.server import tiny
 from tuning import __main__ as tune
@@ -23,7 +24,7 @@ SHIPPED = Knobs(preprocess=2, networks=1, threads=2, delay=0, preferred=0)
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("variant", ["onnxruntime", "openvino"])
 def test_turning_changes_the_knobs_and_nothing_else(system, variant):
-    shipped = read_shipped(ROOT / "model_repository", system, variant)
+    shipped = read_shipped(Repository(ROOT / "model_repository"), system, variant)
     start = read_knobs(shipped, cores=2)
     assert turn(shipped, start, cores=2) == shipped
     wanted = Knobs(preprocess=3, networks=2, threads=1, delay=5000, preferred=4)
@@ -85,15 +86,15 @@ def run(tmp_path, monkeypatch):
         repository,
         ignore=shutil.ignore_patterns("model*.onnx", "local.pbtxt", "__pycache__"),
     )
-    for name in ("model.onnx", "manifest.json"):
-        (repository / "vgg19_bn_cqt_network/1" / name).touch()
+    (repository / "vgg19_bn_cqt_network/1/model.onnx").touch()
+    tiny.declare(repository, "vgg19_bn_cqt", like=None, classes=16)
     monkeypatch.setattr(tune, "find_perf_analyzer", list)
     monkeypatch.setattr(tune, "collection", lambda n: [b"song"] * n)
     monkeypatch.setattr(tune.os, "sched_getaffinity", lambda pid: {0, 1})
 
     def go(rates, latency=lambda knobs: 100.0):
         machine = Machine(rates, latency)
-        machine.configurations = read_shipped(repository, "vgg19_bn_cqt", "onnxruntime")
+        machine.configurations = read_shipped(Repository(repository), "vgg19_bn_cqt", "onnxruntime")
         machine.cores = 2
 
         @contextmanager
@@ -102,7 +103,7 @@ def run(tmp_path, monkeypatch):
 
         monkeypatch.setattr(tune, "serving", serving)
         monkeypatch.setattr(tune, "measure", machine.measure)
-        return tune.tune(repository, "vgg19_bn_cqt", "onnxruntime", "article-a", False)
+        return tune.tune(Repository(repository), "vgg19_bn_cqt", "onnxruntime", "article-a", False)
 
     go.repository = repository
     return go
@@ -125,7 +126,7 @@ def test_the_best_is_found_and_written_as_a_complete_configuration(run):
     note = json.loads(files["vgg19_bn_cqt_network"].splitlines()[0].removeprefix("#"))
     assert note["gain"] == pytest.approx(13 / 11) and note["variant"] == "onnxruntime"
     assert "1.18 times the shipped throughput with 3 preprocess" in report
-    assert tuned.judge(run.repository, list(SYSTEMS), "onnxruntime", tuned.this_machine())[0]
+    assert tuned.judge(Repository(run.repository), list(SYSTEMS), "onnxruntime", tuned.this_machine())[0]
     assert "| 3 " in report and report.count("\n|") > 12
 
 
@@ -177,8 +178,8 @@ def test_only_what_is_faster_in_every_turn_is_kept(rates, delays, objection):
 
 def test_triton_loads_every_candidate(tmp_path, monkeypatch):
     repository = tiny.write_repository(tmp_path)
-    shipped = read_shipped(repository, "tiny", "onnxruntime")
-    with tune.serving(repository, "tiny", "onnxruntime") as (server, client, key):
+    shipped = read_shipped(Repository(repository), "tiny", "onnxruntime")
+    with tune.serving(Repository(repository), "tiny", "onnxruntime") as (server, client, key):
         bench = tune.Bench(server, client, key, "tiny", shipped, tmp_path, 1.0)
 
         def measure(*_, **__):
@@ -198,7 +199,7 @@ def test_triton_loads_every_candidate(tmp_path, monkeypatch):
 
 def test_speech_is_not_tuned(monkeypatch, capsys):
     monkeypatch.setattr(tune, "find_perf_analyzer", list)
-    monkeypatch.setattr(tune.preflight, "choose_systems", lambda *_: None)
+    monkeypatch.setattr(tune.preflight, "choose_systems", lambda *_: systems.SYSTEMS)
     monkeypatch.setattr("sys.argv", ["tune", "--system=emotion2vec_plus_large"])
     assert tune.main() == 2
     assert "emotion2vec_plus_large cannot be tuned; choose one of vgg19_bn_cqt" in capsys.readouterr().err
@@ -207,11 +208,11 @@ def test_speech_is_not_tuned(monkeypatch, capsys):
 @pytest.mark.parametrize("variant", ["cuda", "tensorrt"])
 def test_what_a_gpu_computes_is_not_tuned(variant, monkeypatch, capsys):
     def choose(requested, machine, repository, systems):
-        assert (requested, systems) == ("auto", ["vgg19_bn_cqt"]) and repository.name == "model_repository"
+        assert (requested, systems) == ("auto", ["vgg19_bn_cqt"]) and repository.path.name == "model_repository"
         return variant, "this machine has an NVIDIA H200"
 
     monkeypatch.setattr(tune, "find_perf_analyzer", list)
-    monkeypatch.setattr(tune.preflight, "choose_systems", lambda *_: None)
+    monkeypatch.setattr(tune.preflight, "choose_systems", lambda *_: systems.SYSTEMS)
     monkeypatch.setattr(tune.variants, "choose", choose)
     monkeypatch.setattr("sys.argv", ["tune", "--variant=auto"])
     assert tune.main() == 2
