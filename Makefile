@@ -31,23 +31,23 @@ demo: $(VENV)/.export ## Start Triton, classify a generated MP3, print the answe
 
 export: $(VENV)/.export $(GPU) ## Checkpoints -> ONNX (CHECKPOINTS=dir; default: demo weights); with an NVIDIA GPU also FP16 and TensorRT
 	@$(BIN)/python -m export $(SYSTEMS)
-	@$(BIN)/python -m export.tensorrt --if-possible $(SYSTEMS)
+	@$(BIN)/python -m export tensorrt --if-possible $(SYSTEMS)
 
 int8: $(VENV)/.export ## INT8 networks of the exported ones, for CPUs: make int8, then VARIANT=openvino_int8 make serve
 	@$(BIN)/python -m export $(PICTURED)
-	@$(BIN)/python -m export.int8 $(PICTURED)
+	@$(BIN)/python -m export int8 $(PICTURED)
 
 explain: $(VENV)/.export ## Networks for the option explain, which shows what in a picture spoke for the answer; then make serve
 	@$(BIN)/python -m export $(PICTURED)
-	@$(BIN)/python -m export.explain $(PICTURED)
+	@$(BIN)/python -m export explain $(PICTURED)
 
 fp16: $(VENV)/.export $(GPU) ## FP16 networks of the exported ones, for GPUs
 	@$(BIN)/python -m export $(SYSTEMS)
-	@$(BIN)/python -m export.fp16 $(SYSTEMS)
+	@$(BIN)/python -m export fp16 $(SYSTEMS)
 
 tensorrt: $(VENV)/.export $(GPU) ## TensorRT plans of the exported networks for this machine's GPU (PRECISION=fp16, int8 or fp32)
 	@$(BIN)/python -m export $(SYSTEMS)
-	@$(BIN)/python -m export.tensorrt $(SYSTEMS)
+	@$(BIN)/python -m export tensorrt $(SYSTEMS)
 
 gpu: $(VENV)/.gpu ## Install what an NVIDIA GPU needs: TensorRT, ONNX Runtime with CUDA
 
@@ -61,9 +61,9 @@ web: $(VENV)/.web ## A page for recordings on http://127.0.0.1:7860, while make 
 bench: $(VENV)/.test $(GPU) ## Tritone beside the articles' pipelines and a plain Triton (VARIANT=..., QUICK=1, DEVICE=cuda)
 	@$(BIN)/python -m export vgg19_bn_cqt $(if $(QUICK),,vit_b_16_mel emotion2vec_plus_large)
 ifeq ($(DEVICE),cuda)
-	@$(BIN)/python -m export.tensorrt --if-possible vgg19_bn_cqt $(if $(QUICK),,vit_b_16_mel)
+	@$(BIN)/python -m export tensorrt --if-possible vgg19_bn_cqt $(if $(QUICK),,vit_b_16_mel)
 else
-	@$(if $(QUICK),,$(BIN)/python -m export.int8 vgg19_bn_cqt)
+	@$(if $(QUICK),,$(BIN)/python -m export int8 vgg19_bn_cqt)
 endif
 	@$(BIN)/python -m bench
 
