@@ -8,8 +8,8 @@ import torch
 
 from export import onnx_export
 from export.checkpoint import build
+from systems import SYSTEMS
 from systems.architectures import EMOTION2VEC
-from systems.tasks import EMOTION
 from tests.export.test_emotion2vec import TINY, padded, random_state, sounds
 
 pytestmark = pytest.mark.slow  # the export
@@ -21,7 +21,9 @@ NONSENSE = (0, -1, 399, -(2**63), 8001, 2**31, 2**63 - 1)
 def network(tmp_path_factory):
     """A small network as it is exported."""
     path = tmp_path_factory.mktemp("length") / "model.onnx"
-    onnx_export.to_onnx(build(random_state(TINY), EMOTION2VEC, 9), onnx_export.graph_of(EMOTION), path)
+    onnx_export.to_onnx(
+        build(random_state(TINY), EMOTION2VEC, 9), onnx_export.graph_of(SYSTEMS["emotion2vec_plus_large"]), path
+    )
     return str(path)
 
 

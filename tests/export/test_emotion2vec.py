@@ -23,7 +23,6 @@ from export.sources import Weights
 from systems import SYSTEMS
 from systems.architectures import EMOTION2VEC
 from systems.label_set import label_set
-from systems.tasks import EMOTION
 from tests.conftest import ROOT
 from tests.export.conftest import Shapes, linear
 
@@ -342,7 +341,7 @@ def session(tiny, tmp_path_factory) -> onnxruntime.InferenceSession:
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
     with torch.no_grad():
         tiny(*padded(sounds([8000])))
-    onnx_export.to_onnx(tiny, onnx_export.graph_of(EMOTION), path)
+    onnx_export.to_onnx(tiny, onnx_export.graph_of(SYSTEMS["emotion2vec_plus_large"]), path)
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 

@@ -14,7 +14,6 @@ from torch import nn
 from export import explain, onnx_export, vgg, vit
 from export.heads import released_head, torchvision_vgg_head
 from systems import SYSTEMS
-from systems.tasks import GENRE
 from tests.export.explanations import grad_cam, roll_out
 
 SYSTEM = SYSTEMS["vgg19_bn_cqt"]
@@ -65,7 +64,7 @@ def small_vit(tmp_path_factory):
 
 
 def exported(model: nn.Module, folder):
-    onnx_export.to_onnx(model, onnx_export.graph_of(GENRE), folder / "model.onnx")
+    onnx_export.to_onnx(model, onnx_export.graph_of(SYSTEMS["vgg19_bn_cqt"]), folder / "model.onnx")
     return folder / "model.onnx"
 
 

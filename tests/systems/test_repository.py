@@ -25,7 +25,13 @@ every = pytest.mark.parametrize("kind", FILES)
 def write_manifest(folder, **content):
     """As much of one as has to be there."""
     content = {
-        **{"format": 1, "profile": "ccmusic", "spectrum": "cqt", "input": LIKE.task.row, "demo": False},
+        **{
+            "format": 1,
+            "profile": "ccmusic",
+            "spectrum": "cqt",
+            "input": LIKE.task.row(LIKE.profile),
+            "demo": False,
+        },
         **{"output": {"classes": 2}, "source": {"origin": "file", "location": "here", "sha256": "0"}},
         **content,
     }
