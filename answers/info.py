@@ -26,6 +26,12 @@ MOST = 1e9
 Check = Callable[[object], bool]
 
 
+class InputError(RecordingError):
+    """The tensors of a request do not belong together, or INFO is not what a first step sends."""
+
+    code = "input"
+
+
 def is_number(value: object) -> bool:
     """A number that JSON can carry and whose sums are finite."""
     return type(value) in (int, float) and -MOST <= value <= MOST
@@ -106,7 +112,7 @@ class Info(Generic[Options]):
 
         Raises
         ------
-        RecordingError
+        InputError
             not a JSON object, too large or too deep, or a key or an option has a value that is not accepted
         """
         sent, values = _object(text), {}
@@ -114,14 +120,14 @@ class Info(Generic[Options]):
             if each.name != "options":
                 values[each.name] = sent.get(each.name)
                 if not each.metadata["check"](values[each.name]):
-                    raise RecordingError(f"INFO: {each.name} must be {each.metadata['words']}.")
+                    raise InputError(f"INFO: {each.name} must be {each.metadata['words']}.")
         options = sent.get("options")
         if not isinstance(options, dict):
-            raise RecordingError("INFO: options must be an object.")
+            raise InputError("INFO: options must be an object.")
         try:
             return cls(options=read_options(options, kind, **defaults), **values)
         except RecordingError as error:
-            raise RecordingError(f"INFO: {error}") from error
+            raise InputError(f"INFO: {error}") from error
 
 
 def milliseconds(seconds: dict[str, float]) -> dict[str, float]:
@@ -131,18 +137,18 @@ def milliseconds(seconds: dict[str, float]) -> dict[str, float]:
 
 def _object(text: bytes) -> dict:
     if len(text) > MAX_BYTES:
-        raise RecordingError(f"INFO has {len(text)} bytes, at most {MAX_BYTES} are read.")
+        raise InputError(f"INFO has {len(text)} bytes, at most {MAX_BYTES} are read.")
     try:
         info = json.loads(text)
         json.dumps(
             info, ensure_ascii=False, allow_nan=False
         ).encode()  # as RESULT will: no NaN, no half characters
     except (ValueError, RecursionError) as error:
-        raise RecordingError(f"INFO is not JSON ({error}).") from error
+        raise InputError(f"INFO is not JSON ({error}).") from error
     if not isinstance(info, dict):
-        raise RecordingError(f"INFO must be a JSON object, not {type(info).__name__}.")
+        raise InputError(f"INFO must be a JSON object, not {type(info).__name__}.")
     if _deeper(info, MAX_DEPTH):
-        raise RecordingError(f"INFO may have lists and objects in each other {MAX_DEPTH} deep, not more.")
+        raise InputError(f"INFO may have lists and objects in each other {MAX_DEPTH} deep, not more.")
     return info
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import ClassVar, TypeVar
 
 from answers.uncertainty import MEASURES
-from preprocess import Cleaning, Hearing, RecordingError
+from preprocess import Cleaning, Hearing, OptionError
 
 MAX_BYTES = 4096
 
@@ -73,17 +73,17 @@ def parse_options(text: bytes | None, kind: type[Options], **defaults: object) -
 
     Raises
     ------
-    RecordingError
+    OptionError
         not a JSON object, an unknown key or a value that is not accepted
     """
     if text and len(text) > MAX_BYTES:
-        raise RecordingError(f"OPTIONS has {len(text)} bytes, at most {MAX_BYTES} are read.")
+        raise OptionError(f"OPTIONS has {len(text)} bytes, at most {MAX_BYTES} are read.")
     try:
         values = json.loads(text) if text and text.strip() else {}
     except (ValueError, RecursionError) as error:  # also invalid UTF-8
-        raise RecordingError(f"OPTIONS is not JSON ({error}); send an object such as {kind.example}.") from error
+        raise OptionError(f"OPTIONS is not JSON ({error}); send an object such as {kind.example}.") from error
     if not isinstance(values, dict):
-        raise RecordingError(f"OPTIONS must be a JSON object, not {type(values).__name__}.")
+        raise OptionError(f"OPTIONS must be a JSON object, not {type(values).__name__}.")
     return read_options(values, kind, **defaults)
 
 
@@ -92,14 +92,14 @@ def read_options(values: Mapping[str, object], kind: type[Options], **defaults: 
     known = [field.name for field in fields(kind)]
     for key in values:
         if key not in known:
-            raise RecordingError(f"OPTIONS: {shown(key)} is unknown; known are {', '.join(known)}.")
+            raise OptionError(f"OPTIONS: {shown(key)} is unknown; known are {', '.join(known)}.")
     return kind(**{**defaults, **values})
 
 
 def check_fitted(options: CommonOptions, manifest: dict) -> None:
-    """RecordingError for a fitted temperature that these weights do not have."""
+    """OptionError for a fitted temperature that these weights do not have."""
     if options.temperature == "fitted" and "calibration" not in manifest:
-        raise RecordingError(
+        raise OptionError(
             'OPTIONS: temperature "fitted" is not known for these weights; send a number, or let'
             " tritone calibrate --store find it."
         )
@@ -111,32 +111,32 @@ def shown(value: object) -> str:
 
 
 def check_flags(options: CommonOptions, *names: str) -> None:
-    """RecordingError where an option is neither true nor false."""
+    """OptionError where an option is neither true nor false."""
     for name in names:
         if type(getattr(options, name)) is not bool:
-            raise RecordingError(f"OPTIONS: {name} must be true or false, not {shown(getattr(options, name))}.")
+            raise OptionError(f"OPTIONS: {name} must be true or false, not {shown(getattr(options, name))}.")
 
 
 def check_choice(options: CommonOptions, name: str, allowed: Iterable[str | None]) -> None:
-    """RecordingError where an option is none of the allowed words."""
+    """OptionError where an option is none of the allowed words."""
     value, allowed = getattr(options, name), list(allowed)  # a list: JSON values need not be hashable
     if value not in allowed:
         choice = ", ".join("null" if word is None else word for word in allowed)
-        raise RecordingError(f"OPTIONS: {name} {shown(value)} is unknown; choose one of {choice}.")
+        raise OptionError(f"OPTIONS: {name} {shown(value)} is unknown; choose one of {choice}.")
 
 
 def check_number(options: CommonOptions, name: str, low: float, high: float, what: str = "a number") -> None:
-    """RecordingError where an option is no number from `low` to `high`."""
+    """OptionError where an option is no number from `low` to `high`."""
     value = getattr(options, name)
     if type(value) not in (int, float) or not low <= value <= high:  # NaN is not, either
-        raise RecordingError(f"OPTIONS: {name} must be {what} from {low:g} to {high:g}, not {shown(value)}.")
+        raise OptionError(f"OPTIONS: {name} must be {what} from {low:g} to {high:g}, not {shown(value)}.")
 
 
 def check_whole(
     options: CommonOptions, name: str, low: int, high: int | None = None, what: str = "a whole number"
 ) -> None:
-    """RecordingError where an option is no whole number from `low` up, or to `high`."""
+    """OptionError where an option is no whole number from `low` up, or to `high`."""
     value = getattr(options, name)
     if type(value) is not int or value < low or (high is not None and value > high):
         span = f"{low} up" if high is None else f"{low} to {high}"
-        raise RecordingError(f"OPTIONS: {name} must be {what} from {span}, not {shown(value)}.")
+        raise OptionError(f"OPTIONS: {name} must be {what} from {span}, not {shown(value)}.")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from answers.info import InputError
 from preprocess import RecordingError
 from systems.repository import read_manifest
 
@@ -46,7 +47,10 @@ class Step(ABC):
 
     @abstractmethod
     def answer(self, request) -> list:
-        """The output tensors of one request; a RecordingError becomes INVALID_ARGUMENT, a StepFailure INTERNAL."""
+        """The output tensors of one request.
+
+        A RecordingError becomes INVALID_ARGUMENT with its code in brackets, a StepFailure INTERNAL.
+        """
 
     def _respond(self, request):
         try:
@@ -55,7 +59,7 @@ class Step(ABC):
                 return pb_utils.InferenceResponse(error=error)
             return pb_utils.InferenceResponse(self.answer(request))
         except RecordingError as error:
-            refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
+            refusal = pb_utils.TritonError(f"{error} [{error.code}]", pb_utils.TritonError.INVALID_ARG)
             return pb_utils.InferenceResponse(error=refusal)
         except StepFailure as error:
             pb_utils.Logger.log_error(f"{self.name}: {error}")
@@ -75,13 +79,13 @@ def recording_of(request) -> bytes | tuple[np.ndarray, int]:
     pcm, rate = (pb_utils.get_input_tensor_by_name(request, name) for name in ("PCM", "SAMPLE_RATE"))
     if (audio is None) == (pcm is None):
         sent = "both" if pcm is not None else "neither"
-        raise RecordingError(f"Send either AUDIO (an encoded file) or PCM with SAMPLE_RATE, not {sent}.")
+        raise InputError(f"Send either AUDIO (an encoded file) or PCM with SAMPLE_RATE, not {sent}.")
     if audio is not None:
         if rate is not None:
-            raise RecordingError("SAMPLE_RATE goes with PCM; an encoded file (AUDIO) carries its own.")
+            raise InputError("SAMPLE_RATE goes with PCM; an encoded file (AUDIO) carries its own.")
         return audio
     if rate is None:
-        raise RecordingError("PCM needs SAMPLE_RATE (Hz, INT32 [1]).")
+        raise InputError("PCM needs SAMPLE_RATE (Hz, INT32 [1]).")
     return pcm.as_numpy(), int(rate.as_numpy()[0])
 
 

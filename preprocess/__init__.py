@@ -12,7 +12,7 @@ draws and `profiles` puts them together; `speech` cuts the waveform itself into 
 
 from preprocess.audio import Waveform, load
 from preprocess.clean import Cleaning
-from preprocess.errors import RecordingError
+from preprocess.errors import OptionError, RecordingError
 from preprocess.hearing import Hearing
 from preprocess.limits import Limits
 from preprocess.profiles import PROFILES, Prepared, prepare
@@ -23,6 +23,7 @@ __all__ = [
     "Cleaning",
     "Hearing",
     "Limits",
+    "OptionError",
     "Prepared",
     "PreparedSpeech",
     "RecordingError",

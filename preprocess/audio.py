@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.decode import BLOCK_FRAMES, Block, open_readers, parts
-from preprocess.errors import RecordingError, Undecodable
+from preprocess.errors import RecordingError, TooShort, Undecodable
 from preprocess.limits import Limits
 from preprocess.mix import Mixer, Waveform
 from preprocess.resample import Resampler, soxr_hq
@@ -51,7 +51,7 @@ def load(
     encoded = isinstance(recording, bytes)
     limits.check_bytes(len(recording) if encoded else np.asarray(recording[0]).nbytes)
     if encoded and not recording:
-        raise RecordingError("The recording is empty (0 bytes); send the whole file.")
+        raise TooShort("The recording is empty (0 bytes); send the whole file.")
     mixer = Mixer(sr, math.inf if seconds is None else seconds, limits, resampler)
     if not encoded:
         mixer.read([_Raw(*recording, limits)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, fields
 
-from preprocess.errors import RecordingError
+from preprocess.errors import BeyondLimit
 
 # Encoders round up to whole frames: ten minutes of Opus last 600.0065 s, of AAC 600.05 s. They are ten minutes.
 ROUNDING = 0.095  # seconds; what is refused differs from the limit in the first decimal
@@ -38,31 +38,31 @@ class Limits:
                 raise ValueError(f"{limit.name} must be above zero, not {getattr(self, limit.name)}")
 
     def check_bytes(self, size: int) -> None:
-        """Raise RecordingError for a file, or raw samples, of more than `max_bytes`."""
+        """Raise BeyondLimit for a file, or raw samples, of more than `max_bytes`."""
         if size > self.max_bytes:
-            raise RecordingError(
+            raise BeyondLimit(
                 f"The recording has {size} bytes, the limit is {self.max_bytes} (max_bytes);"
                 " compress it or send a part of it."
             )
 
     def check_format(self, channels: int, sr: int) -> None:
-        """Raise RecordingError for a number of channels or a rate (Hz) that is not accepted."""
+        """Raise BeyondLimit for a number of channels or a rate (Hz) that is not accepted."""
         if not 1 <= channels <= self.max_channels:
-            raise RecordingError(
+            raise BeyondLimit(
                 f"The recording has {channels} channels, the limit is {self.max_channels} (max_channels);"
                 " send a stereo or mono mix."
             )
         if not self.min_sr <= sr <= self.max_sr:
-            raise RecordingError(
+            raise BeyondLimit(
                 f"The recording's sample rate is {sr} Hz, accepted are {self.min_sr} to {self.max_sr} Hz"
                 " (min_sr, max_sr); resample it first."
             )
 
     def check_seconds(self, seconds: float, at_least: bool = False) -> None:
-        """Raise RecordingError for a length beyond `max_seconds`, of which `at_least` so much was decoded."""
+        """Raise BeyondLimit for a length beyond `max_seconds`, of which `at_least` so much was decoded."""
         if seconds > self.max_seconds + ROUNDING:
             length = f"more than {self.max_seconds:g} s" if at_least else f"{seconds:.1f} s"
-            raise RecordingError(
+            raise BeyondLimit(
                 f"The recording lasts {length}, the limit is {self.max_seconds:g} s (max_seconds);"
                 " send a shorter part."
             )
@@ -83,22 +83,22 @@ class Meter:
         self.seconds = 0.0
 
     def count(self, frames: int, channels: int, sr: int) -> None:
-        """Add a decoded block; raise RecordingError where a limit is passed."""
+        """Add a decoded block; raise BeyondLimit where a limit is passed."""
         self._samples += frames * channels
         self.seconds += frames / sr
         self._limits.check_seconds(self.seconds, at_least=True)
         if self._samples > self._limits.max_samples:
-            raise RecordingError(
+            raise BeyondLimit(
                 f"The recording has more than {self._limits.max_samples} samples over all channels (max_samples);"
                 " send a shorter part, fewer channels or a lower sample rate."
             )
         self.check_time()
 
     def check_time(self) -> None:
-        """Raise RecordingError where the CPU time is used up."""
+        """Raise BeyondLimit where the CPU time is used up."""
         allowed = self._limits.max_cpu_seconds + CPU_PER_SECOND * self.seconds
         if time.thread_time() - self._start > allowed:
-            raise RecordingError(
+            raise BeyondLimit(
                 f"The recording took more than {allowed:.3g} s of CPU time to decode {self.seconds:.3g} s of sound"
                 " (max_cpu_seconds); encode it again in a common format."
             )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from preprocess.decode import Block, Incomplete, Reader, Samples
-from preprocess.errors import RecordingError
+from preprocess.errors import RecordingError, TooShort
 from preprocess.limits import Limits, Meter
 from preprocess.resample import Resampler
 from preprocess.timing import Stopwatch
@@ -103,7 +103,7 @@ class Mixer:
         takes, notes = self._takes, []
         frames, bad = sum(take.frames for take in takes), sum(take.bad for take in takes)
         if not frames:
-            raise RecordingError("The recording holds no samples; send a recording with sound in it.")
+            raise TooShort("The recording holds no samples; send a recording with sound in it.")
         if bad == frames:
             raise RecordingError(
                 f"All {frames} samples of the recording are NaN or infinite; send finite samples."

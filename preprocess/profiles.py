@@ -11,7 +11,7 @@ import soxr
 
 from preprocess.audio import Waveform, load
 from preprocess.clean import Cleaning, clean
-from preprocess.errors import RecordingError
+from preprocess.errors import OptionError, RecordingError, Silent, TooShort
 from preprocess.features import features
 from preprocess.hearing import Hearing, sounding_slices
 from preprocess.layouts import RENDER, Heard, slice_seconds
@@ -103,7 +103,7 @@ def prepare(
     hearing, sr = hearing or Hearing(), profile.sr
     wave = load(recording, sr=sr, seconds=hearing.decoded_seconds(profile.seconds), limits=limits)
     if len(wave.samples) < profile.least_seconds * sr:
-        raise RecordingError(
+        raise TooShort(
             f"The recording lasts {len(wave.samples) / sr:.3f} s; at least {profile.least_seconds} s are needed."
         )
     cleaned = {}
@@ -136,10 +136,10 @@ def _known(profile: Profile | str, spectrum: str) -> Profile:
     """The profile of a name; a RecordingError where there is no such profile or spectrum."""
     if isinstance(profile, str):
         if profile not in PROFILES:
-            raise RecordingError(f"profile {profile!r} is unknown; choose one of {', '.join(PROFILES)}.")
+            raise OptionError(f"profile {profile!r} is unknown; choose one of {', '.join(PROFILES)}.")
         profile = PROFILES[profile]
     if spectrum not in profile.front_ends:
-        raise RecordingError(f"spectrum {spectrum!r} is unknown; choose {' or '.join(profile.front_ends)}.")
+        raise OptionError(f"spectrum {spectrum!r} is unknown; choose {' or '.join(profile.front_ends)}.")
     return profile
 
 
@@ -229,7 +229,7 @@ def spectrogram(y: Array, sr: int, spectrum: str, front_end: FrontEnd, transform
 def _refuse_silence(values: Array) -> None:
     """A flat spectrogram has no range that a profile could scale, and no class is meant by it."""
     if values.max() == values.min():
-        raise RecordingError(
+        raise Silent(
             "The recording is silent (no part of its spectrogram is louder than another);"
             " send a recording with sound in it."
         )

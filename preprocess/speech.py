@@ -19,7 +19,7 @@ import numpy.typing as npt
 from preprocess.audio import load
 from preprocess.clean import Cleaning, clean
 from preprocess.decode import Samples
-from preprocess.errors import RecordingError
+from preprocess.errors import TooShort
 from preprocess.limits import Limits
 from preprocess.resample import SincResampler
 from systems.lengths import BUCKETS, CONTEXT, FIELD, HOP, KEPT, SR, frames_of
@@ -104,7 +104,7 @@ def prepare_speech(
     y, notes = wave.samples, wave.notes
     frames = frames_of(len(y))
     if frames == 0:
-        raise RecordingError(
+        raise TooShort(
             f"The recording lasts {1000 * wave.duration:.3g} ms; at least {1000 * FIELD / SR:g} ms are needed."
         )
     if wave.duration < RELIABLE_SECONDS:

@@ -18,9 +18,10 @@ import triton_python_backend_utils as pb_utils
 from answers.emotion import answer as emotion
 from answers.emotion.info import EmotionInfo
 from answers.emotion.options import EmotionOptions
+from answers.info import InputError
 from answers.options import check_fitted, parse_options
 from answers.step import Step, bytes_of, check_finite, json_tensor, recording_of, request_sha256
-from preprocess import Cleaning, Limits, RecordingError, prepare_speech
+from preprocess import Cleaning, Limits, prepare_speech
 from systems.lengths import BUCKETS, COARSE_BUCKETS
 
 DEMO_NOTE = "Demo weights: the emotion names one of 9 families of generated sound and means nothing about speech."
@@ -95,18 +96,18 @@ class EmotionPostprocess(Step):
 
 
 def check_windows(windows: list[list[int]], features: np.ndarray, logits: np.ndarray) -> None:
-    """RecordingError where INFO's windows are not of these rows, or do not follow one another from frame 0."""
+    """InputError where INFO's windows are not of these rows, or do not follow one another from frame 0."""
     rows, frames = features.shape[:2]
     if logits.shape[:2] != (rows, frames):
-        raise RecordingError(
+        raise InputError(
             f"FEATURES has {rows} rows of {frames} frames, FRAME_LOGITS {len(logits)} of {logits.shape[1]}."
         )
     if len(windows) != rows or not rows:
-        raise RecordingError(f"FEATURES has {rows} rows, INFO {len(windows)} windows; one each is needed.")
+        raise InputError(f"FEATURES has {rows} rows, INFO {len(windows)} windows; one each is needed.")
     end = 0
     for first, start, stop in windows:
         if start != end or not first <= start < stop <= first + frames:
-            raise RecordingError(
+            raise InputError(
                 f"INFO: the window {[first, start, stop]} must start at frame {end} and lie in a row of {frames}."
             )
         end = stop

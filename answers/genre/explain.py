@@ -9,12 +9,18 @@ import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
-from preprocess import RecordingError
+from preprocess import OptionError
 
 NOT_LOADED = "is not ready"
 """What Triton says of a model that it does not serve."""
 
 Array = npt.NDArray[np.float32]
+
+
+class Unexplained(OptionError):
+    """The network that explains is not served."""
+
+    code = "unexplained"
 
 
 def explain(system: str, rows: Array, label: int) -> Array:
@@ -32,7 +38,7 @@ def explain(system: str, rows: Array, label: int) -> Array:
 
     Raises
     ------
-    RecordingError
+    Unexplained
         the network that explains is not served
     pb_utils.TritonModelException
         it failed
@@ -48,7 +54,7 @@ def explain(system: str, rows: Array, label: int) -> Array:
     if response.has_error():
         said = response.error().message()
         if NOT_LOADED in said:
-            raise RecordingError(
+            raise Unexplained(
                 f"OPTIONS: explain needs the network {system}_explain, which this server has not loaded;"
                 " run make explain, and restart the server."
             )

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from answers.options import CommonOptions, check_choice, check_flags, check_number, check_whole
 from answers.voting import VOTING
-from preprocess import Hearing, RecordingError
+from preprocess import Hearing, OptionError
 from systems.tasks import MOST_SHOWN
 
 MOST_SEGMENTS = 32
@@ -55,17 +55,17 @@ class GenreOptions(CommonOptions, Hearing):
 
 
 def check_profile(options: GenreOptions, profiles: Iterable[str]) -> None:
-    """RecordingError for a profile that makes no rows for these weights."""
+    """OptionError for a profile that makes no rows for these weights."""
     check_choice(options, "profile", profiles)
 
 
 def check_activation(options: GenreOptions, manifest: dict) -> None:
-    """RecordingError for an option that means something only where one class of all is right."""
+    """OptionError for an option that means something only where one class of all is right."""
     if manifest.get("activation", "softmax") == "softmax":
         return
     for name, default in ONE_IS_RIGHT.items():
         if getattr(options, name) != default:
-            raise RecordingError(
+            raise OptionError(
                 f"OPTIONS: {name} is for systems of which one class is right; the classes of {manifest['system']}"
                 " are each for itself (sigmoid): leave it out."
             )

@@ -20,9 +20,10 @@ from answers.genre.explain import explain
 from answers.genre.info import GenreInfo
 from answers.genre.options import GenreOptions, check_activation, check_profile
 from answers.genre.rules import FEATURES, Rules, load_rules
+from answers.info import InputError
 from answers.options import check_fitted, parse_options
 from answers.step import Step, bytes_of, check_finite, json_tensor, recording_of, request_sha256
-from preprocess import Cleaning, Hearing, Limits, RecordingError, prepare
+from preprocess import Cleaning, Hearing, Limits, OptionError, prepare
 from preprocess.gpu import choose_transform
 from preprocess.spectrum import NUMPY
 from systems.architectures import ARCHITECTURES
@@ -43,7 +44,7 @@ class GenreStep(Step):
         self.rules = load_rules(label_names(self.manifest))
 
     def check(self, options: GenreOptions) -> None:
-        """RecordingError for an option that these weights do not know."""
+        """OptionError for an option that these weights do not know."""
         check_profile(options, self.profiles)
         check_activation(options, self.manifest)
         check_fitted(options, self.manifest)
@@ -147,25 +148,25 @@ class GenrePostprocess(GenreStep):
         info = GenreInfo.from_json(bytes_of(request, "INFO"), GenreOptions, profile=self.manifest["profile"])
         self.check(info.options)
         if info.options.rules and not set(FEATURES) <= set(info.features or {}):
-            raise RecordingError(f"INFO: with rules, features must be an object of {', '.join(FEATURES)}.")
+            raise InputError(f"INFO: with rules, features must be an object of {', '.join(FEATURES)}.")
         return info
 
 
 def check_rules(options: GenreOptions, rules: Rules | None) -> None:
-    """RecordingError where rules are asked for and these weights have none."""
+    """OptionError where rules are asked for and these weights have none."""
     if options.rules and rules is None:
-        raise RecordingError(
+        raise OptionError(
             "OPTIONS: rules must be false: no file in answers/genre/rule_files/ is for these weights' labels."
         )
 
 
 def check_rows(logits: np.ndarray, kept: np.ndarray, info: GenreInfo, row: list[int]) -> None:
-    """RecordingError where the rows are not those of INFO; `row` is the shape of one as the network saw it."""
+    """InputError where the rows are not those of INFO; `row` is the shape of one as the network saw it."""
     slices, options = len(info.slices), info.options
     if len(logits) != slices or not slices:
-        raise RecordingError(f"LOGITS has {len(logits)} rows, INFO {slices} slices; one each is needed.")
+        raise InputError(f"LOGITS has {len(logits)} rows, INFO {slices} slices; one each is needed.")
     if (options.explain or options.pictures) and kept.shape != (slices, *row):
-        raise RecordingError(f"KEPT_ROWS has the shape {[*kept.shape]}, pictures need {[slices, *row]}.")
+        raise InputError(f"KEPT_ROWS has the shape {[*kept.shape]}, pictures need {[slices, *row]}.")
 
 
 def shown(rows: np.ndarray, profile: Profile) -> np.ndarray:

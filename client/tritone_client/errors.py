@@ -26,7 +26,17 @@ class InvalidUrl(TritoneError):
 
 
 class InvalidRecording(TritoneError):
-    """The recording, or an option sent with it, was refused; sending it again would be refused again."""
+    """The recording, or an option sent with it, was refused; sending it again would be refused again.
+
+    Attributes
+    ----------
+    code : the kind of refusal: "undecodable", "limit", "too_short", "silent", "option", "unexplained" (the server
+        serves no network for `explain`), "input" (tensors that do not belong together), "recording" (another)
+    """
+
+    def __init__(self, message: str, code: str = "recording") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class UnknownModel(TritoneError):
@@ -85,6 +95,10 @@ WRAPPING = re.compile(
 )
 
 
+CODE = re.compile(r"(.*?)(?: \[([a-z_]+)\])?")
+"""A sentence of the server's steps, and the code of the refusal behind it."""
+
+
 def is_curable(failure: Failure) -> bool:
     """Whether a later attempt may succeed where this one failed."""
     return any(failure.status == status and re.search(text, failure.text, re.I) for status, text, _ in CURABLE)
@@ -106,7 +120,8 @@ def explain(failure: Failure, *, url: str, model: str, seconds: float) -> Triton
             f"Model '{model}' takes no recordings ({clause}): `tritone models` lists those that do."
         )
     if failure.status == "INVALID_ARGUMENT":
-        return InvalidRecording(said)
+        said, code = CODE.fullmatch(said).groups()
+        return InvalidRecording(said, code or "recording")
     if failure.status == "DEADLINE_EXCEEDED":
         return DeadlineExceeded(
             f"No answer from {url} within {seconds:.1f} s: allow more with `timeout`, or send less at once."

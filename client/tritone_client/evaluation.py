@@ -188,7 +188,7 @@ def prepare(
             try:
                 answers.append(ask(item, options))
             except (InvalidRecording, InferenceFailed, DeadlineExceeded) as error:
-                if str(error).startswith("OPTIONS"):  # as the server's sentences about them do
+                if isinstance(error, InvalidRecording) and error.code in ("option", "unexplained"):
                     raise
                 refused = refused or error
         if answers:

@@ -152,7 +152,7 @@ def slices_of(data, options):
     if recording.get("broken"):
         refuse("The recording is cut off.", "INVALID_ARG")
     if options.get("denoise") not in (None, "quietest", "first"):
-        refuse("OPTIONS: denoise must be null, 'quietest' or 'first'.", "INVALID_ARG")
+        refuse("OPTIONS: denoise must be null, 'quietest' or 'first'. [option]", "INVALID_ARG")
     rows = np.array(recording["denoised" if options.get("denoise") and "denoised" in recording else "slices"])
     powers = rows ** (1 / options.get("temperature", 1.0))
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)

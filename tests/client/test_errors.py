@@ -108,3 +108,21 @@ def test_a_sentence_loses_all_layers_of_wrapping():
         "message: TritonModelException: The file ends too early."
     )
     assert sentence(text) == "The file ends too early."
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence", "code"),
+    [
+        (
+            "in ensemble 's_raw', in ensemble 's', The recording is silent. [silent]",
+            "The recording is silent.",
+            "silent",
+        ),
+        ("OPTIONS: [x] is unknown; known are a. [option]", "OPTIONS: [x] is unknown; known are a.", "option"),
+        ("unexpected shape for input 'PCM' [1,2]", "unexpected shape for input 'PCM' [1,2]", "recording"),
+        ("The recording is empty.", "The recording is empty.", "recording"),
+    ],
+)
+def test_a_refusal_has_its_code_and_the_sentence_is_without_it(text, sentence, code):
+    error = explain(Failure("INVALID_ARGUMENT", text), url="u", model="m", seconds=1.0)
+    assert isinstance(error, errors.InvalidRecording) and (str(error), error.code) == (sentence, code)

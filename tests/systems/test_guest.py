@@ -122,8 +122,9 @@ def test_the_client_gets_what_pytorch_computes(guest, server):
     ],
 )
 def test_what_makes_no_sense_for_it_is_refused(guest, server, options, sentence):
-    with Client(server.grpc) as client, pytest.raises(InvalidRecording, match=sentence):
+    with Client(server.grpc) as client, pytest.raises(InvalidRecording, match=sentence) as caught:
         client.classify(song(guest), model="mood", **options)
+    assert caught.value.code == ("unexplained" if "explain" in options else "option")
 
 
 def test_pictures_are_what_the_network_saw(guest, server):

@@ -50,7 +50,7 @@ class Server:
 
     async def classify(self, recording, *, model, **options):
         if options.get("explain"):
-            raise InvalidRecording(f"OPTIONS: explain needs the network {model}_explain, which ...")
+            raise InvalidRecording(f"OPTIONS: explain needs the network {model}_explain, which ...", "unexplained")
         return genre(pictures=options["pictures"])
 
 

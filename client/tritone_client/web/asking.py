@@ -24,7 +24,7 @@ async def ask(
         try:
             answer = await client.classify(data, model=system, **options)
         except InvalidRecording as error:
-            if "explain needs the network" not in str(error):
+            if error.code != "unexplained":
                 raise
             answer = await client.classify(data, model=system, **options | {"explain": None})
             remarks.append(PAGE[language]["not_explained"])
