@@ -1,7 +1,10 @@
 """Systems of the user's own: their names, what their manifests say, and the command that exports them."""
 
+import os
+import re
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -17,6 +20,8 @@ from systems import SYSTEMS
 from systems.own import COMMANDS, PARTS, UnusableName, check_name
 from tests.conftest import ROOT
 from tests.systems.test_repository import LABELS, write_manifest
+
+PAGE = ROOT / "docs" / "systems.md"
 
 
 @pytest.mark.parametrize("name", ["my_genres", "x", "a1", "g" * 64, "raw", "vgg19_bn_cqt2"])
@@ -102,7 +107,7 @@ def test_what_cannot_be_exported_is_one_sentence_and_writes_nothing(
 
 @pytest.mark.slow
 def test_ten_classes_are_served_in_one_command(repository, tmp_path):
-    """The demo weights without their last six classes, as a user's PyTorch leaves them."""
+    """By the page's command: the demo weights without their last six classes, as a user's PyTorch leaves them."""
     state = load_file(ROOT / "checkpoints" / "demo" / "vgg19_bn_cqt" / "save.safetensors")
     for name in ("classifier.9.weight", "classifier.9.bias"):
         state[name] = state[name][:10].clone()
@@ -110,10 +115,12 @@ def test_ten_classes_are_served_in_one_command(repository, tmp_path):
     names = [f"Genre {n}" for n in range(10)]
     (tmp_path / "labels.txt").write_text("\n".join(names) + "\n")
     models = tmp_path / "models"
-    command = [sys.executable, "-m", "export", "vgg19_bn_cqt", f"--checkpoint={tmp_path / 'my.pt'}"]
-    command += [f"--labels={tmp_path / 'labels.txt'}", "--name=my_genres", f"--repository={models}"]
-    assert "done" in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "nothing to do" in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    [shown] = re.findall("^python (-m export vgg19_bn_cqt --checkpoint .*)$", PAGE.read_text(), re.MULTILINE)
+    command = [sys.executable, *shown.split(), f"--repository={models}"]
+    run = partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True, check=True)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    assert "done" in run(command, env=environment).stdout
+    assert "nothing to do" in run(command, env=environment).stdout
     for path in models.rglob("*.pbtxt"):
         assert text_format.Parse(path.read_text(), ModelConfig()).name == path.relative_to(models).parts[0]
     assert (models / "my_genres" / ".gitignore").read_text() == "*\n"
