@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
 from export import inputs
 from export.errors import ExportError
@@ -102,19 +102,20 @@ def batches(rows: npt.NDArray[Any], size: int) -> Iterator[npt.NDArray[Any]]:
         yield rows[start : start + size]
 
 
-def agreement(expected: Logits, found: Logits) -> dict[str, float]:
+def agreement(expected: Logits, found: Logits, activation: str = "softmax") -> dict[str, float]:
     """How often two networks give the same label, and how far their probabilities are apart.
 
     Parameters
     ----------
     expected, found : float32 [n, classes], logits
+    activation : what makes probabilities of them, "softmax" or "sigmoid"
 
     Returns
     -------
     {"agreement", "max_probability_difference", "mean_...", "median_..."}; a row's difference is that of the class
     where it is largest
     """
-    one, other = (softmax(logits.astype(np.float64), axis=1) for logits in (expected, found))
+    one, other = (_probabilities(logits, activation) for logits in (expected, found))
     difference = np.abs(other - one).max(1)
     return {
         "agreement": float((found.argmax(1) == expected.argmax(1)).mean()),
@@ -124,13 +125,18 @@ def agreement(expected: Logits, found: Logits) -> dict[str, float]:
     }
 
 
-def clear_changes(expected: Logits, found: Logits, tie: float) -> int:
+def clear_changes(expected: Logits, found: Logits, tie: float, activation: str = "softmax") -> int:
     """How many rows get another label although `expected` prefers its own by more than a tie.
 
     Parameters
     ----------
-    expected, found : float32 [n, classes], logits
+    expected, found, activation : as for `agreement`
     tie : difference of the two highest probabilities, below which either label may come first
     """
-    margins = np.diff(np.sort(softmax(expected.astype(np.float64), axis=1))[:, -2:]).ravel()
+    margins = np.diff(np.sort(_probabilities(expected, activation))[:, -2:]).ravel()
     return int(((found.argmax(1) != expected.argmax(1)) & (margins > tie)).sum())
+
+
+def _probabilities(logits: Logits, activation: str) -> npt.NDArray[np.float64]:
+    exact = logits.astype(np.float64)
+    return softmax(exact, axis=1) if activation == "softmax" else expit(exact)

@@ -67,13 +67,13 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
             raise ExportError(
                 f"the FP16 network of {system.name} overflows on {overflown} of {rows} rows; {instead}"
             )
-        figures = derived.agreement(float32, float16)
+        figures = derived.agreement(float32, float16, system.activation)
         log(
             f"same label for {figures['agreement']:.2%},"
             f" difference in probability {figures['median_probability_difference']:.1e} in the median,"
             f" {figures['max_probability_difference']:.1e} at most"
         )
-        changed = derived.clear_changes(float32, float16, TIE)
+        changed = derived.clear_changes(float32, float16, TIE, system.activation)
         if changed > rows * (1 - LEAST_AGREEMENT):
             raise ExportError(
                 f"the FP16 network of {system.name} gives {changed} of {rows} rows another label than the float32"

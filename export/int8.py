@@ -72,7 +72,9 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
         precision = served_precision()
         log(f"comparing with float32 on {len(held_out)} rows")
         figures = derived.agreement(
-            logits(whole.read_bytes(), held_out, "f32"), logits(quantised, held_out, precision)
+            logits(whole.read_bytes(), held_out, "f32"),
+            logits(quantised, held_out, precision),
+            system.activation,
         )
         log(
             f"same label for {figures['agreement']:.2%},"

@@ -158,9 +158,9 @@ def compare(system: System, onnx: Path, plan: Path, profile: Profile) -> dict[st
             memory = engine.device_memory
     except RuntimeError as error:
         raise ExportError(f"the plan of {system.name} does not run: {error}") from error
-    figures = derived.agreement(expected, found)
+    figures = derived.agreement(expected, found, system.activation)
     difference = figures["mean_probability_difference"]
-    changed = derived.clear_changes(expected, found, TIE)
+    changed = derived.clear_changes(expected, found, TIE, system.activation)
     if not difference <= MOST_DIFFERENCE or changed:
         raise ExportError(
             f"the plan of {system.name} is {difference:.2g} from ONNX Runtime in probability, in the mean, and"

@@ -147,6 +147,14 @@ def test_agreement():
     assert figures["median_probability_difference"] == pytest.approx(0.05, abs=1e-6)
 
 
+def test_agreement_of_independent_classes():
+    expected, found = np.array([[0.0, 2.0]], np.float32), np.array([[1.0, 2.0]], np.float32)
+    figures = derived.agreement(expected, found, "sigmoid")
+    assert figures["max_probability_difference"] == pytest.approx(1 / (1 + np.exp(-1)) - 0.5)
+    assert derived.clear_changes(expected, found[:, ::-1], 0.38, "sigmoid") == 1
+    assert derived.clear_changes(expected, found[:, ::-1], 0.39, "sigmoid") == 0
+
+
 def test_labels_that_change_places_in_a_tie_are_not_clear_changes():
     expected = np.log(np.array([[0.504, 0.496], [0.507, 0.493], [0.2, 0.8], [0.9, 0.1]], np.float32))
     found = expected[:, ::-1]
