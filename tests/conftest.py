@@ -10,15 +10,9 @@ from pathlib import Path
 import pytest
 
 from server.embedded import Embedded, embedded
+from tests.support.project import REPOSITORY, ROOT, SPEECH, SYSTEMS, UNASKED, written
 
-ROOT = Path(__file__).resolve().parents[1]
-SYSTEMS = ("vgg19_bn_cqt", "vit_b_16_mel")
-
-
-SPEECH = "emotion2vec_plus_large"
 EXPORTING = pytest.StashKey[dict[str, Future[Path]]]()
-UNASKED = "--probe-seconds=600"
-"""For servers whose rows are counted: where nothing comes for two seconds, the supervisor would ask for one."""
 
 
 EXPORTS = {"repository": ("model_repository", SYSTEMS), "speech_repository": ("speech_repository", (SPEECH,))}
@@ -56,11 +50,7 @@ def speech_repository(request: pytest.FixtureRequest) -> Path:
 
 def exported(name: str, systems: tuple[str, ...]) -> Path:
     target = ROOT / ".cache" / "tests" / name
-    # Not copied: weights and manifests, which the export writes, and what make tune has written.
-    written = shutil.ignore_patterns(
-        *("*.onnx", "manifest.json", "labels.txt"), "model.plan*", "plan.json", "local.pbtxt", "__pycache__"
-    )
-    shutil.copytree(ROOT / "model_repository", target, ignore=written, dirs_exist_ok=True)
+    shutil.copytree(REPOSITORY, target, ignore=written, dirs_exist_ok=True)
     command = ["nice", sys.executable, "-m", "export", "--demo", f"--repository={target}", *systems]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout

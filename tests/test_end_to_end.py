@@ -8,43 +8,21 @@ import struct
 import subprocess
 import time
 import urllib.request
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import tritonclient.grpc
 from tritone_client import Client, InvalidRecording
 
 import preprocess
-import systems
 from bench.statistics import Counts
-from export.checkpoint import load_model
 from preprocess import prepare
 from sounds import recording, sound
-from tests.conftest import ROOT, SYSTEMS
-from tests.preprocess.making import FFMPEG, by, id3v2, missing_tools, piped
-from tests.recordings import bad_recordings, encode, music
-
-once = pytest.mark.parametrize("server", ["onnxruntime"], indirect=True)
-"""For what is the same whatever the networks run on."""
-TOLERANCE = {"onnxruntime": 1e-4, "openvino": 3e-2}
-SPECTRUM = {"vgg19_bn_cqt": "cqt", "vit_b_16_mel": "mel"}
-
-
-@lru_cache(maxsize=2)
-def network(system: str) -> torch.nn.Module:
-    path = ROOT / "checkpoints" / "demo" / system / "save.safetensors"
-    return load_model(path, systems.SYSTEMS[system].architecture, 16)
-
-
-def in_process(system: str, data: bytes, profile: str) -> tuple[np.ndarray, np.ndarray]:
-    """preprocess -> PyTorch fp32 -> softmax -> mean: (probabilities [16], of each slice [n, 16])."""
-    rows = torch.from_numpy(prepare(data, profile, spectrum=SPECTRUM[system]).rows)
-    with torch.inference_mode():
-        slices = torch.softmax(network(system)(rows).double(), -1).numpy()
-    return slices.mean(0), slices
+from tests.support.making import FFMPEG, by, id3v2, missing_tools, piped
+from tests.support.project import SYSTEMS, once
+from tests.support.recordings import bad_recordings, encode, music
+from tests.support.reference import SPECTRUM, TOLERANCE, in_process
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from tritone_client import Client, InvalidRecording
 from preprocess import prepare
 from server.embedded import embedded
 from sounds import recording
-from tests.conftest import ROOT, SYSTEMS, UNASKED
-from tests.export.explanations import grad_cam, roll_out
-from tests.test_end_to_end import SPECTRUM, network
+from tests.support.explanations import grad_cam, roll_out
+from tests.support.project import ROOT, SYSTEMS, UNASKED
+from tests.support.reference import SPECTRUM, network
 
 pytestmark = pytest.mark.slow
 DATA = recording(5, seed=21, seconds=36.0)

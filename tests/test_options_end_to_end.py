@@ -10,7 +10,8 @@ from tritone_client.request import Request, bytes_tensor
 
 from preprocess import Cleaning, Hearing, prepare
 from sounds import recording
-from tests.test_end_to_end import TOLERANCE, network, once
+from tests.support.project import once
+from tests.support.reference import TOLERANCE, network
 
 pytestmark = once
 SYSTEM = "vgg19_bn_cqt"

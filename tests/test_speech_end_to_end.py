@@ -4,10 +4,8 @@ import concurrent.futures
 import io
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +17,15 @@ from tritone_client import Client, EmotionPrediction, InvalidRecording, TritoneE
 
 from answers.activation import softmax
 from bench.statistics import Counts
-from export.checkpoint import load_model
 from export.demo_speech import SOUNDS
-from export.emotion2vec import Emotion2Vec
 from preprocess import prepare_speech
 from server.embedded import Embedded, embedded
 from sounds import FAMILIES, sound
-from systems.architectures import EMOTION2VEC
 from systems.label_set import label_set
-from tests.conftest import ROOT, SPEECH, UNASKED
-from tests.recordings import bad_recordings, encode
+from tests.support.command import TRITONE
+from tests.support.project import SPEECH, UNASKED
+from tests.support.recordings import bad_recordings, encode
+from tests.support.reference import network
 
 SR = 16000
 TOLERANCE = {"onnxruntime": 1e-5, "openvino": 5e-2}
@@ -56,13 +53,6 @@ def client(server) -> Iterator[Client]:
         yield client
 
 
-@lru_cache(maxsize=1)
-def network() -> Emotion2Vec:
-    return load_model(
-        ROOT / "checkpoints" / "demo" / SPEECH / "save.safetensors", EMOTION2VEC, len(label_set("emotion2vec"))
-    )
-
-
 def speech(output: int, seed: int, seconds: float, sr: int = SR) -> np.ndarray:
     """The generated sound that the demo weights give output `output` for."""
     return sound(list(FAMILIES).index(SOUNDS[output]), seed, seconds=seconds, sr=sr)
@@ -77,7 +67,7 @@ def in_process(recording) -> tuple[np.ndarray, ...]:
     prepared = prepare_speech(recording)
     samples = int(prepared.lengths[0, 0])
     with torch.inference_mode():
-        found = network()(torch.from_numpy(prepared.wav[:, :samples]), torch.tensor([[samples]]))
+        found = network(SPEECH)(torch.from_numpy(prepared.wav[:, :samples]), torch.tensor([[samples]]))
     features, frame_logits, embedding, logits = (x.numpy()[0] for x in found)
     return features, softmax(frame_logits), embedding, softmax(logits)
 
@@ -242,7 +232,7 @@ def test_curl_with_the_file_as_the_body(server, tmp_path):
 def test_command_line_writes_what_users_of_the_web_page_expect(server, tmp_path):
     for k in range(2):
         (tmp_path / f"{k}.wav").write_bytes(encode(speech(k, 10, 2.0), SR, "wav"))
-    tritone, files = Path(sys.executable).with_name("tritone"), sorted(tmp_path.glob("*.wav"))
+    files = sorted(tmp_path.glob("*.wav"))
     options = [
         "--url",
         f"grpc://{server.grpc}",
@@ -253,7 +243,7 @@ def test_command_line_writes_what_users_of_the_web_page_expect(server, tmp_path)
         tmp_path / "out",
     ]
     output = subprocess.run(
-        [tritone, "emotion", *files, *options], capture_output=True, text=True, check=True
+        [TRITONE, "emotion", *files, *options], capture_output=True, text=True, check=True
     ).stdout
     lines = output.splitlines()
     for k, line in enumerate(lines):

@@ -10,7 +10,7 @@ from export import onnx_export
 from export.checkpoint import build
 from systems import SYSTEMS
 from systems.architectures import EMOTION2VEC
-from tests.export.test_emotion2vec import TINY, padded, random_state, sounds
+from tests.support.small_emotion2vec import TINY, padded, random_state, sounds
 
 pytestmark = pytest.mark.slow  # the export
 OUTPUTS = ("FEATURES", "FRAME_LOGITS", "EMBEDDING", "LOGITS")

@@ -12,9 +12,9 @@ from answers.info import MAX_BYTES
 from bench.statistics import Counts
 from server.embedded import embedded
 from systems.lengths import BUCKETS
-from tests.answers.small import GENRE, SPEECH, write_genre_system, write_speech_system
-from tests.conftest import UNASKED
-from tests.recordings import encode, music
+from tests.support.project import UNASKED
+from tests.support.recordings import encode, music
+from tests.support.small import GENRE, SPEECH, serving, write_genre_system, write_speech_system
 
 TYPES = {"float32": "FP32", "int32": "INT32", "int64": "INT64", "object": "BYTES"}
 SONG = encode(music(36, 22050, 1), 22050, "wav")
@@ -27,16 +27,8 @@ def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("direct")
     write_genre_system(folder)
     write_speech_system(folder)
-    flags = (f"--model-repository={folder}", "--variant=onnxruntime")
-    with embedded(*flags, log=folder / "server.log") as running:
+    with serving(folder) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def client(server):
-    unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    with triton.InferenceServerClient(server.grpc, channel_args=unlimited) as client:
-        yield client
 
 
 def tensors(values: dict) -> list[triton.InferInput]:

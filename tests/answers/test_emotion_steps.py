@@ -14,11 +14,10 @@ from scipy.special import softmax
 
 from preprocess import Cleaning
 from preprocess.speech import prepare_speech
-from server.embedded import embedded
 from systems.lengths import FIELD, HOP
-from tests.answers.small import FILTERS, NAMES, PROJECTION, write_speech_system
-from tests.answers.small import SPEECH as SYSTEM
-from tests.recordings import encode, music
+from tests.support.recordings import encode, music
+from tests.support.small import FILTERS, NAMES, PROJECTION, serving, write_speech_system
+from tests.support.small import SPEECH as SYSTEM
 
 OUTPUTS = ("SCORES", "LABELS", "FRAME_SCORES", "SEGMENTS", "EMBEDDING", "FRAME_EMBEDDINGS", "RESULT")
 
@@ -27,16 +26,8 @@ OUTPUTS = ("SCORES", "LABELS", "FRAME_SCORES", "SEGMENTS", "EMBEDDING", "FRAME_E
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("emotion")
     write_speech_system(folder)
-    flags = (f"--model-repository={folder}", "--variant=onnxruntime")
-    with embedded(*flags, log=folder / "server.log") as running:
+    with serving(folder) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def client(server):
-    unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    with triton.InferenceServerClient(server.grpc, channel_args=unlimited) as client:
-        yield client
 
 
 def ask(client, recording: bytes, outputs=OUTPUTS, model=SYSTEM, **options) -> dict[str, np.ndarray]:

@@ -7,21 +7,19 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from preprocess.spectrum import NUMPY
 from systems.lengths import BUCKETS, COARSE_BUCKETS
 from systems.manifest import Manifest
-from tests.conftest import ROOT, SPEECH, SYSTEMS
+from tests.support.project import REPOSITORY, SPEECH, SYSTEMS, read_config
 
-REPOSITORY = ROOT / "model_repository"
 VARIANTS = ("tensorrt", "cuda")
 
 
 def read(system: str, variant: str | None) -> ModelConfig:
     file = f"configs/{variant}.pbtxt" if variant else "config.pbtxt"
-    return text_format.Parse((REPOSITORY / f"{system}_preprocess" / file).read_text(), ModelConfig())
+    return read_config(REPOSITORY / f"{system}_preprocess" / file)
 
 
 class Request:

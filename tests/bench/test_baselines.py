@@ -24,7 +24,7 @@ from bench.processes import cpu_seconds, pss_mb
 from preprocess import prepare
 from sounds import recording
 from systems import SYSTEMS
-from tests.recordings import encode, music
+from tests.support.recordings import encode, music
 
 VGG = "vgg19_bn_cqt"
 

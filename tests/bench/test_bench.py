@@ -27,7 +27,7 @@ from bench.stages import NOT_SERVING, PREPARATION, measure_stages
 from server.embedded import embedded
 from sounds import collection, recording
 from tests.bench.clock import Clock
-from tests.conftest import ROOT, UNASKED
+from tests.support.project import ROOT, UNASKED
 
 MODEL = "vgg19_bn_cqt"
 

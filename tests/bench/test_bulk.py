@@ -7,7 +7,7 @@ import pytest
 from bench import bulk
 from bench.bulk_report import bulk_section
 from bench.errors import BenchError
-from tests.client.triton import Triton, free_ports
+from tests.support.triton import Triton, free_ports
 
 SCALE = bulk.Scale(recordings=3, rounds=1, seconds=0.5)
 

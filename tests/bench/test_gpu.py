@@ -28,7 +28,7 @@ from server.gpu import Gpu
 from server.variants import CUDA, TENSORRT, Machine
 from systems import SYSTEMS
 from tests.bench.contenders import ending, failing, fast, slow, tiny
-from tests.bench.test_report import HEAD, TRITONE, A, line
+from tests.bench.figures import HEAD, TRITONE, A, line
 
 VGG, VIT = "vgg19_bn_cqt", "vit_b_16_mel"
 H200 = Gpu("NVIDIA H200", "9.0", 150_000_000_000, "580.65.06")

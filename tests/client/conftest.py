@@ -6,25 +6,19 @@ from pathlib import Path
 import pytest
 from tritone_client import Client
 
-from server.errors import ServerError
-from tests.client.staged import Staged, running
-from tests.client.triton import Triton
+from tests.support.staged import Staged
+from tests.support.triton import Triton, running
 
 
 @pytest.fixture(scope="session")
 def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
-    try:
-        server = Triton(tmp_path_factory.mktemp("triton"))
-    except ServerError as error:
-        pytest.skip(str(error))
-    with server:
-        yield server
+    yield from running(Triton, tmp_path_factory.mktemp("triton"))
 
 
 @pytest.fixture(scope="session")
 def staged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Staged]:
     """A system of three steps, with metrics and cache."""
-    yield from running(tmp_path_factory)
+    yield from running(Staged, tmp_path_factory.mktemp("staged"))
 
 
 @pytest.fixture(params=["grpc", "http"])

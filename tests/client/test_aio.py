@@ -28,7 +28,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritone_client import Client, retry
 from tritone_client.aio import AsyncClient
 
-from tests.client.triton import Triton, free_ports
+from tests.support.triton import Triton, free_ports
 
 CLIENT_GUIDE = Path(__file__).parents[2] / "docs" / "client.md"
 COUNTERS = map(str, itertools.count())

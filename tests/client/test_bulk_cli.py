@@ -6,8 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,8 +16,9 @@ from rich.text import Text
 from tritone_client import Client, InvalidRecording
 
 from tests.client.bulk_answers import read_rows
-from tests.client.test_cli import TRITONE
-from tests.client.triton import Triton, free_ports
+from tests.support.command import TRITONE, tritone
+from tests.support.triton import Triton, free_ports
+from tests.support.waiting import wait_until
 
 SLOW = ("-o", "behave=slow", "-o", "seconds=0.2")
 
@@ -29,7 +28,7 @@ def command(source: Path | str, out: Path | str, url: str, *more: str) -> list[s
 
 
 def run(*args: Any, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*args), capture_output=True, text=True, timeout=60, **kwargs)
+    return tritone(*command(*args)[1:], **kwargs)
 
 
 def start(*args: Any, **kwargs: Any) -> subprocess.Popen[str]:
@@ -41,13 +40,6 @@ def start(*args: Any, **kwargs: Any) -> subprocess.Popen[str]:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         **kwargs,
     )
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def rows_in(path: Path) -> int:
@@ -75,12 +67,12 @@ def test_killed_and_the_server_restarted(tmp_path: Path):
     with Triton(tmp_path, ports=free_ports(2)) as server:
         arguments = (songs, out, server.grpc, "--in-flight", "4")
         with start(*arguments) as first:
-            wait_for(lambda: rows_in(out) > 300)
+            wait_until(lambda: rows_in(out) > 300)
             first.kill()
         os.truncate(out, out.stat().st_size - 9)  # had it struck within a write
         kept = rows_in(out)
         with start(*arguments) as second:
-            wait_for(lambda: rows_in(out) > kept + 300)
+            wait_until(lambda: rows_in(out) > kept + 300)
             server.stop(signal.SIGKILL)
             server.start()
             told = second.communicate(timeout=60)[1].splitlines()
@@ -101,7 +93,7 @@ def test_killed_and_the_server_restarted(tmp_path: Path):
 
         slow = tmp_path / "slow.jsonl"
         with start(songs, slow, server.grpc, *SLOW, "--patience", "0.5") as third:
-            wait_for(lambda: rows_in(slow) > 0)
+            wait_until(lambda: rows_in(slow) > 0)
             server.stop(signal.SIGKILL)
             told = third.communicate(timeout=60)[1].splitlines()
         assert third.returncode == 3 and rows_in(slow) == len(read_rows(slow))
@@ -211,7 +203,7 @@ def test_an_interruption(triton: Triton, songs: Path, tmp_path: Path):
     with start("-", out, triton.grpc, stdin=subprocess.PIPE) as process:
         process.stdin.write(f"{songs}/1.wav\n{songs}/2.wav\n")
         process.stdin.flush()
-        wait_for(lambda: rows_in(tmp_path / "out.parquet.journal") == 2)
+        wait_until(lambda: rows_in(tmp_path / "out.parquet.journal") == 2)
         other = run(songs, out, triton.grpc)
         assert other.returncode == 2 and f"Another run writes to '{out}'" in other.stderr
         process.send_signal(signal.SIGINT)

@@ -12,13 +12,8 @@ from pathlib import Path
 import pytest
 from rich.text import Text
 
-from tests.client.triton import Triton, free_ports
-
-TRITONE = str(Path(sys.executable).with_name("tritone"))
-
-
-def run(*args: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([TRITONE, *args], capture_output=True, text=True, timeout=60, **kwargs)
+from tests.support.command import TRITONE, tritone
+from tests.support.triton import Triton, free_ports
 
 
 @pytest.fixture
@@ -30,7 +25,7 @@ def songs(tmp_path: Path) -> list[str]:
 
 
 def test_a_table_with_notes_once(triton: Triton, songs: list[str]):
-    done = run("classify", *songs, "--url", triton.grpc, "--top-k", "2")
+    done = tritone("classify", *songs, "--url", triton.grpc, "--top-k", "2")
     assert done.returncode == 0 and done.stderr == ""
     assert "\x1b" not in done.stdout  # no colours in a pipe
     rows = [line for line in done.stdout.splitlines() if "Opera 戏曲" in line]
@@ -42,7 +37,7 @@ def test_a_table_with_notes_once(triton: Triton, songs: list[str]):
 
 
 def test_json_lines_in_order_and_failures_among_them(triton: Triton, songs: list[str]):
-    done = run(
+    done = tritone(
         "classify", songs[0], "/nowhere.mp3", *songs[1:], "--json", "--url", triton.http, "--profile", "article-b"
     )
     assert done.returncode == 1 and done.stderr == ""
@@ -58,19 +53,19 @@ def test_json_lines_in_order_and_failures_among_them(triton: Triton, songs: list
 
 
 def test_a_failed_file_is_a_row(triton: Triton, songs: list[str]):
-    done = run("classify", "/nowhere.mp3", songs[0], "--url", triton.grpc)
+    done = tritone("classify", "/nowhere.mp3", songs[0], "--url", triton.grpc)
     assert done.returncode == 1
     assert "failed" in done.stdout and "does not exist" in done.stdout and "Opera" in done.stdout
 
 
 def test_standard_input(triton: Triton):
-    done = run("classify", "-", "--json", "--url", triton.grpc, input="seven b")
+    done = tritone("classify", "-", "--json", "--url", triton.grpc, input="seven b")
     assert json.loads(done.stdout)["echo"]["audio_bytes"] == 7
 
 
 def test_settings_from_the_environment(triton: Triton, songs: list[str]):
     environment = os.environ | {"TRITONE_URL": triton.http, "TRITONE_TOP_K": "1", "TRITONE_HEADER": "x-team:audio"}
-    done = run("classify", songs[0], "--json", env=environment)
+    done = tritone("classify", songs[0], "--json", env=environment)
     assert json.loads(done.stdout)["echo"]["options"] == {"top_k": 1}
 
 
@@ -78,28 +73,28 @@ def test_settings_from_the_environment(triton: Triton, songs: list[str]):
 def test_no_server_is_one_line_at_once(command: list[str]):
     port = free_ports(1)[0]
     start = time.monotonic()
-    done = run(*command, "--url", f"127.0.0.1:{port}", "--timeout", "1.5")
+    done = tritone(*command, "--url", f"127.0.0.1:{port}", "--timeout", "1.5")
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("tritone: No server can be reached at grpc://")
     assert time.monotonic() - start < 5
 
 
 def test_models_and_health(triton: Triton):
-    table = run("models", "--url", triton.grpc).stdout
+    table = tritone("models", "--url", triton.grpc).stdout
     assert [line.split()[:2] for line in table.splitlines()[1:]] == [
         ["emotion2vec_plus_large", "ready"],
         ["narrow", "ready"],
         ["vgg19_bn_cqt", "ready"],
     ]
     listed = [
-        json.loads(line)["name"] for line in run("models", "--json", "--url", triton.grpc).stdout.splitlines()
+        json.loads(line)["name"] for line in tritone("models", "--json", "--url", triton.grpc).stdout.splitlines()
     ]
     assert listed == ["emotion2vec_plus_large", "narrow", "vgg19_bn_cqt"]
-    done = run("health", "--url", triton.http)
+    done = tritone("health", "--url", triton.http)
     assert done.returncode == 0 and done.stdout.count("ready") == 4
     triton.post("narrow/unload")
     try:
-        done = run("health", "--url", triton.http)
+        done = tritone("health", "--url", triton.http)
         assert done.returncode == 1 and "not ready  system narrow" in done.stdout
     finally:
         triton.post("narrow/load")

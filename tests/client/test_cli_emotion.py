@@ -3,21 +3,19 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.client.triton import Triton
+from tests.support.command import tritone
+from tests.support.triton import Triton
 
-TRITONE = str(Path(sys.executable).with_name("tritone"))
 HAPPY, CHANGING, SILENT = bytes([3] * 100), bytes([4] * 50 + [3] * 100), b"\xff" * 50
 
 
 def run(triton: Triton, *args: object, **kwargs: object) -> subprocess.CompletedProcess[str]:
-    command = [TRITONE, "emotion", *map(str, args), "--url", triton.grpc]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, **kwargs)
+    return tritone("emotion", *args, "--url", triton.grpc, **kwargs)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import tritone_client
 from tritone_client import AsyncClient, Client, Prediction, retry
 from tritone_client.client import genre_request, is_answer_to
 
-from tests.client.triton import Triton, free_ports
+from tests.support.triton import Triton, free_ports
 
 
 def test_a_file_is_classified(client: Client, song: Path):

@@ -1,4 +1,4 @@
-"""The examples of README.md and docs/: run as they stand, against small real Tritons (tests/client/triton.py; for
+"""The examples of README.md and docs/: run as they stand, against small real Tritons (tests/support/triton.py; for
 what looks into the server, staged.py).
 
 Only the server's address is put in. What installs, builds, or serves until Ctrl-C is not run: it must exist, with
@@ -18,9 +18,10 @@ import pytest
 import yaml
 
 from sounds import recording
-from tests.client.staged import Staged
-from tests.client.triton import Triton
-from tests.conftest import ROOT
+from tests.support.command import TRITONE
+from tests.support.project import ROOT
+from tests.support.staged import Staged
+from tests.support.triton import Triton
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -164,9 +165,9 @@ def shown_only(command: str) -> str | None:
         case ["python", "-m", module, *_]:
             return missing_flags([sys.executable, "-m", module], words)
         case ["tritone", "web", *_]:
-            return missing_flags([str(Path(sys.executable).with_name("tritone")), "web"], words)
+            return missing_flags([TRITONE, "web"], words)
         case ["tritone", "stats", *_] if "--watch" in words:
-            return missing_flags([str(Path(sys.executable).with_name("tritone")), "stats"], words)
+            return missing_flags([TRITONE, "stats"], words)
         case ["export" | "source", *_]:
             return ""
     return None

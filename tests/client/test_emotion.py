@@ -8,7 +8,7 @@ import pytest
 import tritone_client
 from tritone_client import Client, InvalidRecording, UnknownModel
 
-from tests.client.triton import Triton
+from tests.support.triton import Triton
 
 SPEECH = bytes([4, 3, 3, 3, 7])  # neutral, three times happy, surprised
 EMOTIONS = ("angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown")

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,9 +27,9 @@ from tritone_client.errors import OutputFailed
 from tritone_client.evaluation import letters
 from tritone_client.metrics import fit_temperature
 
-from tests.client.triton import Triton, free_ports
+from tests.support.command import tritone
+from tests.support.triton import Triton, free_ports
 
-TRITONE = str(Path(sys.executable).with_name("tritone"))
 LABELS = ("Symphony", "Opera", "Solo", "Chamber")
 CLEAN = {"off": {}, "clean": {"denoise": "quietest", "uncertainty": "variation_ratio", "review_threshold": 0.35}}
 Write = Callable[..., Path]
@@ -286,9 +285,7 @@ def test_manifests_that_are_left_alone(client: Client, overconfident: Path, mani
 
 
 def run(url: str, *args: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [TRITONE, *map(str, args), "--url", url]
-    environment = os.environ | {"COLUMNS": "120"} | environment
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    return tritone(*args, "--url", url, env=os.environ | {"COLUMNS": "120"} | environment)
 
 
 def test_the_command_evaluate(triton: Triton, table: Path, tmp_path: Path):

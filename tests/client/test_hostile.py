@@ -24,8 +24,9 @@ from tritone_client.prediction import parse_prediction
 from tritone_client.reading import Fields
 from tritone_client.statistics import look, parse
 
-from tests.client import answers, bulk_answers
-from tests.client.hostile import Bytes, encoded, grpc_server, http_answer, http_server, trickle
+from tests.client import bulk_answers
+from tests.support import answers
+from tests.support.hostile import Bytes, encoded, grpc_server, http_answer, http_server, trickle
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 

@@ -16,7 +16,7 @@ from tritone_client.html import answer_html, percent
 from tritone_client.svg import COLOURS, area, axis, clock, colour, png
 from tritone_client.texts import TEXTS
 
-from tests.client.answers import EMOTIONS, GENRES, UNSURE, emotion, genre
+from tests.support.answers import EMOTIONS, GENRES, UNSURE, emotion, genre
 
 VOID = {"img", "rect", "polygon"}
 
@@ -261,7 +261,7 @@ def test_plot_without_matplotlib_names_the_extra(monkeypatch):
 def test_a_notebook_needs_nothing_more_than_the_client():
     code = (
         "import sys; sys.modules.update(dict.fromkeys(('matplotlib', 'PIL', 'gradio')));"
-        "from tests.client.answers import genre; print(genre(3, pictures=1)._repr_html_())"
+        "from tests.support.answers import genre; print(genre(3, pictures=1)._repr_html_())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and Read(done.stdout).all("img"), done.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.triton import Triton
+from tests.support.triton import Triton
 
 pytestmark = pytest.mark.slow  # installs from the registry
 

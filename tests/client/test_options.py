@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +11,12 @@ from tritone_client import AppliedRule, Change, Client, InvalidRecording, Unknow
 from tritone_client.prediction import OUTPUTS
 from tritone_client.request import check_names
 
-from tests.client.triton import Triton
-
-TRITONE = str(Path(sys.executable).with_name("tritone"))
+from tests.support.command import tritone
+from tests.support.triton import Triton
 
 
 def run(triton: Triton, *args: object) -> subprocess.CompletedProcess[str]:
-    command = [TRITONE, *map(str, args), "--url", triton.grpc]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return tritone(*args, "--url", triton.grpc)
 
 
 def test_what_was_not_asked_for_is_not_there(client: Client):

@@ -10,8 +10,8 @@ from tritone_client import errors
 from tritone_client.bulk_progress import say
 from tritone_client.plain import formatted, json_text, plain
 
-from tests.client import answers
-from tests.client.triton import Triton
+from tests.support import answers
+from tests.support.triton import Triton
 
 # ESC, C0, DEL, C1 (CSI in one character), line separator, marks of direction, half a letter.
 MARKS = list("\x1b\x00\r\n\t\x7f\x9b\u2028\u202a\u202e\u2066\u2069\u200e\u200f\u061c\udce9")

@@ -12,7 +12,7 @@ import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritone_client import Client, Prediction, TritoneError
 
-from tests.client.triton import Triton, free_ports
+from tests.support.triton import Triton, free_ports
 
 
 def under_load(triton: Triton, event: Callable[[], None]) -> list[Prediction | TritoneError]:

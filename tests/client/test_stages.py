@@ -4,7 +4,6 @@ import json
 import signal
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +15,9 @@ from tritone_client.report_server import verdict
 from tritone_client.stages import Profile, profile, server_stages
 from tritone_client.statistics import Counts, look
 
-from tests.client.staged import TIMES, Staged
-from tests.client.test_statistics import PROGRAM, tritone, until
+from tests.support.command import TRITONE, tritone
+from tests.support.staged import TIMES, Staged
+from tests.support.waiting import wait_until
 
 ALL = (
     *("client", "transport", "decode", "spectrogram", "preprocess, rest"),
@@ -165,14 +165,14 @@ def test_ctrl_c_ends_it_at_once(client: Client, staged: Staged, tmp_path: Path):
     begun = staged.calls()
     process = subprocess.Popen(
         [
-            *(sys.executable, "-c", PROGRAM, "profile", str(song), "--model=staged"),
+            *(TRITONE, "profile", str(song), "--model=staged"),
             *("--url", str(client.address), "-o", "seconds=1"),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    until(lambda: staged.calls() > begun)
+    wait_until(lambda: staged.calls() > begun)
     start = time.monotonic()
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=20)

@@ -7,12 +7,11 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -25,25 +24,10 @@ from tritone_client.errors import InvalidUrl
 from tritone_client.request import bytes_tensor
 from tritone_client.statistics import Counts, Gpu, Look, Machine, SystemStatistics, by_system, look, parse, read
 
-from tests.client.staged import QUEUE_SECONDS, TIMES, Staged, running
-from tests.client.triton import free_ports
-
-# The commands by themselves: cli.py has further ones.
-PROGRAM = """
-import typer
-from tritone_client import cli, cli_server
-app = typer.Typer(pretty_exceptions_enable=False)
-app.callback()(cli.connect)
-app.command()(cli_server.stats)
-app.command()(cli_server.profile)
-cli.app = app
-cli.main()
-"""
-
-
-def tritone(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", PROGRAM, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+from tests.support.command import TRITONE, tritone
+from tests.support.staged import QUEUE_SECONDS, TIMES, Staged
+from tests.support.triton import free_ports, running
+from tests.support.waiting import wait_until
 
 
 def read_by_reference(text: str) -> list[tuple[str, dict[str, str], str]]:
@@ -100,7 +84,7 @@ def test_what_is_not_in_the_format_is_refused(text: str):
 @pytest.fixture(scope="module")
 def staged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Staged]:
     """A server of these tests alone: what others have begun there is counted when it ends."""
-    yield from running(tmp_path_factory)
+    yield from running(Staged, tmp_path_factory.mktemp("staged"))
 
 
 def test_the_server_s_own_metrics_are_read_as_prometheus_reads_them(staged: Staged):
@@ -108,13 +92,6 @@ def test_the_server_s_own_metrics_are_read_as_prometheus_reads_them(staged: Stag
         text = answer.read().decode()
     assert len(read_by_us(text)) > 60
     assert read_by_us(text) == read_by_reference(text)
-
-
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def test_answers_failures_and_the_cache_are_counted_as_they_were(staged: Staged):
@@ -128,7 +105,7 @@ def test_answers_failures_and_the_cache_are_counted_as_they_were(staged: Staged)
                 client.classify(recording, model="staged")
         begun = staged.calls()
         slow.start()
-        until(lambda: staged.calls() > begun)
+        wait_until(lambda: staged.calls() > begun)
         with pytest.raises(
             TritoneError, match="timeout expired"
         ):  # its turn comes after longer than the queue allows
@@ -138,7 +115,7 @@ def test_answers_failures_and_the_cache_are_counted_as_they_were(staged: Staged)
     def counted() -> SystemStatistics:
         return by_system(look(staged.metrics, 5.0, {}).since(before))[0]
 
-    until(lambda: counted().answered == 5 and counted().failed == 3)
+    wait_until(lambda: counted().answered == 5 and counted().failed == 3)
     found = counted()
     assert (found.cache_hits, found.cache_misses) == (2, 3)
     steps = {step.step: step for step in found.steps}
@@ -161,7 +138,7 @@ def test_a_client_that_goes_away_is_counted_at_the_network(staged: Staged):
     begun = staged.calls()
     with Client(staged.grpc) as client, triton_grpc.InferenceServerClient(client.address.target) as other:
         first.start()
-        until(lambda: staged.calls() > begun)
+        wait_until(lambda: staged.calls() > begun)
         call = other.async_infer("staged", tensors, lambda result, error: None)
         time.sleep(0.05)
         call.cancel()
@@ -171,7 +148,7 @@ def test_a_client_that_goes_away_is_counted_at_the_network(staged: Staged):
         return by_system(look(staged.metrics, 5.0, {}).since(before))[0]
 
     # Triton looks whether a client is still there when it hands a request on to the next step.
-    until(lambda: counted().failed == 1)
+    wait_until(lambda: counted().failed == 1)
     assert [step.failures for step in counted().steps] == [{}, {"CANCELED": 1}, {}]
     assert counted().answered == 1
 
@@ -352,9 +329,7 @@ def test_a_live_table_until_ctrl_c():
     with Recorded(port, answered(3)) as recorded:
         process = subprocess.Popen(
             [
-                sys.executable,
-                "-c",
-                PROGRAM,
+                TRITONE,
                 *("stats", "--watch", "--every", "0.1"),
                 f"--metrics-url=127.0.0.1:{port}",
             ],
@@ -364,7 +339,7 @@ def test_a_live_table_until_ctrl_c():
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         os.close(far)
-        until(lambda: len(recorded.asked) >= 3)
+        wait_until(lambda: len(recorded.asked) >= 3)
         process.send_signal(signal.SIGINT)
         shown = b""
         with suppress(OSError):  # the terminal's end

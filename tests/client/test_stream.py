@@ -11,7 +11,7 @@ from tritone_client import Client, InferenceFailed, InvalidRecording
 from tritone_client.aio import AsyncClient
 from tritone_client.stream import Chunk, Cut, StreamAnswer, Windows, answers
 
-from tests.client.triton import Triton
+from tests.support.triton import Triton
 
 RATE = 100
 RANDOM = np.random.default_rng(7)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tritone_client import AsyncClient, Client, ServerUnavailable
 
-from tests.client.triton import Triton
+from tests.support.triton import Triton
 
 pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="needs the command openssl for certificates")
 

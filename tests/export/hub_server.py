@@ -1,14 +1,23 @@
-"""A small server on 127.0.0.1 that speaks the part of the Hugging Face hub's HTTP that a download uses."""
+"""A small server on 127.0.0.1 that speaks the part of the Hugging Face hub's HTTP that a download uses.
+
+Who downloads from it is a process of its own, which finds its address in the environment.
+"""
 
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.support.project import ROOT
 
 PAGE = 4
 """Entries in each answer to a request for a listing; the real hub's have 1000."""
@@ -39,6 +48,12 @@ class Hub:
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     url: str = ""
     storage: str = ""
+
+
+def run(code: list[str], url: str, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with a hub at `url` in a fresh process: the hub's client reads its environment when imported."""
+    env = {**os.environ, "HF_ENDPOINT": url, "HF_HOME": str(home), "HF_HUB_DISABLE_PROGRESS_BARS": "1", **more}
+    return subprocess.run([sys.executable, *code], env=env, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
 @contextmanager

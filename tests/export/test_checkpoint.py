@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from export.checkpoint import build, load_model, normalise, read
 from export.errors import CheckpointError
 from systems.architectures import VGG19_BN, VIT_B_16
-from tests.export.conftest import linear, random_state, vgg_shapes, vit_shapes
+from tests.support.checkpoints import linear, random_state, vgg_shapes, vit_shapes
 
 FIRST, LAST = "features.0.weight", "classifier.9.weight"
 

@@ -10,7 +10,7 @@ from export.__main__ import main
 from export.errors import ExportError
 from systems import SYSTEMS
 from systems.own import COMMANDS
-from tests.conftest import ROOT
+from tests.support.project import ROOT
 
 MADE = [system for system in SYSTEMS.values() if system.by_default]
 NAMES = [system.name for system in MADE]

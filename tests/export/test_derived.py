@@ -12,6 +12,7 @@ from export import derived
 from export.errors import ExportError
 from export.files import only_one
 from systems import SYSTEMS
+from tests.support.exported import declare
 
 SYSTEM = SYSTEMS["vgg19_bn_cqt"]
 FILES = {
@@ -26,11 +27,10 @@ every = pytest.mark.parametrize("kind", FILES)
 @pytest.fixture
 def folder(tmp_path):
     """A float network and its manifest, as the export leaves them."""
-    folder, content = tmp_path / "vgg19_bn_cqt_network" / "1", b"a float network"
+    folder = tmp_path / "vgg19_bn_cqt_network" / "1"
     folder.mkdir(parents=True)
-    (folder / "model.onnx").write_bytes(content)
-    entry = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    (folder / "manifest.json").write_text(json.dumps({"format": 1, "onnx": {"file": "model.onnx"} | entry}))
+    (folder / "model.onnx").write_bytes(b"a float network")
+    declare(folder)
     return folder
 
 

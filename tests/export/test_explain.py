@@ -1,7 +1,7 @@
 """Networks that explain: their maps against PyTorch (autograd, whole matrices), and when they are made."""
 
-import hashlib
 import json
+import shutil
 from functools import partial
 
 import numpy as np
@@ -14,7 +14,8 @@ from torch import nn
 from export import explain, onnx_export, vgg, vit
 from export.heads import released_head, torchvision_vgg_head
 from systems import SYSTEMS
-from tests.export.explanations import grad_cam, roll_out
+from tests.support.explanations import grad_cam, roll_out
+from tests.support.exported import declare, entry
 
 SYSTEM = SYSTEMS["vgg19_bn_cqt"]
 CLASSES = 6
@@ -120,15 +121,9 @@ def repository(small_vgg, tmp_path):
     """A repository with an exported VGG."""
     folder = tmp_path / f"{SYSTEM.name}_network" / "1"
     folder.mkdir(parents=True)
-    network = small_vgg[1].read_bytes()
-    (folder / "model.onnx").write_bytes(network)
-    declare(folder, network)
+    shutil.copy(small_vgg[1], folder / "model.onnx")
+    declare(folder, system=SYSTEM.name)
     return tmp_path
-
-
-def declare(folder, network: bytes) -> None:
-    entry = {"sha256": hashlib.sha256(network).hexdigest(), "bytes": len(network)}
-    (folder / "manifest.json").write_text(json.dumps({"system": SYSTEM.name, "onnx": entry}))
 
 
 def run(repository, force: bool = False) -> bool:
@@ -141,17 +136,17 @@ def test_it_is_made_once_beside_the_network_and_of_its_weights(repository):
     made = repository / f"{SYSTEM.name}_explain" / "1" / "model.onnx"
     onnx.checker.check_model(onnx.load(made))
     manifest = json.loads((folder / "manifest.json").read_text())
-    entry = manifest["explain"]
-    assert entry["file"] == f"../../{SYSTEM.name}_explain/1/model.onnx" and entry["bytes"] == made.stat().st_size
-    assert entry["made_from"] == manifest["onnx"]
+    described = manifest["explain"]
+    assert described["file"] == f"../../{SYSTEM.name}_explain/1/model.onnx"
+    assert described["bytes"] == made.stat().st_size
+    assert described["made_from"] == entry(folder / "model.onnx")
     assert not run(repository)
     assert run(repository, force=True)
     made.unlink()
     assert run(repository)
     network = (folder / "model.onnx").read_bytes() + b"\x08\x0a"  # the field ir_version once more: other bytes
     (folder / "model.onnx").write_bytes(network)
-    manifest["onnx"] = {"sha256": hashlib.sha256(network).hexdigest(), "bytes": len(network)}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    declare(folder, system=SYSTEM.name, explain=described)
     assert run(repository), "of other weights"
 
 

@@ -11,9 +11,11 @@ from onnx import TensorProto, helper, numpy_helper
 from export import derived, float16, fp16
 from export.errors import ExportError
 from systems import SYSTEMS
+from tests.support.exported import state
 
 RNG = np.random.default_rng(0)
 SYSTEM = SYSTEMS["vgg19_bn_cqt"]
+NETWORK = f"{SYSTEM.name}_network/1"
 T, D, CLASSES = 6, 8, 3
 WEIGHTS = {
     "EMBED": RNG.normal(size=(4, D)),
@@ -207,17 +209,13 @@ def repository_of_one(monkeypatch, tmp_path):
     return tmp_path
 
 
-def state(repository):
-    return {path.name: path.read_bytes() for path in (repository / f"{SYSTEM.name}_network" / "1").iterdir()}
-
-
 def export(repository, rows=1500, force=False):
     return fp16.export(SYSTEM, repository, rows, force=force, log=lambda _: None)
 
 
 def test_the_manifest_tells_how_it_was_made_and_compared(repository_of_one, monkeypatch):
     assert export(repository_of_one)
-    made = json.loads(state(repository_of_one)["manifest.json"])["fp16"]
+    made = json.loads(state(repository_of_one / NETWORK)["manifest.json"])["fp16"]
     assert made["too_large_for_float16"] == ["loudest", "softer"]
     assert made["made_from"]["sha256"] == "of the float network"
     assert (made["nodes"], made["nodes_in_float16"], made["held_out_rows"]) == (8, 5, 1500)
@@ -244,7 +242,7 @@ def test_a_network_that_answers_otherwise_is_refused_and_nothing_is_written(
     repository_of_one, monkeypatch, factor, message
 ):
     export(repository_of_one)
-    before = state(repository_of_one)
+    before = state(repository_of_one / NETWORK)
     logits = fp16.logits
     calls = []
 
@@ -258,7 +256,7 @@ def test_a_network_that_answers_otherwise_is_refused_and_nothing_is_written(
     monkeypatch.setattr(fp16, "logits", spoiled)
     with pytest.raises(ExportError, match=message):
         export(repository_of_one, force=True)
-    assert state(repository_of_one) == before
+    assert state(repository_of_one / NETWORK) == before
 
 
 @pytest.mark.parametrize(

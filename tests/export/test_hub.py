@@ -4,16 +4,13 @@ import ast
 import os
 import re
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from export.__main__ import ROOT
 from export.errors import HubError
 from export.hub import check_revision
-from tests.export.hub_server import REVISION, Hub, serve
+from tests.export.hub_server import REVISION, Hub, run, serve
 
 CONTENT = os.urandom(24 << 20)  # the client writes, and so can resume, by blocks of 10 MiB
 DOWNLOAD = f"""
@@ -26,12 +23,6 @@ except ExportError as error:
     sys.exit(str(error))
 """
 LIST = DOWNLOAD.replace("download", "sizes").replace("vgg19_bn_cqt/save.pt", "examples")
-
-
-def run(code, url, home, **more):
-    """A fresh process, since the client reads its environment when it is imported."""
-    env = {**os.environ, "HF_ENDPOINT": url, "HF_HOME": str(home), "HF_HUB_DISABLE_PROGRESS_BARS": "1", **more}
-    return subprocess.run([sys.executable, *code], env=env, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
 def whole_files(home):

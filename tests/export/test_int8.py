@@ -14,14 +14,16 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from export import demo, int8
-from export.command import ROOT
 from export.errors import ExportError
 from systems import SYSTEMS
 from systems.variants import INT8_FILE
-from tests.conftest import SYSTEMS as GENRES
+from tests.support.exported import declare, entry, state
+from tests.support.project import ROOT
+from tests.support.project import SYSTEMS as GENRES
 
 RNG = np.random.default_rng(0)
 SYSTEM = SYSTEMS["vgg19_bn_cqt"]
+NETWORK = f"{SYSTEM.name}_network/1"
 FILTERS = (
     RNG.normal(size=(4, 3, 1, 1)).astype(np.float32) * np.array([1, 10, 0.1, 1], np.float32)[:, None, None, None]
 )
@@ -147,33 +149,21 @@ def repository_of_one(monkeypatch, tmp_path):
     return tmp_path
 
 
-def declare(folder):
-    """Write a manifest as the export does."""
-    content = (folder / "model.onnx").read_bytes()
-    onnx_entry = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    (folder / "manifest.json").write_text(json.dumps({"format": 1, "onnx": onnx_entry}))
-
-
 def run(repository, rows=100, force=False):
     return int8.export(SYSTEM, repository, rows, force=force, log=lambda _: None)
 
 
-def state(repository):
-    folder = repository / f"{SYSTEM.name}_network" / "1"
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def test_the_manifest_describes_what_was_made(repository_of_one):
-    before = json.loads(state(repository_of_one)["manifest.json"])
+    before = json.loads(state(repository_of_one / NETWORK)["manifest.json"])
     assert run(repository_of_one, rows=110)
-    files = state(repository_of_one)
+    files = state(repository_of_one / NETWORK)
     assert files.keys() == {"model.onnx", INT8_FILE, "manifest.json"}
     manifest = json.loads(files["manifest.json"])
     made = manifest.pop("int8")
     assert manifest == before
     assert made["file"] == INT8_FILE and made["bytes"] == len(files[INT8_FILE])
     assert made["sha256"] == hashlib.sha256(files[INT8_FILE]).hexdigest()
-    assert made["made_from"] == before["onnx"]
+    assert made["made_from"] == entry(repository_of_one / NETWORK / "model.onnx")
     assert (made["calibration_rows"], made["held_out_rows"]) == (96, 110)
     assert 0.99 <= made["agreement"] <= 1
     assert 0 < made["median_probability_difference"] <= made["max_probability_difference"] < 0.5
@@ -198,12 +188,12 @@ def test_it_is_made_again_only_where_something_changed(repository_of_one, monkey
 
 def test_a_network_that_answers_otherwise_is_refused_and_nothing_is_written(repository_of_one, monkeypatch):
     run(repository_of_one)
-    before = state(repository_of_one)
+    before = state(repository_of_one / NETWORK)
     limits = int8.limits
     monkeypatch.setattr(int8, "limits", lambda *a: {name: limit / 20 for name, limit in limits(*a).items()})
     with pytest.raises(ExportError, match=r"gives \d+\.\d\d% of 100 rows the label .* at least 99% is accepted"):
         run(repository_of_one, force=True)
-    assert state(repository_of_one) == before
+    assert state(repository_of_one / NETWORK) == before
 
 
 @pytest.mark.parametrize(

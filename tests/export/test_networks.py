@@ -12,7 +12,7 @@ from export.heads import released_head
 from export.vgg import VGG19BN
 from export.vit import EncoderBlock, SelfAttention, ViTB16
 from systems.architectures import VGG19_BN, VIT_B_16
-from tests.export.conftest import CONVOLUTIONS, random_state, vgg_shapes, vit_shapes
+from tests.support.checkpoints import CONVOLUTIONS, random_state, vgg_shapes, vit_shapes
 
 
 @pytest.mark.parametrize(

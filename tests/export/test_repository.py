@@ -14,7 +14,7 @@ import pytest
 
 import preprocess
 from export import checkpoint, inputs, onnx_export
-from export.__main__ import ROOT, main
+from export.__main__ import main
 from export.errors import ExportError
 from export.files import only_one
 from export.repository import export
@@ -24,7 +24,9 @@ from systems import SYSTEMS
 from systems.files import atomically
 from systems.label_set import label_set
 from systems.repository import Repository
-from tests.conftest import SYSTEMS as GENRES
+from tests.support.exported import state
+from tests.support.project import ROOT
+from tests.support.project import SYSTEMS as GENRES
 
 both = pytest.mark.parametrize("system", [SYSTEMS[name] for name in GENRES], ids=GENRES)
 
@@ -103,6 +105,7 @@ def test_second_export_does_nothing_and_needs_no_pytorch(repository):
 # Below, the slow parts of an export are replaced: what is tested is the order of its writes.
 
 SYSTEM = SYSTEMS["vgg19_bn_cqt"]
+NETWORK = f"{SYSTEM.name}_network"
 
 
 class Source:
@@ -128,11 +131,6 @@ def quick(monkeypatch):
 
 def run(source, repository, force=False):
     return export(SYSTEM, source, repository, force=force, log=lambda _: None)
-
-
-def state(repository):
-    folder = repository / f"{SYSTEM.name}_network"
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def in_child(work):
@@ -175,7 +173,7 @@ def test_a_new_network_takes_away_what_was_made_of_the_old(quick, tmp_path, file
 
 def test_killed_while_writing_keeps_the_old_network(quick, monkeypatch, tmp_path):
     run(Source("a"), tmp_path)
-    before = state(tmp_path)
+    before = state(tmp_path / NETWORK)
 
     def die(_, __, path):
         path.write_bytes(b"half")
@@ -184,23 +182,23 @@ def test_killed_while_writing_keeps_the_old_network(quick, monkeypatch, tmp_path
     with monkeypatch.context() as patch:
         patch.setattr(onnx_export, "to_onnx", die)
         assert in_child(lambda: run(Source("b"), tmp_path)) == -signal.SIGKILL
-    after = state(tmp_path)
+    after = state(tmp_path / NETWORK)
     assert {name: after[name] for name in before} == before
     assert run(Source("b"), tmp_path), "and neither the lock nor the rest of the file is in the way"
-    assert state(tmp_path).keys() == before.keys()
+    assert state(tmp_path / NETWORK).keys() == before.keys()
 
 
 def test_killed_between_the_files_leaves_no_manifest(quick, monkeypatch, tmp_path):
     run(Source("a"), tmp_path)
     monkeypatch.setattr("export.repository.sha256", lambda _: os.kill(os.getpid(), signal.SIGKILL))
     assert in_child(lambda: run(Source("b"), tmp_path)) == -signal.SIGKILL
-    assert state(tmp_path).keys() == {"model.onnx", "labels.txt"}
+    assert state(tmp_path / NETWORK).keys() == {"1/model.onnx", "labels.txt"}
     assert Repository(tmp_path).systems() == []
 
 
 def test_failed_parity_keeps_the_old_network(quick, monkeypatch, tmp_path):
     run(Source("a"), tmp_path)
-    before = state(tmp_path)
+    before = state(tmp_path / NETWORK)
 
     def differ(*_):
         raise ExportError("differs")
@@ -208,7 +206,7 @@ def test_failed_parity_keeps_the_old_network(quick, monkeypatch, tmp_path):
     monkeypatch.setattr(onnx_export, "parity", differ)
     with pytest.raises(ExportError):
         run(Source("b"), tmp_path)
-    assert state(tmp_path) == before
+    assert state(tmp_path / NETWORK) == before
 
 
 def test_parity_refuses_another_function(repository):

@@ -1,6 +1,5 @@
 """TensorRT plans with a fake TensorRT: what the builder is told, what is written, and when nothing is."""
 
-import functools
 import hashlib
 import json
 import os
@@ -10,121 +9,23 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
-import onnx
 import pytest
-from google.protobuf import text_format
-from onnx import TensorProto, helper, numpy_helper
-from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from export import derived, fp16, inputs, tensorrt
-from export.__main__ import ROOT
+from export import derived, fp16, tensorrt
 from export.errors import ExportError
 from server.gpu import Gpu
 from systems import SYSTEMS
 from systems.lengths import COARSE_BUCKETS
-from tests.conftest import SYSTEMS as GENRES
-from tests.export import fakes
-
-SYSTEM = SYSTEMS["vgg19_bn_cqt"]
-SPEECH = SYSTEMS["emotion2vec_plus_large"]
-GPU = Gpu(name="NVIDIA H200", compute_capability="9.0", memory_bytes=1 << 37, driver="580.65.06")
-RNG = np.random.default_rng(0)
-one = inputs.one
-
-
-@functools.cache
-def prepared(name, family, seed):
-    """The same rows for every test."""
-    return one(SYSTEMS[name], family, seed)
-
-
-def write_network(path, system):
-    """Means of pictures' channels, or of the magnitudes of samples; times weights."""
-    if system.spectrum:
-        inputs = [helper.make_tensor_value_info("ROWS", TensorProto.FLOAT, ["batch", 3, 224, 224])]
-        nodes = [
-            helper.make_node("GlobalAveragePool", ["ROWS"], ["means"]),
-            helper.make_node("Flatten", ["means"], ["flat"]),
-        ]
-    else:
-        inputs = [
-            helper.make_tensor_value_info("WAV", TensorProto.FLOAT, ["batch", "samples"]),
-            helper.make_tensor_value_info("LENGTH", TensorProto.INT64, ["batch", 1]),
-        ]
-        nodes = [
-            helper.make_node("ReduceL1", ["WAV", "one"], ["sums"]),
-            helper.make_node("Cast", ["LENGTH"], ["lengths"], to=TensorProto.FLOAT),
-            helper.make_node("Div", ["sums", "lengths"], ["flat"]),
-        ]
-    classes, constants = len(system.labels), [] if system.spectrum else [np.array([1])]
-    weights = RNG.normal(size=(3 if system.spectrum else 1, classes)).astype(np.float32)
-    graph = helper.make_graph(
-        [*nodes, helper.make_node("MatMul", ["flat", "W"], ["LOGITS"])],
-        "small",
-        inputs,
-        [helper.make_tensor_value_info("LOGITS", TensorProto.FLOAT, ["batch", classes])],
-        [numpy_helper.from_array(weights, "W"), *(numpy_helper.from_array(x, "one") for x in constants)],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
-
-
-def declare(folder):
-    """Write a manifest as the export does; the three precisions have the same content here."""
-    content = (folder / "model.onnx").read_bytes()
-    entry = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    manifest = {"format": 1, "onnx": {"file": "model.onnx", **entry}}
-    for precision in ("fp16", "int8"):
-        shutil.copy(folder / "model.onnx", folder / f"model.{precision}.onnx")
-        manifest[precision] = {"file": f"model.{precision}.onnx", **entry, "made_from": entry}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-@pytest.fixture
-def trt(monkeypatch):
-    module, module.cuda = fakes.install(monkeypatch)
-    return module
-
-
-def write_repository(folder):
-    """Both kinds of system in `folder`/models."""
-    for system in (SYSTEM, SPEECH):
-        network = folder / "models" / f"{system.name}_network"
-        shutil.copytree(ROOT / "model_repository" / network.name / "configs", network / "configs")
-        (network / "1").mkdir()
-        write_network(network / "1" / "model.onnx", system)
-        declare(network / "1")
-    return folder
-
-
-@pytest.fixture
-def place(monkeypatch, tmp_path, trt):
-    """A repository and a folder for timings, on a machine with a GPU."""
-    monkeypatch.setattr(tensorrt, "find_gpu", lambda: GPU)
-    monkeypatch.setattr(fp16, "export", lambda *_, **__: False)
-    monkeypatch.setattr(inputs, "one", lambda system, *which: prepared(system.name, *which))
-    return write_repository(tmp_path)
-
-
-def run(place, *arguments, system=SYSTEM, beside=()):
-    names = [system.name for system in ((system,) if system else ()) + beside]
-    return tensorrt.main([*names, f"--repository={place / 'models'}", f"--cache={place / 'timings'}", *arguments])
-
-
-def folder_of(place, system=SYSTEM):
-    return place / "models" / f"{system.name}_network" / "1"
+from tests.support import exported
+from tests.support.plans import SPEECH, SYSTEM, declare, folder_of, report, run, write_network
+from tests.support.project import REPOSITORY, read_config
+from tests.support.project import SYSTEMS as GENRES
 
 
 def state(place):
     """All that is written, but for the builder's log."""
-    return {
-        str(path.relative_to(place)): path.read_bytes()
-        for path in place.rglob("*")
-        if path.is_file() and path.suffix != ".log" and path.suffix != ".timings"
-    }
-
-
-def report(place, system=SYSTEM):
-    return json.loads((folder_of(place, system) / "plan.json").read_text())
+    files = exported.state(place)
+    return {name: content for name, content in files.items() if not name.endswith((".log", ".timings"))}
 
 
 def calls(trt, *methods):
@@ -167,8 +68,7 @@ def test_shapes_of_an_axis_of_any_length_come_from_the_warm_ups(place, trt):
 
 
 def configuration(system):
-    path = ROOT / "model_repository" / f"{system}_network" / "configs" / "tensorrt.pbtxt"
-    return text_format.Parse(path.read_text(), ModelConfig())
+    return read_config(REPOSITORY / f"{system}_network" / "configs" / "tensorrt.pbtxt")
 
 
 @pytest.mark.parametrize("system", GENRES)

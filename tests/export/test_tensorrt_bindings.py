@@ -20,9 +20,8 @@ import pytest
 
 from export import engine
 from server.backends import plan
-from tests.conftest import ROOT
-from tests.export import test_tensorrt
-from tests.export.test_tensorrt import place, run, trt  # noqa: F401 - fixtures
+from tests.support.plans import SPEECH, folder_of, run
+from tests.support.project import ROOT
 
 CACHE = ROOT / ".cache" / "tests" / "wheels"
 PINS = dict(
@@ -200,17 +199,17 @@ def overrides(value: object, owner: str) -> list[tuple[str, str, list[str]]]:
 
 
 @pytest.fixture
-def used(place, trt, monkeypatch):  # noqa: F811
+def used(place, trt, monkeypatch):
     """What one build and its comparison, and all that can be refused, ask of TensorRT."""
     assert run(place) == 0
     for name, value in {"parser_errors": ["no"], "build_error": "no", "no_room": True}.items():
         with monkeypatch.context() as spoilt:
             spoilt.setattr(trt, name, value)
             assert run(place, "--force") == 2
-    assert run(place, system=test_tensorrt.SPEECH) == 0
+    assert run(place, system=SPEECH) == 0
     rows = np.zeros((33, 3, 224, 224), np.float32)
     with pytest.raises(ValueError, match="the plan takes"):
-        plan.Plan(test_tensorrt.folder_of(place) / "model.plan").run({"ROWS": rows}, ["LOGITS"])
+        plan.Plan(folder_of(place) / "model.plan").run({"ROWS": rows}, ["LOGITS"])
 
     def kind(value):
         return trt._real_name(type(value)) if isinstance(value, trt.Recorded) else type(value).__name__

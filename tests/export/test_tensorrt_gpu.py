@@ -11,8 +11,7 @@ from export.tensorrt import find_gpu, why_impossible
 from server.backends.plan import Plan, load_tensorrt
 from server.variants import Machine, why_not
 from systems.repository import Repository
-from tests.export import test_tensorrt
-from tests.export.test_tensorrt import SPEECH, SYSTEM, folder_of, report, run
+from tests.support.plans import SPEECH, SYSTEM, declare, folder_of, report, run, write_repository
 
 GPU = find_gpu()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(why := why_impossible(GPU)), reason=why or "")]
@@ -20,7 +19,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(why := why_impossible(GPU
 
 @pytest.fixture
 def place(tmp_path):
-    return test_tensorrt.write_repository(tmp_path)
+    return write_repository(tmp_path)
 
 
 @pytest.mark.parametrize("system", [SYSTEM, SPEECH], ids=lambda system: system.name)
@@ -66,7 +65,7 @@ def test_timings_are_used_again_and_broken_ones_replaced(place, capfd):
 def test_a_network_that_tensorrt_cannot_parse_is_refused(place, capfd):
     folder = folder_of(place)
     (folder / "model.onnx").write_bytes(b"no network")
-    test_tensorrt.declare(folder)
+    declare(folder)
     assert run(place, "--precision=fp32") == 2
     assert "cannot parse" in capfd.readouterr().err
     assert not list(folder.glob("*plan*json")) and not (folder / tensorrt.PLAN_FILE).exists()

@@ -18,14 +18,12 @@ from export.examples import MOST_BYTES, MOST_FILES
 from export.files import sha256
 from export.repository import EXPORTER
 from export.verify import Network
-from server.embedded import embedded
 from sounds import recording
 from systems import SYSTEMS
-from tests.answers import small
-from tests.conftest import SPEECH
-from tests.export.hub_server import REVISION, Hub, serve
-from tests.export.test_hub import run
-from tests.recordings import encode, music
+from tests.export.hub_server import REVISION, Hub, run, serve
+from tests.support import small
+from tests.support.project import SPEECH
+from tests.support.recordings import encode, music
 
 SYSTEM = SYSTEMS["vgg19_bn_cqt"]
 RELEASED = SYSTEM.released
@@ -111,7 +109,7 @@ def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     small.write_genre_system(folder)
     small.write_speech_system(folder)
-    with embedded(f"--model-repository={folder}", "--variant=onnxruntime", log=folder / "server.log") as running:
+    with small.serving(folder) as running:
         yield running, folder
 
 

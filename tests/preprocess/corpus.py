@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from functools import cache
 
-from tests.preprocess.making import (
+from tests.support.making import (
     FFMPEG,
     ID3V1,
     SECONDS,

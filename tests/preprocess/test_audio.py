@@ -9,7 +9,7 @@ import soundfile as sf
 
 import preprocess
 from preprocess import Limits, RecordingError, load
-from tests.recordings import bad_recordings, encode, music
+from tests.support.recordings import bad_recordings, encode, music
 
 BAD = bad_recordings()
 

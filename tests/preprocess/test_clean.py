@@ -19,7 +19,7 @@ from preprocess.clean import (
     noise_power,
     spectral_subtraction,
 )
-from tests.recordings import music
+from tests.support.recordings import music
 
 RATES = {22050: 1024, 16000: 512}  # Hz -> samples in a frame
 COMPRESS = {"threshold": -20.0, "ratio": 4.0, "attack": 5.0, "release": 100.0}

@@ -8,7 +8,7 @@ import soxr
 
 from preprocess import load
 from tests.preprocess.corpus import corpus
-from tests.preprocess.making import Recording, ffmpeg, missing_tools, mpg123
+from tests.support.making import Recording, ffmpeg, missing_tools, mpg123
 
 pytestmark = pytest.mark.skipif(
     bool(missing_tools()), reason=f"needs Debian's packages with {', '.join(missing_tools())}"

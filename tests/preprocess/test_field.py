@@ -10,8 +10,8 @@ import soundfile as sf
 
 from preprocess import Limits, RecordingError, load, prepare, prepare_speech
 from preprocess.decode.clock import Clock
-from tests.preprocess.making import FFMPEG, by, id3v2, missing_tools, piped, run, sound
-from tests.recordings import encode, music
+from tests.support.making import FFMPEG, by, id3v2, missing_tools, piped, run, sound
+from tests.support.recordings import encode, music
 
 tools = pytest.mark.skipif(
     bool(missing_tools()), reason=f"needs Debian's packages with {', '.join(missing_tools())}"

@@ -12,8 +12,8 @@ import torch
 from preprocess import gpu, prepare
 from preprocess.gpu import BLOCK, HALF_WIDTH, TorchTransform, choose_transform, halving
 from preprocess.spectrum import NUMPY, SR, Transform, cqt, mel
-from tests.conftest import ROOT
-from tests.recordings import music
+from tests.support.project import ROOT
+from tests.support.recordings import music
 
 LENGTHS = [1, 2, 3, 100, 512, 513, 5000, 22050, 250_007, 661_500]
 MEL_B = {"n_fft": 1024, "hop_length": 256, "n_mels": 40}

@@ -18,9 +18,9 @@ from preprocess.decode import Ffmpeg, wav
 from preprocess.decode.codecs import CODECS
 from preprocess.decode.mpeg import count_frames
 from preprocess.limits import Meter
-from tests.conftest import ROOT
-from tests.preprocess.making import FFMPEG, by, missing_tools, run, sound
-from tests.recordings import encode, music
+from tests.support.making import FFMPEG, by, missing_tools, run, sound
+from tests.support.project import ROOT
+from tests.support.recordings import encode, music
 
 tools = pytest.mark.skipif(
     bool(missing_tools()), reason=f"needs Debian's packages with {', '.join(missing_tools())}"

@@ -7,8 +7,8 @@ import pytest
 
 from preprocess import Limits, RecordingError, load
 from tests.preprocess.corpus import corpus
-from tests.preprocess.making import missing_tools
-from tests.recordings import encode, music
+from tests.support.making import missing_tools
+from tests.support.recordings import encode, music
 
 KINDS = ("wav", "wav24", "float", "flac", "ogg", "mp3", "m4a", "wma", "opus")
 LIMITS = Limits(max_seconds=60, max_cpu_seconds=2)

@@ -19,7 +19,7 @@ from bench.baselines import official
 from preprocess import RecordingError, prepare
 from preprocess.render import MAGMA
 from systems.profiles import FrontEnd, Profile
-from tests.recordings import encode, music
+from tests.support.recordings import encode, music
 
 
 @pytest.mark.parametrize("spectrum", ["cqt", "mel"])
@@ -173,7 +173,7 @@ def test_imports_neither_triton_nor_torch_nor_librosa():
 def test_rows_are_the_same_bits_on_any_number_of_threads(spectrum):
     """A last bit can move a pixel to the next colour, and JPEG spreads that."""
     code = (
-        "import hashlib; from preprocess import prepare; from tests.recordings import music;"
+        "import hashlib; from preprocess import prepare; from tests.support.recordings import music;"
         f"rows = prepare((music(25.0), 44100), spectrum={spectrum!r}).rows;"
         "print(hashlib.sha256(rows.tobytes()).hexdigest())"
     )

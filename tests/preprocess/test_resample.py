@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from preprocess.resample import SincResampler, soxr_hq
-from tests.recordings import music
+from tests.support.recordings import music
 
 RATES = [1000, 4000, 8000, 11025, 12000, 22050, 24000, 32000, 44100, 48000, 96000, 192_000, 44_101]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from preprocess.spectrum import amplitude_to_db, cqt, mel, mel_filters, power_to_db
-from tests.recordings import music
+from tests.support.recordings import music
 
 LENGTHS = [1, 3, 100, 512, 513, 5000, 22050, 250_007, 661_500]
 

@@ -15,7 +15,7 @@ from preprocess import Cleaning, Limits, RecordingError, prepare_speech
 from preprocess.clean import clean
 from preprocess.speech import WHOLE, Window
 from systems.lengths import BUCKETS, COARSE_BUCKETS, CONTEXT, SR, WINDOW, frames_of, samples_of
-from tests.recordings import bad_recordings, encode, music
+from tests.support.recordings import bad_recordings, encode, music
 
 BAD = bad_recordings()
 BAD["more than an hour"] = (BAD["more than an hour"][0], "3700.0 s, the limit is 600 s (max_seconds)")
@@ -221,7 +221,7 @@ def test_the_resampler_is_torchaudios_not_soxr():
 
 def test_rows_are_the_same_bits_on_any_number_of_threads():
     code = (
-        "import hashlib; from preprocess import prepare_speech; from tests.recordings import music;"
+        "import hashlib; from preprocess import prepare_speech; from tests.support.recordings import music;"
         "rows = [prepare_speech((music(45.0, sr), sr)).wav.tobytes() for sr in (8000, 44100, 48000)];"
         "print(hashlib.sha256(b''.join(rows)).hexdigest())"
     )

@@ -17,8 +17,8 @@ from pathlib import Path
 import yaml
 
 from server.installation import Installation
+from tests.support.project import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 NVIDIA_ENTRYPOINT = '#!/bin/sh\nexec "$@"\n'
 

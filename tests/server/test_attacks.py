@@ -14,9 +14,9 @@ from tritone_client import Client, UnknownModel
 
 from bench import hostile
 from bench.hostile import Target
-from tests.server import tiny
-from tests.server.conftest import alive, shared_memory, wait_until
-from tests.server.test_supervisor import Load
+from tests.support import tiny
+from tests.support.launcher import Load, alive, shared_memory
+from tests.support.waiting import wait_until
 
 HEAL_SECONDS = 10
 ROWS = {"name": "ROWS", "shape": [1, 3], "datatype": "FP32"}

@@ -1,6 +1,5 @@
 """The Python-based backends: real ones in a real Triton, and their common part alone."""
 
-import importlib.util
 import json
 import os
 import re
@@ -12,24 +11,16 @@ import types
 import urllib.error
 import urllib.request
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
-import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
-from tests.server import tiny
-from tests.server.conftest import shared_memory, wait_until
-
-BACKENDS = Path(__file__).resolve().parents[2] / "server" / "backends"
-
-
-def infer(launcher, rows: np.ndarray) -> np.ndarray:
-    with triton_http.InferenceServerClient(launcher.http.removeprefix("http://")) as client:
-        tensor = triton_http.InferInput("ROWS", list(rows.shape), "FP32").set_data_from_numpy(rows)
-        return client.infer("tiny_network", [tensor]).as_numpy("LOGITS")
+from tests.support import tiny
+from tests.support.backends import BACKENDS, CONFIG, Request, Response, logged
+from tests.support.launcher import infer, shared_memory
+from tests.support.waiting import wait_until
 
 
 def network_counts(launcher) -> tuple[int, int]:
@@ -69,103 +60,6 @@ def test_the_whole_chain_and_a_refused_recording_beside_it(running):
         bad.result()
     assert refused.value.code == 400
     assert b"not a WAV file" in refused.value.read()
-
-
-# As much of triton_python_backend_utils as the backends use.
-
-
-class Tensor:
-    """A name with values."""
-
-    def __init__(self, name: str, values: np.ndarray) -> None:
-        self.name, self._values = name, values
-
-    def as_numpy(self) -> np.ndarray:
-        return self._values
-
-
-class Request:
-    """Rows for the network; its own response sender."""
-
-    def __init__(self, rows: np.ndarray, cancelled: bool = False) -> None:
-        self.rows, self.cancelled, self.sent = Tensor("ROWS", rows), cancelled, Future()
-
-    def requested_output_names(self) -> list[str]:
-        return ["LOGITS"]
-
-    def is_cancelled(self) -> bool:
-        return self.cancelled
-
-    def get_response_sender(self) -> "Request":
-        return self
-
-    def send(self, response: "Response", flags: int) -> None:
-        assert flags == 1  # the last one
-        self.sent.set_result(response)
-
-
-class Response:
-    """Outputs or an error."""
-
-    def __init__(self, output_tensors=(), error=None) -> None:
-        self.outputs, self.error = output_tensors, error
-
-
-class TritonError(Exception):
-    """What an answer with an error carries."""
-
-    CANCELLED = "cancelled"
-
-
-CONFIG = {
-    "name": "tiny_network",
-    "max_batch_size": 32,
-    "default_model_filename": "model.onnx",
-    "input": [{"name": "ROWS", "data_type": "TYPE_FP32", "dims": ["3"]}],
-    "output": [{"name": "LOGITS", "data_type": "TYPE_FP32", "dims": ["2"]}],
-}
-
-
-logged: list[str] = []
-
-
-@pytest.fixture(params=["onnxruntime", "openvino"])
-def backend(request, monkeypatch, tmp_path):
-    """Loads a backend outside Triton; returns a function config -> initialised model."""
-    utils = types.ModuleType("triton_python_backend_utils")
-    utils.TritonModelException = RuntimeError
-    utils.TritonError = TritonError
-    utils.InferenceResponse = Response
-    utils.Logger = types.SimpleNamespace(log_error=logged.append)
-    utils.Tensor = Tensor
-    utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
-    utils.get_model_dir = lambda: str(tmp_path)
-    utils.get_input_tensor_by_name = lambda request, name: request.rows
-    utils.triton_string_to_numpy = {"TYPE_FP32": np.float32, "TYPE_INT32": np.int32}.get
-    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utils)
-    for name in ("rows", "turns"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.syspath_prepend(str(BACKENDS))
-    spec = importlib.util.spec_from_file_location("backend_model", BACKENDS / request.param / "model.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    owed = sys.modules["turns"].Owed(tmp_path / "region.owed")
-    monkeypatch.setattr(sys.modules["rows"], "Owed", lambda: owed)
-    tiny.write_network(tmp_path / "model.onnx")
-    models = []
-
-    def load(kind="CPU", **changes):
-        model = module.TritonPythonModel()
-        instance = {"model_instance_kind": kind, "model_instance_device_id": "1" if kind == "GPU" else "0"}
-        model.initialize(instance | {"model_config": json.dumps(CONFIG | changes)})
-        models.append(model)
-        return model
-
-    yield load
-    for model in models:
-        sys.modules["rows"].NetworkBackend.finalize(model)
-    for name in ("rows", "turns"):
-        sys.modules.pop(name, None)
 
 
 def test_rows_run_a_few_at_a_time(backend, monkeypatch):

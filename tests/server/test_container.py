@@ -17,9 +17,11 @@ import pytest
 
 from server import installation, preflight
 from systems import SYSTEMS
-from tests.server import nvml, tiny
-from tests.server.conftest import wait_until
-from tests.server.image import COMPOSE, ROOT, Image, ignored, instructions, interpolate
+from tests.server import nvml
+from tests.server.image import COMPOSE, Image, ignored, instructions, interpolate
+from tests.support import tiny
+from tests.support.project import ROOT
+from tests.support.waiting import wait_until
 
 SERVING = ("triton-cpu", "triton-gpu")
 DOCKERFILE = (ROOT / "server" / "Dockerfile").read_text()

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper
 
 from server import preflight
 from systems.repository import Repository
-from tests.server import tiny
-from tests.server.conftest import wait_until
+from tests.support import tiny
+from tests.support.waiting import wait_until
 
 STEP = """
 import json
@@ -94,7 +94,7 @@ def models(repository, systems):
 
 def test_what_is_loaded(explained):
     assert models(explained, ["tiny", "other"]) == ["tiny_raw", "other_raw", "tiny_explain"]
-    manifest = explained / "tiny_network/1/manifest.json"
+    manifest = tiny.manifest_path(explained)
     content = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(content | {"onnx": {"sha256": "of other weights"}}))
     assert models(explained, ["tiny"]) == ["tiny_raw"]

@@ -6,7 +6,7 @@ import urllib.error
 
 import pytest
 
-from tests.server import tiny
+from tests.support import tiny
 
 FAULTY = (
     tiny.PREPROCESS.replace("class TritonPythonModel", "class Rows")

@@ -17,10 +17,11 @@ from server.errors import ServerError
 from server.gpu import Gpu, find_gpu
 from server.variants import Machine
 from systems.repository import Repository
-from tests.server import nvml, tiny
-from tests.server.test_backends import infer
+from tests.server import nvml
+from tests.support import tiny
+from tests.support.launcher import infer
+from tests.support.project import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 H200 = Gpu("NVIDIA H200", "9.0", 150754820096, "580.65.06")
 TENSORRT = "11.4.0.106"
 AMX = frozenset({"amx_bf16"})

@@ -8,14 +8,12 @@ import subprocess
 import sys
 import threading
 import wave
-from pathlib import Path
 
 import pytest
 
 from server import healthcheck
-from tests.server import tiny
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import tiny
+from tests.support.project import ROOT
 
 
 @pytest.fixture

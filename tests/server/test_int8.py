@@ -10,8 +10,8 @@ from server import variants
 from server.errors import ServerError
 from server.variants import Machine
 from systems.repository import Repository
-from tests.server import tiny
-from tests.server.test_backends import infer
+from tests.support import tiny
+from tests.support.launcher import infer
 
 MACHINE = Machine(frozenset(), openvino=True)
 REFUSAL = r"tiny has no INT8 network of its present weights in .*: run make int8"
@@ -34,10 +34,6 @@ def int8_repository(tiny_repository):
     made = {"file": "model.int8.onnx", "bytes": len(network), "made_from": made_from}
     tiny.declare(tiny_repository, int8=made)
     return tiny_repository
-
-
-def manifest_path(repository):
-    return repository / "tiny_network/1/manifest.json"
 
 
 def test_an_int8_network_of_the_present_weights_is_accepted(int8_repository):
@@ -63,12 +59,12 @@ def test_a_missing_or_cut_network_is_refused(int8_repository):
 
 @pytest.mark.parametrize("change", ["entry", "weights"])
 def test_a_network_that_the_manifest_does_not_vouch_for_is_refused(int8_repository, change):
-    manifest = json.loads(manifest_path(int8_repository).read_text())
+    manifest = json.loads(tiny.manifest_path(int8_repository).read_text())
     if change == "entry":
         del manifest["int8"]
     else:
         manifest["onnx"]["sha256"] = "b"
-    manifest_path(int8_repository).write_text(json.dumps(manifest))
+    tiny.manifest_path(int8_repository).write_text(json.dumps(manifest))
     with pytest.raises(ServerError, match=REFUSAL):
         choose("openvino_int8", MACHINE, int8_repository, ["tiny"])
 

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from server.backends.plan import Plan
-from tests.export import fakes
-from tests.server import tiny
-from tests.server.conftest import Launcher
-from tests.server.test_backends import Request, backend, logged  # noqa: F401 - a fixture
+from tests.support import fakes, tiny
+from tests.support.backends import Request, logged
+from tests.support.launcher import Launcher
 
 SHAPES = {"ROWS": [[1, 3], [8, 3], [32, 3]]}
 
@@ -97,7 +96,7 @@ def test_a_plan_of_another_tensorrt_is_refused(tmp_path, cuda):
 
 
 @pytest.mark.parametrize("backend", ["tensorrt"], indirect=True)
-def test_the_backend_runs_whole_batches_on_its_instances_gpu(backend, cuda, tmp_path):  # noqa: F811
+def test_the_backend_runs_whole_batches_on_its_instances_gpu(backend, cuda, tmp_path):
     write_plan(tmp_path / "model.plan")
     model, seen = backend("GPU", default_model_filename="model.plan"), []
     run = model.run

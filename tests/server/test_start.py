@@ -18,9 +18,9 @@ from server.settings import parse_settings
 from server.variants import Machine, choose
 from systems import SYSTEMS, System
 from systems.repository import Repository
-from tests.server import tiny
+from tests.support import tiny
+from tests.support.project import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 TWINS = {
     "--http-port": ("TRITONE_HTTP_PORT", "9000", 9000),
     "--grpc-port": ("TRITONE_GRPC_PORT", "9001", 9001),

@@ -13,38 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.server import tiny
-from tests.server.conftest import alive, shared_memory, wait_until
-
-
-class Load:
-    """Four clients that classify ever new recordings and ask again when that fails."""
-
-    def __init__(self, launcher) -> None:
-        self.launcher, self.wrong, self.answers = launcher, [], 0
-        self.ended = threading.Event()
-        self.threads = [threading.Thread(target=self.run) for _ in range(4)]
-
-    def run(self) -> None:
-        while not self.ended.is_set():
-            seconds, level = random.randint(1, 4), random.random()
-            try:
-                answer = self.launcher.classify_with_retries(tiny.wav(seconds, level))
-                if answer["rows"] != seconds or abs(answer["sum"] - tiny.expected(seconds, level)) > 0.01:
-                    self.wrong.append(answer)
-                self.answers += 1
-            except Exception as error:
-                self.wrong.append(repr(error))
-
-    def __enter__(self) -> "Load":
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.ended.set()
-        for thread in self.threads:
-            thread.join()
+from tests.support import tiny
+from tests.support.launcher import Load, alive, shared_memory
+from tests.support.waiting import wait_until
 
 
 def whole(launcher) -> None:

@@ -13,10 +13,10 @@ from google.protobuf import text_format
 from server import tuned
 from server.tuned import Note, local_file, this_machine
 from systems.repository import Repository
-from tests.server import tiny
+from tests.support import tiny
+from tests.support.project import ROOT
 from tuning.knobs import read_knobs, read_shipped, turn
 
-ROOT = Path(__file__).resolve().parents[2]
 HERE, DAY = "CPU A, 4 cores", "2026-11-21"
 
 

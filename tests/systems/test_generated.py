@@ -6,8 +6,6 @@ import sys
 from dataclasses import replace
 
 import pytest
-from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from answers.emotion.info import EmotionInfo
 from answers.emotion.options import EmotionOptions
@@ -19,7 +17,7 @@ from systems.__main__ import REPOSITORY, main, stale, write
 from systems.configurations import files
 from systems.label_set import Label, LabelSet
 from systems.tasks import GENRE, TASKS
-from tests.conftest import ROOT
+from tests.support.project import ROOT, read_config
 
 LABELS = LabelSet(tuple(Label(name, name) for name in ("one", "two", "three")))
 MINE = replace(SYSTEMS["vgg19_bn_cqt"], name="my_genres", labels=LABELS)
@@ -44,7 +42,7 @@ def test_check_names_what_is_stale_and_write_mends_it(tmp_path, capsys):
 
 def test_a_system_with_other_classes_gets_valid_files_of_its_own(tmp_path):
     write(MINE, tmp_path)
-    configs = {path: text_format.Parse(path.read_text(), ModelConfig()) for path in tmp_path.rglob("*.pbtxt")}
+    configs = {path: read_config(path) for path in tmp_path.rglob("*.pbtxt")}
     assert len(configs) == 13
     for path, config in configs.items():
         assert path.relative_to(tmp_path).parts[0] == config.name and config.name.startswith("my_genres")

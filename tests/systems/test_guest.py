@@ -25,8 +25,8 @@ from systems import SYSTEMS
 from systems.own import read_declaration
 from systems.profiles import FrontEnd, Profile
 from systems.repository import Repository
-from tests.conftest import ROOT
-from tests.recordings import music
+from tests.support.project import ROOT
+from tests.support.recordings import music
 
 PAGE = (ROOT / "docs" / "systems.md").read_text(encoding="utf-8")
 DECLARATION = re.search(r"^```python declaration\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)[1]

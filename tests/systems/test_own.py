@@ -8,9 +8,7 @@ from functools import partial
 
 import pytest
 import torch
-from google.protobuf import text_format
 from safetensors.torch import load_file
-from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritone_client import Client
 
 from export.__main__ import main
@@ -18,8 +16,8 @@ from server.embedded import embedded
 from sounds import recording
 from systems import SYSTEMS
 from systems.own import COMMANDS, PARTS, UnusableName, check_name
-from tests.conftest import ROOT
-from tests.systems.test_repository import LABELS, write_manifest
+from tests.support.own import LABELS, write_manifest
+from tests.support.project import ROOT, read_config
 
 PAGE = ROOT / "docs" / "systems.md"
 
@@ -122,7 +120,7 @@ def test_ten_classes_are_served_in_one_command(repository, tmp_path):
     assert "done" in run(command, env=environment).stdout
     assert "nothing to do" in run(command, env=environment).stdout
     for path in models.rglob("*.pbtxt"):
-        assert text_format.Parse(path.read_text(), ModelConfig()).name == path.relative_to(models).parts[0]
+        assert read_config(path).name == path.relative_to(models).parts[0]
     assert (models / "my_genres" / ".gitignore").read_text() == "*\n"
     song = recording(7, 1)
     flags = f"--model-repository={models}", "--variant=onnxruntime"

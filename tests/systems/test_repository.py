@@ -5,14 +5,12 @@ import json
 import pytest
 
 from systems import SYSTEMS
-from systems.label_set import Label, LabelSet
 from systems.own import own_system
 from systems.repository import Repository, export_command
 from systems.variants import CUDA, OPENVINO, OPENVINO_INT8, PORTABLE, TENSORRT
-from tests.server import tiny
+from tests.support import tiny
+from tests.support.own import LABELS, LIKE, write_manifest
 
-LIKE = SYSTEMS["vgg19_bn_cqt"]
-LABELS = LabelSet((Label("Fado", "法朵"), Label("Morna", "莫尔纳")))
 FILES = {
     "fp16": "model.fp16.onnx",
     "int8": "model.int8.onnx",
@@ -20,24 +18,6 @@ FILES = {
     "plan": "model.plan",
 }
 every = pytest.mark.parametrize("kind", FILES)
-
-
-def write_manifest(folder, **content):
-    """As much of one as has to be there."""
-    content = {
-        **{
-            "format": 1,
-            "profile": "ccmusic",
-            "spectrum": "cqt",
-            "input": LIKE.task.row(LIKE.profile),
-            "demo": False,
-        },
-        **{"output": {"classes": 2}, "source": {"origin": "file", "location": "here", "sha256": "0"}},
-        **content,
-    }
-    path = folder / f"{content['system']}_network" / "1" / "manifest.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(content))
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 import systems
 from server import tuned
 from systems.repository import Repository
-from tests.conftest import ROOT, SYSTEMS
-from tests.server import tiny
+from tests.support import tiny
+from tests.support.project import ROOT, SYSTEMS
 from tuning import __main__ as tune
 from tuning.knobs import Knobs, neighbours, others, read_knobs, read_shipped, turn
 

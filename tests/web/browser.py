@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,7 +11,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-TRITONE = str(Path(sys.executable).with_name("tritone"))
+from tests.support.command import TRITONE
+
 CHROMIUM = Path("/usr/bin/chromium")
 JSON = {"Content-Type": "application/json"}
 FLAGS = [

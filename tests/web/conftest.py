@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.errors import ServerError
-from tests.client.triton import Triton
+from tests.support.triton import Triton, running
 
 pytest.importorskip("gradio", reason="the page needs Gradio: requirements/web.txt")
 pytest.importorskip("playwright", reason="the page's tests need Playwright: requirements/test.txt")
@@ -24,12 +23,7 @@ def browser():
 
 @pytest.fixture(scope="package")
 def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
-    try:
-        server = Triton(tmp_path_factory.mktemp("triton"))
-    except ServerError as error:
-        pytest.skip(str(error))
-    with server:
-        yield server
+    yield from running(Triton, tmp_path_factory.mktemp("triton"))
 
 
 @pytest.fixture(scope="package")

@@ -11,7 +11,7 @@ from tritone_client.web.page import build_page
 from tritone_client.web.texts import LANGUAGES, PAGE, SYSTEMS, preferred
 from tritone_client.web.uploads import Uploads
 
-from tests.client.answers import genre
+from tests.support.answers import genre
 
 
 @pytest.mark.parametrize(

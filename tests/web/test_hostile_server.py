@@ -17,7 +17,7 @@ from tritone_client.prediction import Prediction, parse_prediction
 from tritone_client.web.app import build_app
 from tritone_client.web.uploads import Uploads
 
-from tests.client.answers import tensor
+from tests.support.answers import tensor
 from tests.web.browser import ANSWER, PROBLEM, give
 
 RAN = "window.ran = (window.ran || 0) + 1"

@@ -6,7 +6,7 @@ import pytest
 from tritone_client.html import answer_html
 from tritone_client.web.app import HERE
 
-from tests.client.answers import UNSURE, emotion, genre
+from tests.support.answers import UNSURE, emotion, genre
 from tests.web.browser import overflow
 
 ANSWERS = (

@@ -3,7 +3,6 @@
 import json
 import re
 import socket
-import subprocess
 import urllib.request
 from contextlib import nullcontext, suppress
 
@@ -13,11 +12,11 @@ from tritone_client import TritoneError
 from tritone_client.cli_web import recordings
 from tritone_client.web.app import serve
 
+from tests.support.command import tritone
 from tests.web.browser import (
     ANSWER,
     EXAMPLE,
     PROBLEM,
-    TRITONE,
     give,
     overflow,
     tritone_web,
@@ -211,6 +210,6 @@ def test_what_cannot_be_served_is_one_sentence(tmp_path):
         serve("http://127.0.0.1:8000", "127.0.0.1", 0, [], 1.0, {})
     with pytest.raises(TritoneError, match="There are no recordings in"):
         recordings(tmp_path)
-    done = subprocess.run([TRITONE, "web", "--examples=/nowhere"], capture_output=True, text=True, timeout=60)
+    done = tritone("web", "--examples=/nowhere")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "tritone: '/nowhere' is no folder: --examples takes one with recordings.\n"

@@ -5,8 +5,8 @@ import pytest
 from server.embedded import embedded
 from sounds import recording
 from systems.label_set import label_set
-from tests.conftest import UNASKED
-from tests.test_end_to_end import in_process
+from tests.support.project import UNASKED
+from tests.support.reference import in_process
 from tests.web.browser import ANSWER, PROBLEM, give, tritone_web, visit
 
 SYSTEM = "vgg19_bn_cqt"

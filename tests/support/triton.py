@@ -11,10 +11,13 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
+from server.errors import ServerError
 from server.installation import find_installation
 
 INPUTS = """
@@ -199,3 +202,13 @@ class Triton:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def running(kind: type[Triton], folder: Path) -> Iterator[Triton]:
+    """One for the life of a fixture; the tests are skipped, with the reason, where Triton is not installed."""
+    try:
+        server = kind(folder)
+    except ServerError as error:
+        pytest.skip(str(error))
+    with server:
+        yield server

@@ -155,10 +155,15 @@ def declare(
 
 def sha256(folder: Path) -> str:
     """That of the network, by which what was made of it names it."""
-    return json.loads((folder / "tiny_network/1/manifest.json").read_text())["onnx"]["sha256"]
+    return json.loads(manifest_path(folder).read_text())["onnx"]["sha256"]
 
 
 def expected(seconds: int, level: float = 0.5) -> float:
     """The sum that `tiny` answers for `wav(seconds, level)`."""
     rows = np.tile(np.array([level, 0.0, level], np.float32), (seconds, 1))
     return float((rows @ WEIGHTS + BIAS).sum())
+
+
+def manifest_path(repository: Path) -> Path:
+    """The manifest of its network."""
+    return repository / "tiny_network" / "1" / "manifest.json"

@@ -2,15 +2,19 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from tritonclient.grpc import InferenceServerClient
 
+from server.embedded import Embedded, embedded
 from systems.label_set import label_set
 from systems.lengths import FIELD, HOP
-from tests.conftest import ROOT, SPEECH, SYSTEMS
+from tests.support.project import REPOSITORY, SPEECH, SYSTEMS, written
 
 GENRE = SYSTEMS[0]
 NAMES = ("angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown")
@@ -34,11 +38,26 @@ def write_genre_system(folder: Path) -> None:
     _describe(network, GENRE_MANIFEST)
 
 
+@contextmanager
+def serving(folder: Path) -> Iterator[Embedded]:
+    """The embedded server on the systems in `folder`."""
+    flags = (f"--model-repository={folder}", "--variant=onnxruntime")
+    with embedded(*flags, log=folder / "server.log") as server:
+        yield server
+
+
+@contextmanager
+def asking(server: Embedded) -> Iterator[InferenceServerClient]:
+    """Triton's own client of it, which takes and sends tensors of any size."""
+    unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    with InferenceServerClient(server.grpc, channel_args=unlimited) as client:
+        yield client
+
+
 def _copy(system: str, folder: Path) -> Path:
     """Copy configurations and steps; where the network belongs."""
-    for path in (ROOT / "model_repository").glob(f"{system}*"):
-        ignored = shutil.ignore_patterns("*.onnx*", "manifest.json", "labels.txt", "local.pbtxt", "__pycache__")
-        shutil.copytree(path, folder / path.name, ignore=ignored)
+    for path in REPOSITORY.glob(f"{system}*"):
+        shutil.copytree(path, folder / path.name, ignore=written)
     return folder / f"{system}_network" / "1" / "model.onnx"
 
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,27 +13,21 @@ from systems.lengths import BUCKETS, COARSE_BUCKETS, SR
 from systems.repository import Repository
 from systems.tasks import MOST_SHOWN
 from systems.variants import FP16_FILE, INT8_FILE, PLAN_FILE
-from tests.conftest import ROOT, SPEECH, SYSTEMS
+from tests.support.project import REPOSITORY, SPEECH, SYSTEMS, read_config
 
-REPOSITORY = ROOT / "model_repository"
 ALL = (*SYSTEMS, SPEECH)
 TUNED = "local.pbtxt"  # of this machine alone, written by make tune
 CONFIGS = sorted(REPOSITORY.glob("*/config.pbtxt")) + sorted(REPOSITORY.glob("*/configs/*.pbtxt"))
 
 
-def read(path: Path) -> ModelConfig:
-    """Parse with the schema of tritonclient 2.51 (24.10): a field newer than that is an error."""
-    return text_format.Parse(path.read_text(), ModelConfig())
-
-
 def config(name: str) -> ModelConfig:
-    return read(REPOSITORY / name / "config.pbtxt")
+    return read_config(REPOSITORY / name / "config.pbtxt")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_each_file_is_valid_and_named_after_its_folder(path):
     folder = path.parent.parent if path.parent.name == "configs" else path.parent
-    assert read(path).name == folder.name
+    assert read_config(path).name == folder.name
     assert (folder / "1").is_dir()
 
 
@@ -42,7 +35,7 @@ def test_each_file_is_valid_and_named_after_its_folder(path):
 def test_the_bound_on_slices_is_the_networks_batch(system):
     bound = json.loads(config(f"{system}_preprocess").parameters["max_rows"].string_value)
     for path in REPOSITORY.glob(f"{system}_network/**/*.pbtxt"):
-        assert read(path).max_batch_size == bound
+        assert read_config(path).max_batch_size == bound
 
 
 def test_the_longest_speech_has_no_more_windows_than_the_networks_batch():
@@ -52,14 +45,14 @@ def test_the_longest_speech_has_no_more_windows_than_the_networks_batch():
     longest = np.random.default_rng(0).normal(0, 0.1, math.ceil(seconds * SR)).astype(np.float32)
     windows = len(prepare_speech((longest, SR)).wav)
     for path in REPOSITORY.glob(f"{SPEECH}_network/**/*.pbtxt"):
-        assert windows <= read(path).max_batch_size
+        assert windows <= read_config(path).max_batch_size
 
 
 @pytest.mark.parametrize("system", ALL)
 def test_variants_differ_in_what_runs_the_network_only(system):
     base = config(f"{system}_network")
     variants = {
-        path.stem: read(path)
+        path.stem: read_config(path)
         for path in REPOSITORY.glob(f"{system}_network/configs/*.pbtxt")
         if path.name != TUNED
     }
@@ -79,7 +72,7 @@ def test_variants_differ_in_what_runs_the_network_only(system):
 
 @pytest.mark.parametrize("system", ALL)
 def test_the_plan_is_warmed_at_the_batches_that_it_is_fast_at(system):
-    network = read(REPOSITORY / f"{system}_network/configs/tensorrt.pbtxt")
+    network = read_config(REPOSITORY / f"{system}_network/configs/tensorrt.pbtxt")
     preferred = set(network.dynamic_batching.preferred_batch_size)
     assert preferred and max(preferred) < network.max_batch_size
     shapes = {
@@ -96,7 +89,7 @@ def test_the_plan_is_warmed_at_the_batches_that_it_is_fast_at(system):
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_batch_of_a_plan_has_a_cuda_graph(system):
     """A graph serves the batches from its bound up to its own, if both tell the shape of a row."""
-    network = read(REPOSITORY / f"{system}_network/configs/tensorrt.pbtxt")
+    network = read_config(REPOSITORY / f"{system}_network/configs/tensorrt.pbtxt")
     served = []
     for graph in network.optimization.cuda.graph_spec:
         served += range(graph.graph_lower_bound.batch_size, graph.batch_size + 1)
@@ -108,7 +101,8 @@ def test_every_batch_of_a_plan_has_a_cuda_graph(system):
 def test_int8_differs_from_openvino_in_its_file_only(system):
     """And in nothing where there is no INT8 network."""
     openvino, int8 = (
-        read(REPOSITORY / f"{system}_network/configs/{name}.pbtxt") for name in ("openvino", "openvino_int8")
+        read_config(REPOSITORY / f"{system}_network/configs/{name}.pbtxt")
+        for name in ("openvino", "openvino_int8")
     )
     if system != SPEECH:
         openvino.default_model_filename = INT8_FILE
@@ -140,7 +134,7 @@ def test_queues_are_bounded_and_every_step_is_warmed(system):
 
 def test_the_speech_network_is_warmed_with_all_that_can_be_run_together():
     """OpenVINO prepares itself for a shape when it first sees it."""
-    network = read(REPOSITORY / f"{SPEECH}_network/configs/openvino.pbtxt")
+    network = read_config(REPOSITORY / f"{SPEECH}_network/configs/openvino.pbtxt")
     at_a_time = int(network.parameters["values_at_a_time"].string_value)
     shapes = {(warmup.inputs["WAV"].dims[0], warmup.batch_size) for warmup in network.model_warmup}
     assert shapes == {(n, rows) for n in BUCKETS for rows in (1, 2, 4, 8) if rows == 1 or rows * n <= at_a_time}
@@ -150,7 +144,7 @@ def test_the_speech_network_is_warmed_with_all_that_can_be_run_together():
 
 def test_the_longest_row_of_the_speech_network_is_the_longest_that_is_made():
     for path in REPOSITORY.glob(f"{SPEECH}_network/**/*.pbtxt"):
-        assert int(read(path).parameters["most_values"].string_value) == BUCKETS[-1], path
+        assert int(read_config(path).parameters["most_values"].string_value) == BUCKETS[-1], path
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -3,13 +3,9 @@
 import json
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from server.errors import ServerError
-from tests.client.triton import INPUTS, Triton, free_ports
+from tests.support.triton import INPUTS, Triton, free_ports
 
 OUTPUTS = """
 output [
@@ -94,13 +90,3 @@ class Staged(Triton):
         """How many requests its preprocess step has begun with."""
         notes = self.repository / "staged_preprocess" / "calls"
         return notes.stat().st_size if notes.exists() else 0
-
-
-def running(factory: pytest.TempPathFactory) -> Iterator[Staged]:
-    """The server for a module's fixture."""
-    try:
-        server = Staged(factory.mktemp("staged"))
-    except ServerError as error:
-        pytest.skip(str(error))
-    with server:
-        yield server

@@ -1,0 +1,1 @@
+"""What several folders of tests use: recordings, small systems and servers, reference answers, commands."""
