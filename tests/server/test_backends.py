@@ -133,6 +133,7 @@ def test_settings_of_the_configuration_reach_the_runtime(backend):
 
 def test_a_network_with_another_number_of_classes_stops_the_start(launch, tiny_repository):
     tiny.write_network(tiny_repository / "tiny_network/1/model.onnx", classes=5)
+    tiny.declare(tiny_repository)  # so that the start comes as far as Triton
     launcher = launch()
     assert launcher.process.wait(60) == 2
     last = launcher.log.strip().splitlines()[-1]
