@@ -17,7 +17,7 @@ from server.errors import ServerError
 from server.healthcheck import HEADER
 from server.installation import Installation, find_installation
 from server.memory import Memory
-from server.process import EXIT_SECONDS, SharedMemory, Triton
+from server.process import EXIT_SECONDS, HURRY, SharedMemory, Triton
 from server.settings import LOG_LEVELS, parse_settings
 from server.supervisor import Supervisor
 from systems.repository import Repository
@@ -88,7 +88,7 @@ def serve(settings: argparse.Namespace) -> None:
             settings.ready_file.unlink(missing_ok=True)
 
     supervisor = Supervisor(
-        start=lambda: Triton(command, environment, shared_memory),
+        start=lambda again: Triton(command, environment | ({HURRY: "1"} if again else {}), shared_memory),
         control=Control(f"http://{reachable(settings.host)}:{http}", {"tritone-key": key}),
         systems=systems,
         period=settings.probe_seconds,

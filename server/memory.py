@@ -36,7 +36,10 @@ class Memory:
 
     def begin(self, triton: Triton) -> None:
         """Take what a server holds now, that it is warm, as its start."""
-        self._start, self._private_start, self._over = held(triton), private(triton), 0
+        # The first start counts: what is started anew is not warmed, and takes later what the first took then.
+        self._start = self._start or held(triton)
+        self._private_start = self._private_start or private(triton)
+        self._over = 0
 
     def excess(self, triton: Triton, is_quiet: bool) -> str | None:
         """Why the server is to be started anew; None while it is not.

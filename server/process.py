@@ -28,6 +28,8 @@ PR_SET_PDEATHSIG = 1
 # Of each of its threads, in address space. Triton 24.10 parses nested JSON, and the body of a POST as a form sends
 # it (curl's default), by recursion: the usual 8 MiB end at a 4 MiB file. Not unlimited: that means 2 MiB.
 STACK_BYTES = 1 << 30
+HURRY = "TRITONE_HURRY"
+"""Environment variable of a server that is started anew: backends/rows.py does not warm the networks then."""
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 # What a server built for GPUs says on a machine without one, and a stub when its server has been killed.

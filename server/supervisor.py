@@ -99,7 +99,7 @@ class Supervisor:
 
     Parameters
     ----------
-    start : makes a new server process
+    start : makes a new server process; whether it has served before, and is missed, is its argument
     control : its HTTP interface
     systems : names of the systems to watch
     period : seconds without an answer after which a system is asked for one
@@ -111,7 +111,7 @@ class Supervisor:
 
     def __init__(
         self,
-        start: Callable[[], Triton],
+        start: Callable[[bool], Triton],
         control: Control,
         systems: list[str],
         period: float,
@@ -155,7 +155,7 @@ class Supervisor:
         served, failed_starts = False, 0
         try:
             while not self._stop.is_set():
-                self._triton = self._start()
+                self._triton = self._start(served)
                 failed_starts += 1
                 try:
                     self._bring_up(self._triton)

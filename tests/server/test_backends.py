@@ -11,12 +11,14 @@ import types
 import urllib.error
 import urllib.request
 from concurrent.futures import Future, ThreadPoolExecutor
+from unittest.mock import Mock
 
 import numpy as np
 import onnxruntime
 import pytest
 from tritonclient.utils import InferenceServerException
 
+from server.process import HURRY
 from tests.support import tiny
 from tests.support.backends import BACKENDS, CONFIG, Request, Response, logged
 from tests.support.launcher import infer, shared_memory
@@ -60,6 +62,20 @@ def test_the_whole_chain_and_a_refused_recording_beside_it(running):
         bad.result()
     assert refused.value.code == 400
     assert b"not a WAV file" in refused.value.read()
+
+
+def test_a_server_that_is_missed_does_not_run_what_only_warms(backend, monkeypatch):
+    monkeypatch.setenv(HURRY, "1")
+    model = backend(model_warmup=[{"name": "batch of 1"}, {"name": "batch of 4"}])
+    monkeypatch.setattr(model, "run", run := Mock(wraps=model.run))
+    rows = np.ones((4, 3), np.float32)
+    for n in (1, 4):
+        [response] = model.execute([Request(rows[:n])])
+        [zeros] = response.outputs
+        assert not run.called and zeros.name == "LOGITS" and zeros.as_numpy().dtype == np.float32
+        np.testing.assert_array_equal(zeros.as_numpy(), np.zeros((n, 2)))
+    [response] = model.execute([Request(rows)])
+    np.testing.assert_allclose(response.outputs[0].as_numpy(), rows @ tiny.WEIGHTS + tiny.BIAS, atol=0.05)
 
 
 def test_rows_run_a_few_at_a_time(backend, monkeypatch):

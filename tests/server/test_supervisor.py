@@ -21,7 +21,9 @@ from tests.support.waiting import wait_until
 def whole(launcher) -> None:
     """Assert that several requests in a row are answered at the first attempt."""
     for _ in range(6):
-        assert launcher.classify(tiny.wav(1, random.random()))["rows"] == 1
+        level = random.random()
+        answer = launcher.classify(tiny.wav(1, level))
+        assert answer["rows"] == 1 and answer["sum"] == pytest.approx(tiny.expected(1, level), rel=0.02, abs=0.02)
 
 
 def test_killed_and_stopped_stubs_are_replaced_under_load(launch):
@@ -57,6 +59,21 @@ def test_a_killed_server_is_started_anew_under_load(launch):
     assert not load.wrong
     assert "Triton is started anew: it was ended by SIGKILL" in launcher.log
     assert launcher.ready_file.exists()
+
+
+@pytest.mark.parametrize("variant", ["onnxruntime", "openvino"])
+def test_a_server_that_is_started_anew_answers_rightly_without_being_warmed(launch, tiny_repository, variant):
+    """As many batches are left out as there are in model_warmup, and none of a client."""
+    name = "config.pbtxt" if variant == "onnxruntime" else "configs/openvino.pbtxt"
+    config = tiny_repository / "tiny_network" / name
+    sample = "key: 'ROWS' value { data_type: TYPE_FP32 dims: [ 3 ] random_data: true }"
+    entries = (f"{{ name: '{n} rows' batch_size: {n} inputs {{ {sample} }} }}" for n in (1, 2, 4))
+    config.write_text(config.read_text() + f"model_warmup [ {', '.join(entries)} ]\n")
+    launcher = launch("--probe-seconds=60", f"--variant={variant}").until_ready()
+    whole(launcher)
+    os.kill(launcher.triton(), signal.SIGKILL)
+    wait_until(lambda: "serves again" in launcher.log, 20)
+    whole(launcher)
 
 
 def test_a_step_that_hangs_is_found_by_asking(launch, tiny_repository):
