@@ -32,7 +32,8 @@ GENRE, SPEECH = "vgg19_bn_cqt", "emotion2vec_plus_large"
 CLIENTS = 4
 SHARES = {"good": 0.7, "refused": 0.25, "hostile": 0.05}
 PAUSE = 1.5  # seconds that each client waits between two requests: a machine at work, not one at its limit
-QUIET_SECONDS = 60  # before memory is looked at, at the start and at the end
+QUIET_SECONDS = 60  # before memory is looked at, at the start
+LAST_SECONDS = 150  # and at the end: after a quiet minute the launcher gives back what old requests hold
 
 
 def good() -> list[tuple[str, bytes]]:
@@ -158,7 +159,7 @@ def main() -> None:
             flush=True,
         )
         soak.run(options.minutes)
-        time.sleep(QUIET_SECONDS)
+        time.sleep(LAST_SECONDS)
         end = pss_mb(server.pid)
     print(f"{end:.0f} MB at the end: {end / warm - 1:+.1%}; {len(soak.wrong)} wrong (log: {log})")
     for sentence, count in Counter(soak.wrong).most_common(10):
