@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import urllib.request
 from pathlib import Path
 
 from tests.support.triton import INPUTS, Triton, free_ports
@@ -82,6 +83,14 @@ class Staged(Triton):
             *("--allow-gpu-metrics=false", "--cache-config=local,size=1048576"),
             f"--cache-directory={self.installation.caches}",
         ]
+
+    def ready(self) -> bool:
+        """Also its metrics, which Triton begins to serve last."""
+        try:
+            with urllib.request.urlopen(self.metrics, timeout=1):
+                return super().ready()
+        except OSError:
+            return False
 
     def __exit__(self, *_: object) -> None:
         self.stop(signal.SIGKILL)  # in order it takes seconds, and nothing is in flight any more
