@@ -17,7 +17,7 @@ from pathlib import Path
 from server.errors import ServerError
 from server.gpu import Gpu, find_gpu
 from systems.repository import Plan, Repository, export_command
-from systems.variants import PLAN_FILE, VARIANTS
+from systems.variants import PLAN_FILE, REPORT_FILE, VARIANTS
 
 PORTABLE, OPENVINO, INT8, CUDA, TENSORRT = VARIANTS
 ON_GPU = tuple(name for name, variant in VARIANTS.items() if variant.on_gpu)
@@ -141,14 +141,16 @@ def _why_unfit(plan: Plan, machine: Machine) -> str | None:
     A plan runs only with the TensorRT that built it, on GPUs of the compute capability that it was built on.
     """
     system, made, gpu = plan.network.system, plan.description, machine.gpu
-    version, built_on = made["tensorrt"], made["gpu"]
-    capability = built_on["compute_capability"]
+    rebuild = f"rebuild it: {export_command('tensorrt', system)}"
+    try:
+        version, name, capability = made["tensorrt"], made["gpu"]["name"], made["gpu"]["compute_capability"]
+    except (KeyError, TypeError):
+        return f"{system}: {REPORT_FILE} does not say what built {PLAN_FILE}; {rebuild}"
     if (version, capability) == (machine.tensorrt, gpu.compute_capability):
         return None
     return (
         f"{system}: {PLAN_FILE} was built with TensorRT {version} for compute capability {capability}"
-        f" ({built_on['name']}), here are TensorRT {machine.tensorrt} and {gpu.compute_capability} ({gpu.name});"
-        f" rebuild it: {export_command('tensorrt', system)}"
+        f" ({name}), here are TensorRT {machine.tensorrt} and {gpu.compute_capability} ({gpu.name}); {rebuild}"
     )
 
 

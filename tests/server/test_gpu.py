@@ -205,6 +205,14 @@ def test_a_plan_that_is_not_whole_or_of_other_weights_is_refused(repository, bre
     )
 
 
+@pytest.mark.parametrize("gpu", [None, "H200", {"name": "NVIDIA H200"}])
+def test_a_plan_of_which_nobody_says_what_built_it_is_refused(repository, gpu):
+    write(repository / "tiny_network" / "1" / "plan.json", gpu=gpu)
+    assert why_unfit(repository) == (
+        "tiny: plan.json does not say what built model.plan; rebuild it: python -m export tensorrt tiny"
+    )
+
+
 @pytest.mark.parametrize(
     "break_it",
     [
