@@ -134,7 +134,7 @@ def ask(http: str, system: str, patience: float) -> None:
 
 def main() -> None:
     """Exit with 0 if every system answers, with 1 if one does not."""
-    parser = argparse.ArgumentParser(prog="healthcheck", description="Ask every exported system for an answer.")
+    parser = argparse.ArgumentParser(prog="healthcheck", description="Ask every served system for an answer.")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server's HTTP address")
     parser.add_argument("--model-repository", type=Path, default=REPOSITORY, help="where the systems lie")
     parser.add_argument("--timeout", type=float, default=20.0, help="seconds without an answer of a system")
@@ -147,7 +147,8 @@ def main() -> None:
         " policy starts it anew",
     )
     options = parser.parse_args()
-    systems = Repository(options.model_repository).systems()
+    served = [name.strip() for name in os.environ.get("TRITONE_SYSTEMS", "").split(",") if name.strip()]
+    systems = served or Repository(options.model_repository).systems()
     if not systems:
         sys.exit(f"no exported network in {options.model_repository}: run make export")
     try:

@@ -86,7 +86,7 @@ def test_nobody_there():
         healthcheck.probe("http://127.0.0.1:9", "tiny", 1)
 
 
-def test_as_a_command_with_nothing_but_the_standard_library(answering, tmp_path):
+def test_as_a_command_with_nothing_but_the_standard_library(answering, tmp_path, monkeypatch):
     repository = tiny.write_repository(tmp_path)
     command = [sys.executable, "-S", "-m", "server.healthcheck", f"--url={answering.url}"]
     command.append(f"--model-repository={tmp_path}")
@@ -96,6 +96,9 @@ def test_as_a_command_with_nothing_but_the_standard_library(answering, tmp_path)
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
     assert check().returncode == 0
+    monkeypatch.setenv("TRITONE_SYSTEMS", "elsewhere, ")  # what is exported and not served cannot answer
+    assert check().returncode == 0 and "/elsewhere_raw/" in answering.seen[-1][0]
+    monkeypatch.delenv("TRITONE_SYSTEMS")
     answering.answers = (500, b"Stub process is not healthy", 0)
     failed = check()
     assert failed.returncode == 1
