@@ -39,13 +39,19 @@ def repository(request: pytest.FixtureRequest) -> Path:
 
     It lies in .cache/ so that nobody's own weights are touched, and is kept: a second run exports nothing.
     """
-    return request.config.stash[EXPORTING]["repository"].result()
+    return _exported(request, "repository")
 
 
 @pytest.fixture(scope="session")
 def speech_repository(request: pytest.FixtureRequest) -> Path:
     """Likewise, with the speech system."""
-    return request.config.stash[EXPORTING]["speech_repository"].result()
+    return _exported(request, "speech_repository")
+
+
+def _exported(request: pytest.FixtureRequest, fixture: str) -> Path:
+    """What is exported meanwhile; or exported now, where a test asks for it that did not say so beforehand."""
+    meanwhile = request.config.stash[EXPORTING].get(fixture)
+    return meanwhile.result() if meanwhile else exported(*EXPORTS[fixture])
 
 
 def exported(name: str, systems: tuple[str, ...]) -> Path:
