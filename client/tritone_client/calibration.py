@@ -79,15 +79,16 @@ def calibrate(
 ) -> Calibration:
     """Fit the temperature of `model` on labelled recordings by the negative log-likelihood of their labels.
 
-    Arguments and errors are those of `evaluate`. `InvalidLabels` also for options behind the temperature, and for
-    fewer than 10 answers.
+    Arguments and errors are those of `evaluate`; `InvalidRecording` also where more than one class can be right
+    (sigmoid), `InvalidLabels` also for options behind the temperature, and for fewer than 10 answers.
     """
     options = dict(options or {})
     if behind := [name for name in BEHIND if name in options]:
         raise InvalidLabels(
             f"The temperature is fitted to the mean over the slices, without '{behind[0]}': leave it out."
         )
-    ask, first = prepare(client, labelled, {"": options}, model)
+    # A temperature of 1 changes nothing, and is refused by systems whose classes are each for themselves.
+    ask, first = prepare(client, labelled, {"": {**options, "temperature": 1.0}}, model)
     truth = dict(zip(labelled, true_labels(labelled, first), strict=True))
 
     def probabilities(item: Labelled) -> np.ndarray | None:

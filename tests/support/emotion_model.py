@@ -14,7 +14,9 @@ import triton_python_backend_utils as pb_utils
 
 EMOTIONS = ["angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown"]
 CHINESE = ["生气", "厌恶", "恐惧", "开心", "中立", "其他", "难过", "吃惊", "未知"]
-OPTIONS = {"smoothing", "min_segment", "frame_embeddings", "timings", "uncertainty", "review_threshold"}
+OPTIONS = {
+    *("smoothing", "min_segment", "frame_embeddings", "timings", "uncertainty", "review_threshold", "temperature")
+}
 HOP = 0.02
 
 

@@ -156,6 +156,14 @@ def test_the_command(guest, server, command, said):
     assert said.format(best=best) in done.stdout
 
 
+def test_no_temperature_is_fitted_where_more_than_one_class_can_be_right(guest, server):
+    variables = environment(guest) | {"TRITONE_URL": server.grpc}
+    command = ["tritone", "calibrate", "songs", "--model", "mood"]
+    done = subprocess.run(command, cwd=guest, env=variables, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "temperature is for systems of which one class is right" in " ".join(done.stderr.split())
+
+
 @pytest.mark.slow
 def test_networks_are_derived_of_it(guest):
     command = [sys.executable, "-m", "export", "fp16", "mood", f"--repository={guest / 'models'}"]
