@@ -15,8 +15,8 @@ from export.files import load
 from export.hub import check_revision
 from export.sources import Demo, Directory, File, Hub, Log, Source
 from systems import SYSTEMS, System
-from systems.label_set import LabelError, LabelSet, read_labels
-from systems.own import COMMANDS, UnusableName, check_name, own_system
+from systems.label_set import LabelSet, read_labels
+from systems.own import COMMANDS, check_name, own_system
 
 DEMO = ROOT / "checkpoints" / "demo"
 RELEASED = "released"
@@ -138,7 +138,7 @@ def _own(args: argparse.Namespace) -> list[System]:
                 f"{system.declared_in} names its system {system.name}: change it there, not by --name"
             )
         check_name(args.name, SYSTEMS)
-    except (LabelError, UnusableName) as error:
+    except ValueError as error:  # of the labels, of the name, or of both together with what was declared
         raise ExportError(str(error)) from error
     like, present = SYSTEMS[system.like or system.name], args.known.get(args.name)
     if present and present.like != like.name:

@@ -176,7 +176,7 @@ def shown(rows: np.ndarray, profile: Profile) -> np.ndarray:
     """
     if profile.value_range is None:
         low, high = (bound(rows, axis=(1, 2, 3), keepdims=True) for bound in (np.min, np.max))
-        low, high = low, np.maximum(high, low + np.finfo(np.float32).tiny)
+        high = np.where(high > low, high, low + 1)  # a silent patch is black
     else:
         low, high = profile.value_range
     levels = np.clip((rows - low) * (255 / (high - low)) + 0.5, 0, 255).astype(np.uint8)

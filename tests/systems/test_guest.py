@@ -193,6 +193,10 @@ def test_its_manifest_says_all_that_the_declaration_did(guest):
             "{folder}/mood.py --checkpoint {folder}/mood.safetensors --name other",
             "names its system mood: change it",
         ),
+        (
+            "{folder}/mood.py --checkpoint {folder}/mood.safetensors --labels {folder}/levels.json",
+            "no coarser levels",
+        ),
         ("{folder}/mood.py --checkpoint {folder}/vgg.safetensors", "expected mood (vgg19_bn has"),
     ],
 )
@@ -205,6 +209,8 @@ def test_what_cannot_be_exported_is_one_sentence(guest, arguments, sentence, tmp
     }.items():
         (tmp_path / f"{name}.py").write_text(text)
     (tmp_path / "moods.txt").write_text("a\nb\nc\n")
+    levels = {"2": {"labels": ["x", "y"], "members": [0, 1, 1]}}
+    (tmp_path / "levels.json").write_text(json.dumps({"labels": ["a", "b", "c"], "levels": levels}))
     (tmp_path / "mood.safetensors").write_bytes((guest / "mood.safetensors").read_bytes())
     save_file({"features.0.weight": torch.zeros(1)}, tmp_path / "vgg.safetensors")
     try:
