@@ -1,0 +1,139 @@
+"""Tensors of a TensorFlow checkpoint (tensor bundle, version 2), without TensorFlow.
+
+A checkpoint is two files: `<name>.index`, a sorted table (as LevelDB has) of tensor name -> BundleEntryProto, and
+`<name>.data-00000-of-00001`, the bytes of all tensors. Both carry CRC-32C checksums, which are checked. Formats
+are in tensorflow/core/protobuf/tensor_bundle.proto and in LevelDB's doc/table_format.md.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from export.crc32c import masked_crc32c
+from export.errors import CheckpointError
+
+MAGIC = 0xDB4775248B80FB57
+FOOTER = 48  # bytes
+DT_FLOAT = 1
+DATA = ".data-00000-of-00001"
+MOST_BYTES = 1 << 30
+
+Message = dict[int, list["int | bytes"]]
+
+
+def read_bundle(folder: Path, name: str = "") -> dict[str, npt.NDArray[np.float32]]:
+    """Read the float32 tensors of a checkpoint; those of other types (counters) are left out.
+
+    Parameters
+    ----------
+    folder, name : where its files lie, and their name before `.index` and `.data-00000-of-00001`
+
+    Raises
+    ------
+    CheckpointError
+        a file is missing or damaged, or of another format
+    """
+    index, data = folder / f"{name}.index", folder / f"{name}{DATA}"
+    try:
+        table, values = index.read_bytes(), data.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{error.filename} cannot be read ({error.strerror})") from error
+    if len(values) > MOST_BYTES:
+        raise CheckpointError(f"{data} has {len(values)} bytes, at most {MOST_BYTES} are read")
+    try:
+        return dict(_tensors(table, values))
+    except (IndexError, struct.error, UnicodeDecodeError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{index} is damaged ({error})") from error
+
+
+def _tensors(table: bytes, values: bytes) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
+    entries = dict(_entries(table))
+    header = _message(entries.pop(b""))
+    if header.get(1, [1]) != [1] or header.get(2, [0]) != [0]:
+        raise ValueError("expected one shard, little endian")
+    for name, content in entries.items():
+        entry = _message(content)
+        if entry.get(1) != [DT_FLOAT]:
+            continue
+        shape = [_message(dim).get(1, [0])[0] for dim in _message(entry.get(2, [b""])[0]).get(2, [])]
+        offset, size = entry.get(4, [0])[0], entry.get(5, [0])[0]
+        raw = values[offset : offset + size]
+        if len(raw) != size or size != 4 * int(np.prod(shape)):
+            raise ValueError(f"{name.decode()} does not have the bytes of its shape {shape}")
+        if entry[6] != [masked_crc32c(raw)]:
+            raise ValueError(f"{name.decode()}: wrong checksum")
+        yield name.decode(), np.frombuffer(raw, "<f4").reshape(shape)
+
+
+def _entries(table: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Key and value of every row of the table."""
+    footer = table[-FOOTER:]
+    if len(footer) != FOOTER or struct.unpack("<Q", footer[-8:])[0] != MAGIC:
+        raise ValueError("it has no footer of a table")
+    place = 0
+    for _ in range(2):  # of the meta index
+        _, place = _varint(footer, place)
+    for _, handle in _rows(_block(table, footer[place:])):
+        yield from _rows(_block(table, handle))
+
+
+def _block(table: bytes, handle: bytes) -> bytes:
+    """The block at a handle, uncompressed and with the right checksum."""
+    offset, place = _varint(handle, 0)
+    size, _ = _varint(handle, place)
+    block, kind = table[offset : offset + size], table[offset + size]
+    if kind != 0:
+        raise ValueError(f"block of compression {kind}, expected none")
+    if struct.unpack_from("<I", table, offset + size + 1)[0] != masked_crc32c(table[offset : offset + size + 1]):
+        raise ValueError("wrong checksum of a block")
+    return block
+
+
+def _rows(block: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Rows of a block; a key shares its beginning with the one before."""
+    end = len(block) - 4 - 4 * struct.unpack("<I", block[-4:])[0]
+    place, key = 0, b""
+    while place < end:
+        shared, place = _varint(block, place)
+        own, place = _varint(block, place)
+        length, place = _varint(block, place)
+        key = key[:shared] + block[place : place + own]
+        place += own
+        yield key, block[place : place + length]
+        place += length
+
+
+def _message(content: bytes) -> Message:
+    """Fields of a protocol buffer by number: numbers of varints and fixed32, bytes of the rest."""
+    fields: Message = {}
+    place = 0
+    while place < len(content):
+        tag, place = _varint(content, place)
+        number, kind = tag >> 3, tag & 7
+        if kind == 0:
+            value, place = _varint(content, place)
+        elif kind == 5:
+            value, place = struct.unpack_from("<I", content, place)[0], place + 4
+        elif kind == 2:
+            length, place = _varint(content, place)
+            value, place = content[place : place + length], place + length
+        else:
+            raise ValueError(f"field of kind {kind}")
+        fields.setdefault(number, []).append(value)
+    return fields
+
+
+def _varint(content: bytes, place: int) -> tuple[int, int]:
+    """A number of seven bits a byte, lowest first; and the place behind it."""
+    value = shift = 0
+    while True:
+        byte = content[place]
+        value |= (byte & 127) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 128:
+            return value, place
