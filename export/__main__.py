@@ -13,12 +13,14 @@ from export.command import ROOT, Parser, run
 from export.errors import ExportError
 from export.files import load
 from export.hub import check_revision
-from export.sources import Demo, Directory, File, Hub, Log, Source
+from export.sources import Demo, Directory, File, Hub, Installed, Log, Source
 from systems import SYSTEMS, System
 from systems.label_set import LabelSet, read_labels
 from systems.own import COMMANDS, check_name, own_system
+from systems.system import Checkpoint, Package
 
 DEMO = ROOT / "checkpoints" / "demo"
+PACKAGES = ROOT / "checkpoints" / "packages"
 RELEASED = "released"
 
 
@@ -88,18 +90,28 @@ def _source(args: argparse.Namespace) -> Source | None:
         return Directory(Path(folder))
     if args.demo and (own := [system.name for system in args.systems if system.is_own]):
         raise ExportError(f"there are no demo weights of {', '.join(own)}: name yours with --checkpoint")
+    for system in args.systems if args.demo else ():
+        if isinstance(system.released, Package):
+            raise ExportError(
+                f"there are no demo weights of {system.name}: its own are in the package {system.released.name}"
+            )
     return Demo(DEMO) if args.demo else None
+
+
+def _default(system: System) -> Source:
+    """Where weights come from that nobody has named."""
+    return Installed(PACKAGES) if isinstance(system.released, Package) else Demo(DEMO)
 
 
 def _hub_repository(args: argparse.Namespace) -> str:
     """The one repository that the revision belongs to."""
-    if unreleased := [system.name for system in args.systems if not system.released]:
+    if unreleased := [system.name for system in args.systems if not isinstance(system.released, Checkpoint)]:
         raise ExportError(f"no repository of the hub has the weights of {', '.join(unreleased)}")
     if args.hub != RELEASED:
         if "/" not in args.hub:
             raise ExportError(f"--hub takes a repository as owner/name, not {args.hub!r}; systems stand before it")
         return args.hub
-    homes = {system.name: system.released.repository for system in _chosen(args) if system.released}
+    homes = {s.name: s.released.repository for s in _chosen(args) if isinstance(s.released, Checkpoint)}
     if len(set(homes.values())) > 1:
         raise ExportError(
             "--revision is a commit of one repository, but "
@@ -174,7 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise ExportError(f"there are no demo weights of {system.name}: name yours with --checkpoint")
         if not system.architecture.module:
             raise ExportError(f"{system.name} is declared in {system.declared_in}: name that file instead")
-        return repository.export(system, source or Demo(DEMO), args.repository, force=args.force, log=log)
+        return repository.export(system, source or _default(system), args.repository, force=args.force, log=log)
 
     left = "what was there before is still there, or nothing"
     code = run("export", systems, work, left)

@@ -243,6 +243,11 @@ class Emotion2Vec(nn.Module):
         """The module, with empty weights, that a state dict of the released names belongs to."""
         return cls(Config.of(state))
 
+    @property
+    def embedding_size(self) -> int:
+        """Values of an embedding."""
+        return self.config.embed_dim
+
     def forward(self, wav: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Answer for each row.
 

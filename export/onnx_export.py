@@ -58,8 +58,8 @@ class Graph:
 
 def graph_of(system: System) -> Graph:
     """What the network of a system takes and gives."""
-    task = system.task
-    return Graph(*({tensor.name: system.dims(tensor) for tensor in side} for side in (task.inputs, task.outputs)))
+    sides = system.own(system.task.inputs), system.own(system.task.outputs)
+    return Graph(*({tensor.name: system.dims(tensor) for tensor in side} for side in sides))
 
 
 def to_onnx(model: nn.Module, graph: Graph, path: Path) -> None:

@@ -125,9 +125,9 @@ def _write(system: System, weights: Weights, description: dict[str, Any], networ
     kept = CONVERTED / f"{weights.source['sha256']}.safetensors"
     file = kept if kept.is_file() else weights.path
     model = load_model(file, system.architecture, len(weights.labels))
-    if system.embedding and model.config.embed_dim != system.embedding:
+    if system.embedding and model.embedding_size != system.embedding:
         raise ExportError(
-            f"{weights.path} has embeddings of {model.config.embed_dim} values, {system.name} is served with"
+            f"{weights.path} has embeddings of {model.embedding_size} values, {system.name} is served with"
             f" {system.embedding} (config.pbtxt)"
         )
     keep_weights(model, weights.path, kept, log)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from safetensors import SafetensorError, safe_open
 
 from export import hub
 from export.errors import ExportError
-from export.files import only_one, sha256
+from export.files import load, only_one, sha256
 from systems import System
+from systems.files import atomically
 from systems.label_set import LabelError, LabelSet, read_labels
 
 DEMO_VERSION = "1"
@@ -101,6 +103,41 @@ class Hub:
         log(f"fetching {self.repository}/{system.released.file} at {self.revision[:8]}")
         path = hub.download(self.repository, system.released.file, self.revision)
         return _weights("hub", self.repository, system.released.file, self.revision, path, system.labels)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """Weights in the data files of a package (`systems.system.Package`), kept as safetensors in `folder`."""
+
+    folder: Path
+
+    def get(self, system: System, log: Log) -> Weights:
+        """Convert the checkpoint, or take what was converted; an ExportError says which package is missing."""
+        package = system.released
+        try:
+            distribution = importlib.metadata.distribution(package.name)
+        except importlib.metadata.PackageNotFoundError:
+            raise ExportError(
+                f"the weights of {system.name} are in the package {package.name}, which is not installed:"
+                f" pip install --no-deps {package.name}=={package.version}"
+            ) from None
+        if distribution.version != package.version:
+            raise ExportError(
+                f"the weights of {system.name} are in {package.name} {package.version}, installed is"
+                f" {distribution.version}: pip install --no-deps {package.name}=={package.version}"
+            )
+        path, origin = self.folder / system.name / "save.safetensors", f"{package.name} {package.version}"
+        with only_one(path.parent):
+            if _metadata(path).get("origin") != origin:
+                log(f"reading its weights from {origin}")
+                from safetensors.torch import save_file  # PyTorch: seconds to import
+
+                state = load(package.reader)(Path(distribution.locate_file(package.folder)))
+                with atomically(path) as partial:
+                    save_file(state, partial, {"origin": origin})
+        weights = _weights("package", origin, package.folder, package.version, path, system.labels)
+        weights.source.update(licence=package.licence, citation=package.citation)
+        return weights
 
 
 @dataclass(frozen=True)

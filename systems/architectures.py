@@ -28,5 +28,11 @@ EMOTION2VEC = Architecture(
     module="export.emotion2vec:Emotion2Vec",
     key="modality_encoders.AUDIO.extra_tokens",
 )
+MUSICNN = Architecture(
+    name="musicnn",
+    title="musicnn",
+    module="export.musicnn:MusiCNN",
+    key="timbral.0.convolution.weight",
+)
 
-ARCHITECTURES: dict[str, Architecture] = {kind.name: kind for kind in (VGG19_BN, VIT_B_16, EMOTION2VEC)}
+ARCHITECTURES: dict[str, Architecture] = {kind.name: kind for kind in (VGG19_BN, VIT_B_16, EMOTION2VEC, MUSICNN)}

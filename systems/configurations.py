@@ -87,13 +87,13 @@ def _same(tensors: Sequence[Tensor]) -> dict[str, str]:
 
 
 def _used(system: System) -> list[Tensor]:
-    return [tensor for tensor in system.task.outputs if tensor.name in system.task.used]
+    return [tensor for tensor in system.own(system.task.outputs) if tensor.name in system.task.used]
 
 
 def _front(system: System) -> str:
     name, task = system.name, system.task
     answers = []
-    for text, note in _declared(system, task.answers):
+    for text, note in _declared(system, system.own(task.answers)):
         if text.startswith(f'name: "{task.labelled}"'):
             text += f' label_filename: "../{name}_network/{LABELS_FILE}"'
         answers.append((text, note))
@@ -105,7 +105,7 @@ def _front(system: System) -> str:
         ),
         pbtxt.head(name, "ensemble", 0),
         pbtxt.tensors("input", _declared(system, RECORDING)) + pbtxt.tensors("output", answers),
-        pbtxt.ensemble([(f"{name}_chain", _same(RECORDING), _same(task.answers))]),
+        pbtxt.ensemble([(f"{name}_chain", _same(RECORDING), _same(system.own(task.answers)))]),
     )
 
 
@@ -132,7 +132,7 @@ def _required(tensor: Tensor) -> Tensor:
 def _chain(system: System) -> str:
     name, task = system.name, system.task
     passed = [*task.inputs, INFO, *task.kept]
-    inner = {tensor.name: tensor.name.lower() for tensor in (*passed, *task.outputs)}
+    inner = {tensor.name: tensor.name.lower() for tensor in (*passed, *system.own(task.outputs))}
     rows = {tensor.name: inner[tensor.name] for tensor in task.inputs}
     kept = {tensor.name: inner[tensor.name] for tensor in (INFO, *task.kept)}
     used = {tensor.name: inner[tensor.name] for tensor in _used(system)}
@@ -146,14 +146,14 @@ def _chain(system: System) -> str:
         ),
         pbtxt.head(f"{name}_chain", "ensemble", 0),
         pbtxt.tensors("input", _declared(system, RECORDING))
-        + pbtxt.tensors("output", _declared(system, task.answers)),
+        + pbtxt.tensors("output", _declared(system, system.own(task.answers))),
         pbtxt.comment("The same recording with the same options is answered from memory (sized by --cache-size).")
         + "response_cache { enable: true }\n",
         pbtxt.ensemble(
             [
                 (f"{name}_preprocess", _same(RECORDING), rows | kept),
                 (f"{name}_network", rows, used),
-                (f"{name}_postprocess", used | kept, _same(task.answers)),
+                (f"{name}_postprocess", used | kept, _same(system.own(task.answers))),
             ]
         ),
     )
@@ -167,7 +167,8 @@ def _preprocess(system: System, variant: str | None = None) -> str:
     processes = (
         f"One process each, single-threaded{'.' if variant else ': as many as there are cores to spare.'} {more}"
     )
-    parameters: list[Parameter] = [*task.limits, *([task.on_gpu] if variant else [])]
+    most = Parameter("max_rows", str(system.max_batch_size), "the network's max_batch_size")
+    parameters = [*task.limits, *([most] if task.has_pictures else []), *([task.on_gpu] if variant else [])]
     warm = pbtxt.tensor("", "STRING", [1], input_data_file="AUDIO")
     return pbtxt.file(
         pbtxt.comment(task.texts["prepares"], chosen if variant else ""),
@@ -199,7 +200,7 @@ def _postprocess(system: System) -> str:
         pbtxt.comment(task.texts["concludes"]),
         pbtxt.head(f"{system.name}_postprocess", "python", 0),
         pbtxt.tensors("input", _declared(system, used, batched=True) + _declared(system, [INFO, *task.kept]))
-        + pbtxt.tensors("output", _declared(system, task.answers)),
+        + pbtxt.tensors("output", _declared(system, system.own(task.answers))),
         pbtxt.comment(UNBOUNDED) + pbtxt.instances(1),
         pbtxt.warmups([(task.texts["warm"], 1, warm)]),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from systems import lengths, pbtxt
 from systems.system import System
-from systems.tasks import MAX_BATCH_SIZE
 from systems.variants import CUDA, ONNX_FILE, OPENVINO_INT8, PORTABLE, TENSORRT, Variant
 
 QUEUE_SIZE = 256
@@ -78,7 +77,10 @@ def configuration(system: System, variant: Variant) -> str:
     return pbtxt.file(
         _about(system, variant),
         pbtxt.head(
-            f"{system.name}_network", variant.backend, MAX_BATCH_SIZE, variant.file if own_file else ONNX_FILE
+            f"{system.name}_network",
+            variant.backend,
+            system.max_batch_size,
+            variant.file if own_file else ONNX_FILE,
         ),
         _tensors(system, "input") + pbtxt.comment(task.texts.get("outputs", "")) + _tensors(system, "output"),
         _instances(system, variant),
@@ -105,7 +107,7 @@ def _about(system: System, variant: Variant) -> str:
 
 
 def _tensors(system: System, kind: str) -> str:
-    entries = system.task.inputs if kind == "input" else system.task.outputs
+    entries = system.own(system.task.inputs if kind == "input" else system.task.outputs)
     notes = len(entries) > 1  # a single one stands in one line
     return pbtxt.tensors(
         kind, [(pbtxt.tensor(t.name, t.type, system.shape(t)), t.note if notes else "") for t in entries]
@@ -149,7 +151,7 @@ def _graphs(system: System) -> str:
     dims = ", ".join(map(str, system.shape(first)))
     shape = f'input {{ key: "{first.name}" value: {{ dim: [ {dims} ] }} }}'
     blocks, bound, size = [], 1, 1
-    while size <= MAX_BATCH_SIZE:
+    while size <= system.max_batch_size:
         blocks.append(
             f"      {{\n        batch_size: {size} {shape}\n"
             f"        graph_lower_bound {{ batch_size: {bound} {shape} }}\n      }}"

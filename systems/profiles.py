@@ -8,6 +8,8 @@
 |               |                  | or mel 128/2048/512    | [0, 1], low frequencies at the top          |
 | `article-b`   | first 30         | mel 40/1024/256, dB    | grey x3, centre 224 frames (2.6 s), bands   |
 |               |                  | or cqt 84/256          | stretched to 224 rows, [0, 1]               |
+| `musicnn`     | whole file in    | mel 96/512/256 at      | the values themselves, 96 bands x 187       |
+|               | 3 s patches      | 16 kHz, log10(1+10^4x) | frames, a remainder left out                |
 | `emotion2vec` | whole file in    |                        | the waveform at 16 kHz, normalised          |
 |               | windows of 30 s  |                        |                                             |
 """
@@ -119,6 +121,16 @@ ARTICLE_B = Profile(
     {"cqt": FrontEnd(hop_length=256), "mel": FrontEnd(hop_length=256, n_fft=1024, n_mels=40)},
     seconds=30.0,
 )
+PATCHES = Profile(
+    "musicnn",
+    "patches",
+    {"mel": FrontEnd(n_fft=512, hop_length=256, n_mels=96, scale="log")},
+    sr=16000,
+    shape=(1, 96, 187),
+    value_range=None,
+)
 WAVEFORM = Profile("emotion2vec", "waveform", sr=16000, least_seconds=0.025, shape=(-1,), value_range=None)
 
-PROFILES: dict[str, Profile] = {profile.name: profile for profile in (CCMUSIC, ARTICLE_A, ARTICLE_B, WAVEFORM)}
+PROFILES: dict[str, Profile] = {
+    profile.name: profile for profile in (CCMUSIC, ARTICLE_A, ARTICLE_B, PATCHES, WAVEFORM)
+}

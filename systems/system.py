@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from systems.label_set import LabelSet
@@ -132,6 +132,26 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Package:
+    """Where weights are released: data files of a package that is installed, whose code is never run.
+
+    Attributes
+    ----------
+    name, version : as on PyPI
+    folder : of its checkpoint, as seen from the one that packages are installed in
+    reader : function that makes a state dict of that folder, "export.musicnn:read"
+    licence, citation : of the weights
+    """
+
+    name: str
+    version: str
+    folder: str
+    reader: str
+    licence: str
+    citation: str
+
+
+@dataclass(frozen=True)
 class System:
     """A served system.
 
@@ -146,6 +166,7 @@ class System:
     labels : classes in output order
     activation : what makes probabilities of its logits, one of `ACTIVATIONS`
     released : where its weights are; None where nowhere
+    max_batch_size : rows that its network takes at once, and so the most that a recording has
     embedding : values of the embedding that it puts out beside the classes; None where it has none
     by_default : whether commands work on it that name no system
     like : of a system of the user's own, the declared one that it is like
@@ -160,7 +181,8 @@ class System:
     profile: Profile
     labels: LabelSet = field(repr=False)
     activation: str = "softmax"
-    released: Checkpoint | None = None
+    released: Checkpoint | Package | None = None
+    max_batch_size: int = 32
     embedding: int | None = None
     by_default: bool = True
     like: str | None = None
@@ -184,6 +206,10 @@ class System:
     def profiles(self) -> tuple[Profile, ...]:
         """That its rows can be prepared by: its own, and those of its task that make such rows."""
         return profiles_for(self.task, self.profile, self.spectrum)
+
+    def own(self, tensors: Iterable[Tensor]) -> list[Tensor]:
+        """Those of its task's tensors that it has: not every system puts out an embedding."""
+        return [tensor for tensor in tensors if self.embedding or "embedding" not in tensor.dims]
 
     def shape(self, tensor: Tensor) -> list[int]:
         """Of a tensor, as Triton declares it; -1 where an axis is free."""

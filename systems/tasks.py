@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from systems.profiles import ARTICLE_A, ARTICLE_B, CCMUSIC, WAVEFORM
+from systems.profiles import ARTICLE_A, ARTICLE_B, CCMUSIC, PATCHES, WAVEFORM
 from systems.system import ROW, Parameter, Shm, Task, Tensor
 
-MAX_BATCH_SIZE = 32
-"""Rows of a network; so many slices or windows may a recording have."""
 MOST_SHOWN = 4
 """Slices that are explained, which costs as much as an answer each while others wait, or shown as pictures."""
 
@@ -24,7 +22,7 @@ INFO = Tensor("INFO", "STRING", (1,), "what the answer needs to explain itself")
 MAX_SECONDS, MAX_SPEECH_SECONDS = 3600, 600
 
 
-def limits(max_seconds: int, note: str = "", *more: Parameter) -> tuple[Parameter, ...]:
+def limits(max_seconds: int, note: str = "") -> tuple[Parameter, ...]:
     """What a preprocess step accepts."""
     return (
         Parameter("max_bytes", "67108864", "of the encoded file"),
@@ -32,28 +30,31 @@ def limits(max_seconds: int, note: str = "", *more: Parameter) -> tuple[Paramete
         Parameter("max_channels", "8"),
         Parameter("min_sr", "4000", "Hz"),
         Parameter("max_sr", "192000", "Hz"),
-        *more,
     )
 
 
 GENRE = Task(
     name="genre",
     steps=("GenrePreprocess", "GenrePostprocess"),
-    profiles=(CCMUSIC, ARTICLE_A, ARTICLE_B),
+    profiles=(CCMUSIC, ARTICLE_A, ARTICLE_B, PATCHES),
     inputs=(Tensor("ROWS", "FP32", ROW, "one row per slice"),),
-    outputs=(Tensor("LOGITS", "FP32", ("classes",)),),
-    used=("LOGITS",),
+    outputs=(
+        Tensor("EMBEDDING", "FP32", ("embedding",), "of the row"),
+        Tensor("LOGITS", "FP32", ("classes",)),
+    ),
+    used=("LOGITS", "EMBEDDING"),
     kept=(Tensor("KEPT_ROWS", "FP32", ("n", "channels", "height", "width"), "the rows, if one is shown"),),
     answers=(
         Tensor("PROBABILITIES", "FP32", ("classes",)),
         Tensor("LABELS", "STRING", ("classes",)),
         Tensor("SLICE_PROBABILITIES", "FP32", ("slices", "classes")),
         RESULT,
+        Tensor("EMBEDDING", "FP32", ("embedding",), "the mean over the slices"),
         Tensor("EXPLANATION", "FP32", ("n", "height", "width"), "[k, 14, 14] in [0, 1]; option explain"),
         Tensor("PICTURES", "UINT8", ("n", "height", "width", "channels"), "[k, 224, 224, 3]; option pictures"),
     ),
     labelled="PROBABILITIES",
-    limits=limits(MAX_SECONDS, "", Parameter("max_rows", str(MAX_BATCH_SIZE), "the network's max_batch_size")),
+    limits=limits(MAX_SECONDS),
     on_gpu=Parameter("gpu_spectrum", '"auto"', "on the GPU where that is faster"),
     # Two preprocess instances with a file of 64 MiB and 32 rows of 3 x 224 x 224 floats (18.4 MiB) each, those
     # rows once more for the network; and where an answer is to be explained, the rows again from either instance

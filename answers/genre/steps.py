@@ -1,8 +1,8 @@
 """The two Python steps of a genre system, as Triton's Python backend wants them.
 
     AUDIO | PCM + SAMPLE_RATE, OPTIONS -> GenrePreprocess -> ROWS, KEPT_ROWS, INFO
-    LOGITS, KEPT_ROWS, INFO -> GenrePostprocess
-        -> PROBABILITIES, LABELS, SLICE_PROBABILITIES, EXPLANATION, PICTURES, RESULT
+    LOGITS, EMBEDDING (where the network has one), KEPT_ROWS, INFO -> GenrePostprocess
+        -> PROBABILITIES, LABELS, SLICE_PROBABILITIES, EMBEDDING, EXPLANATION, PICTURES, RESULT
 
 INFO (JSON) carries what the answer needs to explain itself from the first step to the last.
 """
@@ -120,6 +120,7 @@ class GenrePostprocess(GenreStep):
         info = self.info(request)
         check_rows(logits, kept, info, self.manifest["input"]["shape"])
         check_finite("LOGITS", logits)
+        embedding = embedding_of(request, logits)
         found = genre.analyse(logits, info, self.manifest, self.rules)
         result = genre.answer(found, info, self.manifest) | self.computed
         maps, pictures = NO_MAPS, NO_PICTURES
@@ -137,6 +138,7 @@ class GenrePostprocess(GenreStep):
             "PROBABILITIES": lambda: pb_utils.Tensor("PROBABILITIES", found.probabilities),
             "LABELS": lambda: pb_utils.Tensor("LABELS", self.labels),
             "SLICE_PROBABILITIES": lambda: pb_utils.Tensor("SLICE_PROBABILITIES", found.slice_probabilities),
+            "EMBEDDING": lambda: pb_utils.Tensor("EMBEDDING", embedding),
             "EXPLANATION": lambda: pb_utils.Tensor("EXPLANATION", maps),
             "PICTURES": lambda: pb_utils.Tensor("PICTURES", pictures),
             "RESULT": lambda: json_tensor("RESULT", result),
@@ -167,6 +169,18 @@ def check_rows(logits: np.ndarray, kept: np.ndarray, info: GenreInfo, row: list[
         raise InputError(f"LOGITS has {len(logits)} rows, INFO {slices} slices; one each is needed.")
     if (options.explain or options.pictures) and kept.shape != (slices, *row):
         raise InputError(f"KEPT_ROWS has the shape {[*kept.shape]}, pictures need {[slices, *row]}.")
+
+
+def embedding_of(request, logits: np.ndarray) -> np.ndarray | None:
+    """The mean of the rows' embeddings, float32 [values]; None where the network puts out no embedding."""
+    tensor = pb_utils.get_input_tensor_by_name(request, "EMBEDDING")
+    if tensor is None:
+        return None
+    rows = tensor.as_numpy()
+    if len(rows) != len(logits):
+        raise InputError(f"EMBEDDING has {len(rows)} rows, LOGITS {len(logits)}; one each is needed.")
+    check_finite("EMBEDDING", rows)
+    return rows.mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
 def shown(rows: np.ndarray, profile: Profile) -> np.ndarray:

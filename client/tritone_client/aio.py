@@ -84,12 +84,13 @@ class AsyncClient:
         *,
         model: str = "vgg19_bn_cqt",
         top_k: int = 5,
+        embedding: bool = False,
         timeout: float | None = None,
         **options: object,
     ) -> Prediction:
         """The labels of a recording; arguments and errors as for `Client.classify`. A file is read in a thread."""
         start = time.monotonic()
-        request = await built(recording, partial(genre_request, recording, model, top_k, options))
+        request = await built(recording, partial(genre_request, recording, model, top_k, options, embedding))
         return await self._ask(request, parse_prediction, start, timeout)
 
     async def emotion(

@@ -73,9 +73,11 @@ def served_system(
         return System(name, str(version), ready, str(network["platform"]) if network else "")
 
 
-def genre_request(recording: Recording, model: str, top_k: int, options: Mapping[str, object]) -> Request:
+def genre_request(
+    recording: Recording, model: str, top_k: int, options: Mapping[str, object], embedding: bool = False
+) -> Request:
     """What `classify` asks."""
-    return build_request(recording, model, {"top_k": top_k, **options}, prediction_outputs(options))
+    return build_request(recording, model, {"top_k": top_k, **options}, prediction_outputs(options, embedding))
 
 
 def emotion_request(
@@ -176,6 +178,7 @@ class Client:
         *,
         model: str = "vgg19_bn_cqt",
         top_k: int = 5,
+        embedding: bool = False,
         timeout: float | None = None,
         **options: object,
     ) -> Prediction:
@@ -186,6 +189,7 @@ class Client:
                 [n, channels], float in [-1, 1] or int16.
             model: the system to ask.
             top_k: how many labels to rank.
+            embedding: whether the network's features are wanted; of a system that has them, such as `musicnn_msd`.
             timeout: seconds for this call instead of the client's.
             options: further options of the server, such as `profile="article-a"` or `denoise="quietest"`; None
                 leaves one to the server. `pictures=1` to 4 brings `pictures`, `explain=1` to 4 also `explanation`.
@@ -194,7 +198,7 @@ class Client:
             InvalidRecording, UnknownModel, ServerUnavailable, ServerBusy, DeadlineExceeded, InferenceFailed.
         """
         start = time.monotonic()
-        request = genre_request(recording, model, top_k, options)
+        request = genre_request(recording, model, top_k, options, embedding)
         return self._ask(request, parse_prediction, start, timeout)
 
     def emotion(

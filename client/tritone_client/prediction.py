@@ -109,6 +109,7 @@ class Prediction:
         pictured: which of `slices` have a picture, the surest of the answer first, and first those that were
             explained; empty unless asked for with `pictures` or `explain`.
         pictures: uint8 [pictured, 224, 224, 3], what the network saw of these slices; None unless asked for.
+        embedding: float32 [values], the network's features, mean over the slices; None unless asked for.
         computed: where the network ran and how; None where the server does not tell.
         weights: where the network's weights come from.
         notes: sentences that a person should read.
@@ -141,6 +142,7 @@ class Prediction:
     explanation: npt.NDArray[np.float32] | None = field(default=None, repr=False)
     pictured: tuple[int, ...] = ()
     pictures: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
+    embedding: npt.NDArray[np.float32] | None = field(default=None, repr=False)
     computed: Computed | None = None
 
     def overlay(self, index: int) -> npt.NDArray[np.uint8]:
@@ -168,9 +170,13 @@ class Prediction:
         return plot_prediction(self)
 
 
-def prediction_outputs(options: Mapping[str, object]) -> tuple[str, ...]:
+def prediction_outputs(options: Mapping[str, object], embedding: bool = False) -> tuple[str, ...]:
     """The output tensors to ask for, by the options."""
-    wanted = {"EXPLANATION": options.get("explain"), "PICTURES": options.get("explain") or options.get("pictures")}
+    wanted = {
+        "EMBEDDING": embedding,
+        "EXPLANATION": options.get("explain"),
+        "PICTURES": options.get("explain") or options.get("pictures"),
+    }
     return OUTPUTS + tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
 
@@ -210,6 +216,7 @@ def parse_prediction(tensors: dict[str, npt.NDArray[Any]], seconds: float) -> Pr
             explanation=explanation,
             pictured=pictured,
             pictures=pictures,
+            embedding=tensor(tensors, "EMBEDDING", np.float32, None) if "EMBEDDING" in tensors else None,
             computed=parse_computed(result),
             **parse_doubt(result),
         )

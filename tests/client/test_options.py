@@ -83,7 +83,7 @@ def test_a_picture_loses_its_colours_and_not_its_shape():
 
 def test_a_server_without_maps_is_no_other_system(client: Client, monkeypatch: pytest.MonkeyPatch):
     """As one of an earlier version: asking with the same method again is no advice."""
-    monkeypatch.setattr("tritone_client.client.prediction_outputs", lambda options: (*OUTPUTS, "NO_MAPS"))
+    monkeypatch.setattr("tritone_client.client.prediction_outputs", lambda *_: (*OUTPUTS, "NO_MAPS"))
     with pytest.raises(UnknownModel, match="NO_MAPS"):
         client.classify(b"x", explain=1)
 

