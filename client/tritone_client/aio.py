@@ -207,7 +207,7 @@ class AsyncClient:
         except UnknownModel as error:
             raise await self._other_method(request, timeout) or error from None
 
-    async def _other_method(self, request: Request, timeout: float | None) -> UnknownModel | None:
+    async def _other_method(self, request: Request, timeout: float | None) -> TritoneError | None:
         """The exception that names the method for `request.model`, None where that is no system either."""
         try:
             return other_method(request, await self.method(request.model, timeout))

@@ -16,7 +16,15 @@ from tritone_client.emotion import (
     emotion_outputs,
     parse_emotion,
 )
-from tritone_client.errors import Failure, InferenceFailed, TritoneError, UnknownModel, explain, reading_answer
+from tritone_client.errors import (
+    Failure,
+    InferenceFailed,
+    InvalidRecording,
+    TritoneError,
+    UnknownModel,
+    explain,
+    reading_answer,
+)
 from tritone_client.prediction import OUTPUTS, Prediction, parse_prediction, prediction_outputs
 from tritone_client.request import INPUTS, Recording, Request, build_request
 from tritone_client.stream import EVERY, WINDOW, Chunk, StreamAnswer, Windows, answers
@@ -100,13 +108,17 @@ def method_of(model: str, metadata: Mapping[str, Any]) -> Method:
     raise UnknownModel(f"Model '{model}' takes no recordings: `tritone models` lists those that do.")
 
 
-def other_method(request: Request, method: Method) -> UnknownModel | None:
-    """The exception that names `method`, which asks `request.model`; None where that is what was asked.
+def other_method(request: Request, method: Method) -> TritoneError | None:
+    """The exception that names `method`, which asks `request.model`, or the embedding that the model lacks.
+
+    None where that is what was asked.
 
     Triton's text names but one output that is missing, which steps and models of others lack, too.
     """
-    if set(METHODS[method]).issubset(request.outputs):  # the server is of another version
-        return None
+    if set(METHODS[method]).issubset(request.outputs):
+        if "EMBEDDING" in request.outputs:
+            return InvalidRecording(f"Model '{request.model}' has no embedding: ask without it.", "option")
+        return None  # the server is of another version
     return UnknownModel(
         f"Model '{request.model}' answers other questions: ask it with the method {method}() or the "
         f"command `tritone {method}`."
@@ -336,7 +348,7 @@ class Client:
         except UnknownModel as error:
             raise self._other_method(request, timeout) or error from None
 
-    def _other_method(self, request: Request, timeout: float | None) -> UnknownModel | None:
+    def _other_method(self, request: Request, timeout: float | None) -> TritoneError | None:
         """The exception that names the method for `request.model`, None where that is no system either."""
         try:
             return other_method(request, self.method(request.model, timeout))

@@ -88,8 +88,6 @@ CURABLE = [
 # A model that exists but is none of Tritone's systems: a step of one, or something else altogether.
 FOREIGN_MODEL = re.compile(r"unexpected inference (in|out)put|expected \d+ inputs? but got")
 
-NO_EMBEDDING = re.compile(r"unexpected inference output 'EMBEDDING'")
-
 WRAPPING = re.compile(
     r"^(in ensemble '[^']*', |\[request id: [^]]*\] "
     r"|failed to connect to all addresses; last error: [A-Z]+: \S+: |Failed to connect to remote host: "
@@ -117,8 +115,6 @@ def explain(failure: Failure, *, url: str, model: str, seconds: float) -> Triton
     clause = said.rstrip(".")
     if failure.status == "NOT_FOUND" and not is_curable(failure):
         return UnknownModel(f"The server at {url} has no model '{model}': `tritone models` lists what it serves.")
-    if NO_EMBEDDING.search(said):
-        return InvalidRecording(f"Model '{model}' has no embedding: ask without it.", "option")
     if FOREIGN_MODEL.search(said):
         return UnknownModel(
             f"Model '{model}' takes no recordings ({clause}): `tritone models` lists those that do."

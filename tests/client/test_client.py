@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritone_client
-from tritone_client import AsyncClient, Client, Prediction, retry
+from tritone_client import AsyncClient, Client, InvalidRecording, Prediction, retry
 from tritone_client.client import genre_request, is_answer_to
 
 from tests.support.triton import Triton, free_ports
@@ -241,3 +241,11 @@ def test_an_answer_of_another_version_is_an_error(client: Client, monkeypatch: p
     monkeypatch.setattr(client._transport, "infer", lambda *_: answer)
     with pytest.raises(tritone_client.InferenceFailed, match="KeyError: 'vote'"):
         client.classify(b"x")
+
+
+def test_a_model_without_embeddings_is_named(client: Client):
+    with pytest.raises(
+        InvalidRecording, match=r"^Model 'vgg19_bn_cqt' has no embedding: ask without it\.$"
+    ) as caught:
+        client.classify(b"{}", model="vgg19_bn_cqt", embedding=True)
+    assert caught.value.code == "option"

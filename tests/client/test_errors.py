@@ -126,10 +126,3 @@ def test_a_sentence_loses_all_layers_of_wrapping():
 def test_a_refusal_has_its_code_and_the_sentence_is_without_it(text, sentence, code):
     error = explain(Failure("INVALID_ARGUMENT", text), url="u", model="m", seconds=1.0)
     assert isinstance(error, errors.InvalidRecording) and (str(error), error.code) == (sentence, code)
-
-
-def test_a_model_without_embeddings_is_named():
-    text = "[request id: <id_unknown>] unexpected inference output 'EMBEDDING' for model 'vgg19_bn_cqt'"
-    error = explain(Failure("INVALID_ARGUMENT", text), url="u", model="vgg19_bn_cqt", seconds=1.0)
-    assert isinstance(error, errors.InvalidRecording) and error.code == "option"
-    assert str(error) == "Model 'vgg19_bn_cqt' has no embedding: ask without it."
