@@ -202,7 +202,7 @@ def test_speech_is_not_tuned(monkeypatch, capsys):
     monkeypatch.setattr(tune.preflight, "choose_systems", lambda *_: systems.SYSTEMS)
     monkeypatch.setattr("sys.argv", ["tune", "--system=emotion2vec_plus_large"])
     assert tune.main() == 2
-    assert "emotion2vec_plus_large cannot be tuned; choose one of vgg19_bn_cqt" in capsys.readouterr().err
+    assert "emotion2vec_plus_large cannot be tuned; choose one of " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("variant", ["cuda", "tensorrt"])
