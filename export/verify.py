@@ -46,12 +46,14 @@ class Network:
     ----------
     task, profile : of its weights
     manifest : beside it
+    max_rows : the most that a recording has
     session : ONNX Runtime on the CPU
     """
 
     task: Task
     profile: Profile
     manifest: dict[str, Any]
+    max_rows: int
     session: onnxruntime.InferenceSession
 
     @classmethod
@@ -60,7 +62,7 @@ class Network:
         folder = repository / f"{system.name}_network" / "1"
         session = onnxruntime.InferenceSession(str(folder / ONNX_FILE), providers=["CPUExecutionProvider"])
         manifest = Manifest.read(folder)
-        return cls(manifest.task, manifest.profile, manifest.content, session)
+        return cls(manifest.task, manifest.profile, manifest.content, system.max_batch_size, session)
 
     def labels(self) -> list[str]:
         """The names of the classes in English."""
@@ -98,15 +100,15 @@ class Network:
 
 
 def _genre(network: Network, recording: bytes) -> tuple[int, float]:
-    manifest, limits = network.manifest, network.limits()
+    manifest = network.manifest
     options = GenreOptions(profile=manifest["profile"])
     prepared = prepare(
         recording,
         network.profile,
         spectrum=manifest["spectrum"],
-        max_rows=limits.pop("max_rows"),
+        max_rows=network.max_rows,
         jpeg=options.jpeg,
-        limits=Limits(**limits),
+        limits=Limits(**network.limits()),
         cleaning=options.part(Cleaning),
         hearing=options.part(Hearing),
     )

@@ -183,7 +183,7 @@ def _length_settings(system: System, variant: Variant) -> list[str]:
 
 def _picture_warmups(system: System, variant: Variant) -> str:
     [first] = system.task.inputs
-    sizes = {TENSORRT: (1, 8, 16, 32), CUDA: (1, 2, 4, 8, 16, 32)}.get(variant, (1, 2, 4, 8))
+    sizes = {TENSORRT: (1, 8, 16, system.max_batch_size), CUDA: (1, 2, 4, 8, 16, 32)}.get(variant, (1, 2, 4, 8))
     why = "One row, the batches that are preferred and the largest." if variant is TENSORRT else ""
     row = pbtxt.tensor("", first.type, system.shape(first), random_data=True)
     return pbtxt.comment(why) + pbtxt.warmups((f"batch of {n}", n, {first.name: row}) for n in sizes)
