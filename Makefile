@@ -7,10 +7,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-PICTURES = $(shell $(BIN)/python -m systems --pictures)
-# Of the systems that were named, or of all, those with pictures; none is an error, since a command without names means all.
-PICTURED = $(or $(if $(SYSTEMS),$(filter $(PICTURES),$(SYSTEMS)),$(PICTURES)),$(error make $@ is for $(PICTURES), not for $(SYSTEMS)))
-export CHECKPOINTS
+# Of the systems that were named, or of all, those that a command of the export can work on; none is an error.
+able = $(or $(shell $(BIN)/python -m systems --able $(1) $(SYSTEMS)),$(error make $@ cannot work on $(SYSTEMS)))
+export CHECKPOINTS SONG
 SERVE := $(addprefix requirements/,serve.txt container.txt steps.txt triton.txt client.txt)
 EXPORT := requirements/export.txt requirements/weights.txt
 WEB := requirements/web.txt
@@ -25,21 +24,21 @@ GPU := $(wildcard $(VENV)/.gpu)
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/.export ## Start Triton, classify a generated MP3, print the answer, stop (no GPU, no accounts)
-	@$(BIN)/python -m export vgg19_bn_cqt
-	@$(BIN)/python -m demo
+demo: $(VENV)/.export ## Start Triton, classify an MP3, print the answers, stop (SONG=my.mp3 for your own; no GPU, no accounts)
+	@$(BIN)/python -m export musicnn_msd musicnn_mtt vgg19_bn_cqt
+	@$(BIN)/python -m demo $(if $(SONG),"$$SONG")
 
 export: $(VENV)/.export $(GPU) ## Checkpoints -> ONNX (CHECKPOINTS=dir; default: demo weights); with an NVIDIA GPU also FP16 and TensorRT
 	@$(BIN)/python -m export $(SYSTEMS)
 	@$(BIN)/python -m export tensorrt --if-possible $(SYSTEMS)
 
 int8: $(VENV)/.export ## INT8 networks of the exported ones, for CPUs: make int8, then VARIANT=openvino_int8 make serve
-	@$(BIN)/python -m export $(PICTURED)
-	@$(BIN)/python -m export int8 $(PICTURED)
+	@$(BIN)/python -m export $(call able,int8)
+	@$(BIN)/python -m export int8 $(call able,int8)
 
 explain: $(VENV)/.export ## Networks for the option explain, which shows what in a picture spoke for the answer; then make serve
-	@$(BIN)/python -m export $(PICTURED)
-	@$(BIN)/python -m export explain $(PICTURED)
+	@$(BIN)/python -m export $(call able,explain)
+	@$(BIN)/python -m export explain $(call able,explain)
 
 fp16: $(VENV)/.export $(GPU) ## FP16 networks of the exported ones, for GPUs
 	@$(BIN)/python -m export $(SYSTEMS)
@@ -68,7 +67,7 @@ endif
 	@$(BIN)/python -m bench
 
 evaluate: $(VENV)/.test ## What each option gains or loses on generated recordings, and what it costs (VARIANT=..., QUICK=1)
-	@$(BIN)/python -m export $(PICTURES)
+	@$(BIN)/python -m export vgg19_bn_cqt vit_b_16_mel
 	@$(BIN)/python -m bench.evaluation
 	@$(BIN)/python -m bench.options
 

@@ -1,32 +1,48 @@
-"""`make demo`: a recording is generated and encoded to MP3, Triton starts, the client asks, Triton stops."""
+"""`make demo`: Triton starts, the client asks three systems about a recording, Triton stops.
+
+Without a recording of the user's own, one is generated.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from server.embedded import embedded
-from sounds import FAMILIES, recording
-from systems.label_set import label_set
+from sounds.examples import written
 
-MODEL = "vgg19_bn_cqt"
-FAMILY = 2
+TRAINED = ("musicnn_msd", "musicnn_mtt")
+DEMO = "vgg19_bn_cqt"
+EXAMPLES = Path(".cache/examples")
 
 
-def main() -> int:
-    """Returns the exit code of `tritone classify`."""
-    name, label = list(FAMILIES)[FAMILY], label_set("ccmusic").labels[FAMILY].en
-    with tempfile.TemporaryDirectory(prefix="tritone-") as folder:
-        song = Path(folder) / "demo.mp3"
-        song.write_bytes(recording(FAMILY, seed=2026))
-        print(f"{song}: 30 s of generated sound, {name!r}; demo weights call it {label!r}.", flush=True)
-        with embedded(f"--systems={MODEL}") as server:
-            command = ["classify", str(song), "--url", f"grpc://{server.grpc}", "--model", MODEL]
-            print(f"$ tritone {' '.join(command)}", flush=True)
-            return subprocess.run([str(Path(sys.executable).with_name("tritone")), *command]).returncode
+def main(arguments: list[str]) -> int:
+    """Returns the worst exit code of `tritone classify`.
+
+    Parameters
+    ----------
+    arguments : the user's recording, or none
+    """
+    if not arguments:
+        song = written("prelude.mp3", EXAMPLES)
+        print(f"{song}: 38 s of generated music, a prelude by Bach on plucked strings", flush=True)
+    elif not (song := Path(*arguments)).is_file():
+        print(f"demo: there is no file {song}: name one with SONG=", file=sys.stderr)
+        return 2
+    with embedded(f"--systems={','.join((*TRAINED, DEMO))}", "--log-level=error") as server:
+        print("\nTwo systems with trained weights:", flush=True)
+        codes = [classify(song, model, server.grpc) for model in TRAINED]
+        print("\nA system of the articles, with demo weights until you bring the released ones:", flush=True)
+        return max(*codes, classify(song, DEMO, server.grpc))
+
+
+def classify(song: Path, model: str, address: str) -> int:
+    """Type `tritone classify` for the reader; its exit code."""
+    command = ["classify", str(song), "--url", f"grpc://{address}", "--model", model]
+    print(f"$ tritone {' '.join(command)}", flush=True)
+    return subprocess.run([str(Path(sys.executable).with_name("tritone")), *command]).returncode
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -90,17 +90,21 @@ def _source(args: argparse.Namespace) -> Source | None:
         return Directory(Path(folder))
     if args.demo and (own := [system.name for system in args.systems if system.is_own]):
         raise ExportError(f"there are no demo weights of {', '.join(own)}: name yours with --checkpoint")
-    for system in args.systems if args.demo else ():
-        if isinstance(system.released, Package):
-            raise ExportError(
-                f"there are no demo weights of {system.name}: its own are in the package {system.released.name}"
-            )
+    if args.demo and (trained := [system.name for system in args.systems if _is_packaged(system)]):
+        raise ExportError(f"there are no demo weights of {', '.join(trained)}: trained ones are installed")
     return Demo(DEMO) if args.demo else None
 
 
-def _default(system: System) -> Source:
-    """Where weights come from that nobody has named."""
-    return Installed(PACKAGES) if isinstance(system.released, Package) else Demo(DEMO)
+def _is_packaged(system: System) -> bool:
+    """Whether its trained weights are in a package that is installed with the rest."""
+    return isinstance(system.released, Package)
+
+
+def _for(system: System, source: Source | None) -> Source:
+    """Where the weights of one system come from: a folder need not have those that are in a package."""
+    if _is_packaged(system) and (source is None or (isinstance(source, Directory) and not source.find(system))):
+        return Installed(PACKAGES)
+    return source or Demo(DEMO)
 
 
 def _hub_repository(args: argparse.Namespace) -> str:
@@ -122,8 +126,9 @@ def _hub_repository(args: argparse.Namespace) -> str:
 
 
 def _chosen(args: argparse.Namespace) -> list[System]:
-    """The systems to export: those that were named, or those that are by default."""
-    return args.systems or [system for system in SYSTEMS.values() if system.by_default]
+    """The systems to export: those that were named, or those by default that the source has weights of."""
+    elsewhere = _is_packaged if args.hub or args.demo else lambda _: False
+    return args.systems or [each for each in SYSTEMS.values() if each.by_default and not elsewhere(each)]
 
 
 def _own(args: argparse.Namespace) -> list[System]:
@@ -186,7 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise ExportError(f"there are no demo weights of {system.name}: name yours with --checkpoint")
         if not system.architecture.module:
             raise ExportError(f"{system.name} is declared in {system.declared_in}: name that file instead")
-        return repository.export(system, source or _default(system), args.repository, force=args.force, log=log)
+        return repository.export(system, _for(system, source), args.repository, force=args.force, log=log)
 
     left = "what was there before is still there, or nothing"
     code = run("export", systems, work, left)

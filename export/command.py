@@ -78,20 +78,19 @@ class Parser(argparse.ArgumentParser):
         """One line, as for every other error; the usage is in --help."""
         self.exit(2, f"{self.prog}: {message}\n")
 
-    def choose(self, args: argparse.Namespace, able: Callable[[System], bool], lack: str) -> list[System]:
-        """The systems that were named, or all that are able; exits where one that was named is not.
+    def choose(self, args: argparse.Namespace, command: str, lack: str = "") -> list[System]:
+        """The systems that were named, or all that the command can work on; exits where it cannot.
 
         Parameters
         ----------
-        able : whether the command can work on a system
-        lack : why not, where it cannot: "has no INT8 network"
+        command : the one of `System.can`
+        lack : why it cannot, where that is so: "has no INT8 network"
         """
+        able = [system for system in args.known.values() if system.can(command)]
         for system in args.systems:
-            if not able(system):
-                self.error(
-                    f"{system.name} {lack}; choose from {', '.join(names(filter(able, args.known.values())))}"
-                )
-        return args.systems or [s for s in args.known.values() if able(s) and s.by_default]
+            if not system.can(command):
+                self.error(f"{system.name} {lack}; choose from {', '.join(names(able))}")
+        return args.systems or [system for system in able if system.by_default]
 
 
 def names(systems: Iterable[System]) -> list[str]:

@@ -161,7 +161,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     return command.run(
         "export explain",
-        parser.choose(args, lambda system: bool(system.architecture.explainer), "has no network that explains"),
+        parser.choose(args, "explain", "has no network that explains"),
         lambda system, log: export(system, args.repository, force=args.force, log=log),
         "the network that is served is untouched",
     )

@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     return command.run(
         "export fp16",
-        parser.choose(args, lambda _: True, ""),
+        parser.choose(args, "fp16"),
         lambda system, log: export(system, args.repository, args.rows, force=args.force, log=log),
         "the float32 network is untouched",
     )

@@ -215,7 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     return command.run(
         "export int8",
-        parser.choose(args, lambda system: system.task.has_pictures, "has no INT8 network"),
+        parser.choose(args, "int8", "has no INT8 network"),
         lambda system, log: export(system, args.repository, args.rows, force=args.force, log=log),
         "the float network is untouched",
     )

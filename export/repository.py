@@ -81,6 +81,8 @@ def keep_own(system: System, repository: Path, log: Log) -> bool:
     if network.manifest is None or network.manifest.content.get("demo", True):
         return False
     source = network.manifest.content.get("source", {})
+    if source.get("origin") == "package":  # as good as new every time
+        return False
     own = f"weights of your own ({source.get('origin')} {source.get('location')})"
     instead = "" if system.is_own else "; --demo replaces them by demo weights"
     if not network.onnx.is_current:

@@ -1,4 +1,4 @@
-"""Where a system's weights come from: a directory, the hub or the demo weights."""
+"""Where a system's weights come from: a directory, the hub, a package that is installed, or the demo weights."""
 
 from __future__ import annotations
 
@@ -61,17 +61,24 @@ class Directory:
 
     def get(self, system: System, log: Log) -> Weights:
         """Find the checkpoint; an ExportError names what was looked for."""
-        stems = f"{system.name}/save", f"{system.name}/model", system.name
-        names = [f"{stem}.{suffix}" for stem in stems for suffix in SUFFIXES]
-        file = next((name for name in names if (self.folder / name).is_file()), None)
+        file = self.find(system)
         if file is None:
-            raise ExportError(f"no weights for {system.name} in {self.folder}; looked for {', '.join(names)}")
+            looked = ", ".join(self._names(system))
+            raise ExportError(f"no weights for {system.name} in {self.folder}; looked for {looked}")
         own = self.folder / system.name / "labels.json"
         try:
             labels = read_labels(own) if own.is_file() else system.labels
         except LabelError as error:
             raise ExportError(str(error)) from error
         return _weights("directory", self.folder.resolve().name, file, None, self.folder / file, labels)
+
+    def find(self, system: System) -> str | None:
+        """The system's file in the folder; None without one."""
+        return next((name for name in self._names(system) if (self.folder / name).is_file()), None)
+
+    def _names(self, system: System) -> list[str]:
+        stems = f"{system.name}/save", f"{system.name}/model", system.name
+        return [f"{stem}.{suffix}" for stem in stems for suffix in SUFFIXES]
 
 
 @dataclass(frozen=True)

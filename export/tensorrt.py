@@ -236,7 +236,7 @@ def main(arguments: list[str] | None = None) -> int:
     if args.precision not in (None, *PRECISIONS):  # of the environment
         parser.error(f"PRECISION={args.precision} is none of {', '.join(PRECISIONS)}")
     int8 = args.precision == "int8"
-    systems = parser.choose(args, lambda system: system.task.has_pictures or not int8, "has no INT8 network")
+    systems = parser.choose(args, "int8" if int8 else "tensorrt", "has no INT8 network")
     gpu = find_gpu()
     why = why_impossible(gpu)
     if why and not (args.if_possible and gpu):

@@ -32,7 +32,6 @@ from preprocess import Cleaning, Hearing, Limits, RecordingError, prepare, prepa
 from systems import System
 from systems.manifest import Manifest
 from systems.profiles import Profile
-from systems.system import Task
 from systems.variants import ONNX_FILE
 
 Array = npt.NDArray[Any]
@@ -44,16 +43,15 @@ class Network:
 
     Attributes
     ----------
-    task, profile : of its weights
+    system : that it belongs to
+    profile : of its weights
     manifest : beside it
-    max_rows : the most that a recording has
     session : ONNX Runtime on the CPU
     """
 
-    task: Task
+    system: System
     profile: Profile
     manifest: dict[str, Any]
-    max_rows: int
     session: onnxruntime.InferenceSession
 
     @classmethod
@@ -62,7 +60,7 @@ class Network:
         folder = repository / f"{system.name}_network" / "1"
         session = onnxruntime.InferenceSession(str(folder / ONNX_FILE), providers=["CPUExecutionProvider"])
         manifest = Manifest.read(folder)
-        return cls(manifest.task, manifest.profile, manifest.content, system.max_batch_size, session)
+        return cls(system, manifest.profile, manifest.content, session)
 
     def labels(self) -> list[str]:
         """The names of the classes in English."""
@@ -78,7 +76,7 @@ class Network:
         ExportError
             the network answers NaN or infinity
         """
-        best, probability = ANSWERS[self.task.name](self, recording)
+        best, probability = ANSWERS[self.system.task.name](self, recording)
         if not np.isfinite(probability):
             raise ExportError(
                 f"the network of {self.manifest['system']} answers NaN or infinity: its checkpoint is damaged"
@@ -87,13 +85,14 @@ class Network:
 
     def limits(self) -> dict[str, Any]:
         """The limits of the system's preprocess step, as its configuration has them."""
-        return {limit.key: json.loads(limit.value) for limit in self.task.limits}
+        return {limit.key: json.loads(limit.value) for limit in self.system.task.limits}
 
     def outputs(self, *inputs: Array) -> list[Array]:
         """The outputs that make the answer, of rows [n, ...]; one row at a time, which bounds the memory."""
-        names = [tensor.name for tensor in self.task.inputs]
+        names = [tensor.name for tensor in self.system.task.inputs]
+        used = [tensor.name for tensor in self.system.used]
         rows = [
-            self.session.run(self.task.used, dict(zip(names, (x[i : i + 1] for x in inputs), strict=True)))
+            self.session.run(used, dict(zip(names, (x[i : i + 1] for x in inputs), strict=True)))
             for i in range(len(inputs[0]))
         ]
         return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
@@ -106,13 +105,13 @@ def _genre(network: Network, recording: bytes) -> tuple[int, float]:
         recording,
         network.profile,
         spectrum=manifest["spectrum"],
-        max_rows=network.max_rows,
+        max_rows=network.system.max_batch_size,
         jpeg=options.jpeg,
         limits=Limits(**network.limits()),
         cleaning=options.part(Cleaning),
         hearing=options.part(Hearing),
     )
-    [logits] = network.outputs(prepared.rows)
+    logits, *_ = network.outputs(prepared.rows)
     found = genre.analyse(logits, GenreInfo.of(prepared, options), manifest)
     best = found.ranking[0]
     return best, found.probabilities[best]

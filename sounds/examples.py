@@ -10,22 +10,29 @@ import numpy as np
 import soundfile as sf
 
 from sounds.generate import FAMILIES, sound
+from sounds.prelude import prelude
 from sounds.recordings import SUBTYPES, recording
 
 SR = 44100
 CALL_SR = 16000
+PRELUDE_SR = 22050
 
 
 def main() -> int:
     """Write what is missing; the exit code."""
-    folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, make in EXAMPLES.items():
-        if not (folder / name).exists():
-            unfinished = folder / f".{name}"
-            unfinished.write_bytes(make())
-            unfinished.rename(folder / name)
+    for name in EXAMPLES:
+        written(name, Path(sys.argv[1]))
     return 0
+
+
+def written(name: str, folder: Path) -> Path:
+    """The file of an example in a folder, made where it is missing."""
+    path, unfinished = folder / name, folder / f".{name}"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(EXAMPLES[name]())
+        unfinished.rename(path)
+    return path
 
 
 def joined(parts: list[tuple[str, float]], kind: str, sr: int) -> bytes:
@@ -37,7 +44,15 @@ def joined(parts: list[tuple[str, float]], kind: str, sr: int) -> bytes:
     return file.getvalue()
 
 
+def music() -> bytes:
+    """The prelude as MP3."""
+    file = io.BytesIO()
+    sf.write(file, prelude(PRELUDE_SR), PRELUDE_SR, format="MP3", subtype=SUBTYPES["MP3"])
+    return file.getvalue()
+
+
 EXAMPLES = {
+    "prelude.mp3": music,
     "arpeggio.mp3": lambda: recording(list(FAMILIES).index("arpeggio"), seed=2027),
     "medley of 3 minutes.mp3": lambda: joined(
         [("organ", 48.0), ("kick and hat", 42.0), ("bells", 54.0), ("bass line", 36.0)], "MP3", SR

@@ -35,11 +35,18 @@ def main(arguments: list[str] | None = None) -> int:
         "--check", action="store_true", help="write nothing; exit with 1 where a file is not as declared"
     )
     parser.add_argument("--repository", type=Path, default=REPOSITORY, metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--pictures", action="store_true", help="only print which systems see pictures")
+    parser.add_argument(
+        "--able",
+        nargs="+",
+        metavar=("COMMAND", "SYSTEM"),
+        help="only print which systems python -m export COMMAND works on, of those named or by default",
+    )
     options = parser.parse_args(arguments)
     known = Repository(options.repository).known(SYSTEMS)
-    if options.pictures:
-        print(*(system.name for system in known.values() if system.task.has_pictures and system.by_default))
+    if options.able:
+        command, *names = options.able
+        chosen = [system for system in known.values() if system.name in names or (system.by_default and not names)]
+        print(*(system.name for system in chosen if system.can(command)))
         return 0
     work, said = (stale, "is not as declared: run python -m systems") if options.check else (write, "was written")
     changed = [path for system in known.values() for path in work(system, options.repository)]

@@ -86,10 +86,6 @@ def _same(tensors: Sequence[Tensor]) -> dict[str, str]:
     return {tensor.name: tensor.name for tensor in tensors}
 
 
-def _used(system: System) -> list[Tensor]:
-    return [tensor for tensor in system.own(system.task.outputs) if tensor.name in system.task.used]
-
-
 def _front(system: System) -> str:
     name, task = system.name, system.task
     answers = []
@@ -135,7 +131,7 @@ def _chain(system: System) -> str:
     inner = {tensor.name: tensor.name.lower() for tensor in (*passed, *system.own(task.outputs))}
     rows = {tensor.name: inner[tensor.name] for tensor in task.inputs}
     kept = {tensor.name: inner[tensor.name] for tensor in (INFO, *task.kept)}
-    used = {tensor.name: inner[tensor.name] for tensor in _used(system)}
+    used = {tensor.name: inner[tensor.name] for tensor in system.used}
     return pbtxt.file(
         pbtxt.comment(f"The three steps of {name}; clients call {name}, which calls this.")
         + "#\n"
@@ -187,7 +183,7 @@ def _preprocess(system: System, variant: str | None = None) -> str:
 
 
 def _postprocess(system: System) -> str:
-    task, used = system.task, _used(system)
+    task, used = system.task, system.used
 
     def zeros(tensor: Tensor, rows: list[int]) -> str:
         sizes = [system.size(task.warm_sizes.get(axis, axis)) for axis in tensor.dims]

@@ -17,7 +17,6 @@ SYSTEM = System(
     activation="sigmoid",
     embedding=200,
     max_batch_size=256,  # patches of 3 s: almost 13 minutes
-    by_default=False,
     released=Package(
         name="musicnn",
         version="0.1.0",

@@ -207,9 +207,20 @@ class System:
         """That its rows can be prepared by: its own, and those of its task that make such rows."""
         return profiles_for(self.task, self.profile, self.spectrum)
 
+    def can(self, command: str) -> bool:
+        """Whether `python -m export <command>` makes something of it."""
+        able = {"int8": self.task.has_pictures, "explain": bool(self.architecture.explainer)}
+        return able.get(command, True)
+
     def own(self, tensors: Iterable[Tensor]) -> list[Tensor]:
         """Those of its task's tensors that it has: not every system puts out an embedding."""
         return [tensor for tensor in tensors if self.embedding or "embedding" not in tensor.dims]
+
+    @property
+    def used(self) -> list[Tensor]:
+        """The outputs of its network that make the answer, in the order of its task's `used`."""
+        outputs = {tensor.name: tensor for tensor in self.own(self.task.outputs)}
+        return [outputs[name] for name in self.task.used if name in outputs]
 
     def shape(self, tensor: Tensor) -> list[int]:
         """Of a tensor, as Triton declares it; -1 where an axis is free."""

@@ -9,6 +9,7 @@ from typing import ClassVar
 from answers.options import CommonOptions, check_choice, check_flags, check_number, check_whole
 from answers.voting import VOTING
 from preprocess import Hearing, OptionError
+from systems.architectures import ARCHITECTURES
 from systems.tasks import MOST_SHOWN
 
 MOST_SEGMENTS = 32
@@ -69,3 +70,13 @@ def check_activation(options: GenreOptions, manifest: dict) -> None:
                 f"OPTIONS: {name} is for systems of which one class is right; the classes of {manifest['system']}"
                 " are each for itself (sigmoid): leave it out."
             )
+
+
+def check_explained(options: GenreOptions, manifest: dict) -> None:
+    """OptionError where maps are asked for of a kind of network that has none."""
+    kind = ARCHITECTURES.get(manifest.get("architecture", ""))
+    if options.explain and kind and not kind.explainer:
+        raise OptionError(
+            f"OPTIONS: explain is for networks that look at a picture; {manifest['system']} ({kind.title}) has no"
+            " map: leave it out."
+        )

@@ -18,7 +18,7 @@ import triton_python_backend_utils as pb_utils
 from answers.genre import answer as genre
 from answers.genre.explain import explain
 from answers.genre.info import GenreInfo
-from answers.genre.options import GenreOptions, check_activation, check_profile
+from answers.genre.options import GenreOptions, check_activation, check_explained, check_profile
 from answers.genre.rules import FEATURES, Rules, load_rules
 from answers.info import InputError
 from answers.options import check_fitted, parse_options
@@ -47,6 +47,7 @@ class GenreStep(Step):
         """OptionError for an option that these weights do not know."""
         check_profile(options, self.profiles)
         check_activation(options, self.manifest)
+        check_explained(options, self.manifest)
         check_fitted(options, self.manifest)
         check_rules(options, self.rules)
 

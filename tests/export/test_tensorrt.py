@@ -88,7 +88,7 @@ def test_every_batch_of_pictures_has_one_cuda_graph(system):
 def test_every_shape_that_is_preferred_is_warmed_up(system):
     model = configuration(system)
     found = {(tuple(w.inputs[model.input[0].name].dims), w.batch_size) for w in model.model_warmup}
-    lengths = [(n,) for n in COARSE_BUCKETS] if system == SPEECH.name else [(3, 224, 224)]
+    lengths = [(n,) for n in COARSE_BUCKETS] if system == SPEECH.name else [SYSTEMS[system].profile.shape]
     assert found >= {(dims, n) for dims in lengths for n in (1, *model.dynamic_batching.preferred_batch_size)}
     assert {dims for dims, _ in found} == set(lengths)
 

@@ -61,7 +61,7 @@ def test_what_serves_listens_on_this_machine_and_changes_nothing(name):
     assert all(volume.endswith(":ro") for volume in service["volumes"])
     assert service["restart"] == "unless-stopped"
     on_gpu = name == "triton-gpu"
-    assert service["shm_size"] == ("4gb" if on_gpu else "2gb")
+    assert service["shm_size"] == ("6gb" if on_gpu else "2gb")
     needs = {system.name: system.task.shm for system in SYSTEMS.values() if system.by_default}
     preflight.check_shared_memory(needs, on_gpu, int(service["shm_size"][0]) * 2**30)
     variant = {"triton-cpu": "onnxruntime", "triton-gpu": "auto"}[name]

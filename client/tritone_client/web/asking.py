@@ -10,6 +10,11 @@ from tritone_client.web.texts import PAGE
 from tritone_client.web.uploads import Refused
 
 ALL_LABELS = 1000  # so that every label comes with its Chinese name
+DROPPED: dict[str, dict[str, object]] = {
+    "unexplained": {"explain": None},
+    "option": {"explain": None, "uncertainty": None},
+}
+"""Code of a refusal -> options that the page adds by itself and that not every system or server has."""
 
 
 async def ask(
@@ -24,10 +29,11 @@ async def ask(
         try:
             answer = await client.classify(data, model=system, **options)
         except InvalidRecording as error:
-            if error.code != "unexplained":
+            if error.code not in DROPPED:
                 raise
-            answer = await client.classify(data, model=system, **options | {"explain": None})
-            remarks.append(PAGE[language]["not_explained"])
+            answer = await client.classify(data, model=system, **options | DROPPED[error.code])
+            if error.code == "unexplained":
+                remarks.append(PAGE[language]["not_explained"])
     return answer_html(answer, language, remarks)
 
 

@@ -107,11 +107,15 @@ PAGE: dict[Language, dict[str, str]] = {
 
 SYSTEMS: dict[Language, dict[str, tuple[str, str]]] = {
     "en": {
+        "musicnn_msd": ("Music tags", "musicnn, trained on the Million Song Dataset"),
+        "musicnn_mtt": ("Instruments and sound", "musicnn, trained on MagnaTagATune"),
         "vgg19_bn_cqt": ("Music genre", "VGG19-BN sees a CQT spectrogram"),
         "vit_b_16_mel": ("Music genre", "ViT-B/16 sees a mel spectrogram"),
         "emotion2vec_plus_large": ("Speech emotion", "Emotion2Vec+ hears the voice"),
     },
     "zh": {
+        "musicnn_msd": ("音乐标签", "musicnn，以百万歌曲数据集训练"),
+        "musicnn_mtt": ("乐器与音色", "musicnn，以 MagnaTagATune 训练"),
         "vgg19_bn_cqt": ("音乐流派", "VGG19-BN，CQT 频谱图"),
         "vit_b_16_mel": ("音乐流派", "ViT-B/16，梅尔频谱图"),
         "emotion2vec_plus_large": ("语音情感", "Emotion2Vec+，直接聆听语音"),
