@@ -1,5 +1,6 @@
 """musicnn against the package's own code, whose answers to three generated recordings are kept in golden/."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -9,7 +10,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from tritone_client import Client, InvalidRecording
+from tritone_client import AsyncClient, Client, InvalidRecording
+from tritone_client.web.asking import ask
 
 import preprocess
 from export import sources
@@ -17,7 +19,9 @@ from export.__main__ import main
 from export.errors import ExportError
 from export.musicnn import MusiCNN
 from server.embedded import embedded
+from sounds.examples import EXAMPLES
 from systems import SYSTEMS
+from systems.__main__ import main as systems_main
 from systems.repository import Repository
 from tests.export import golden
 from tests.support.project import ROOT
@@ -77,6 +81,24 @@ def test_the_server_answers_what_the_package_does(name, server):
     assert (found.weights.origin, found.weights.source, found.notes) == ("package", "musicnn 0.1.0", ())
 
 
+def test_a_guitar_is_heard_in_the_generated_prelude(server):
+    """What `make demo` shows."""
+    with Client(server.grpc) as client:
+        instruments, styles = (client.classify(EXAMPLES["prelude.mp3"](), model=name) for name in NAMES[::-1])
+    assert instruments.label == "guitar" and instruments.probability > 0.6
+    assert {"instrumental", "acoustic", "folk"} == {entry.label for entry in styles.top[:3]}
+
+
+def test_the_page_leaves_out_what_tags_have_not(server):
+    async def shown() -> str:
+        options = {"pictures": 1, "explain": 1, "uncertainty": "entropy", "review_threshold": 0.7}
+        async with AsyncClient(server.grpc) as client:
+            return await ask(client, EXAMPLES["prelude.mp3"](), "musicnn_mtt", "classify", options, "zh")
+
+    html = asyncio.run(shown())
+    assert "吉他" in html and html.count("<img") == 1 and "make explain" not in html
+
+
 def test_ten_minutes_are_heard_to_the_end(server):
     """And longer ones evenly, with a note."""
     minute = np.tile(golden.recording(1), 5)[: 60 * golden.SR]
@@ -88,7 +110,9 @@ def test_ten_minutes_are_heard_to_the_end(server):
     assert more.notes == ("256 of 300 slices were used, evenly spaced over the recording.",)
 
 
-@pytest.mark.parametrize("option", [{"temperature": 2.0}, {"voting": "majority"}, {"profile": "ccmusic"}])
+@pytest.mark.parametrize(
+    "option", [{"temperature": 2.0}, {"voting": "majority"}, {"profile": "ccmusic"}, {"explain": 1}]
+)
 def test_what_makes_no_sense_for_tags_is_refused(server, option):
     with Client(server.grpc) as client, pytest.raises(InvalidRecording, match="^OPTIONS: ") as caught:
         client.classify((golden.recording(0), golden.SR), model="musicnn_msd", **option)
@@ -151,3 +175,29 @@ def test_demo_weights_and_the_hub_are_refused(capsys):
     assert "there are no demo weights of musicnn_msd: trained ones are installed" in capsys.readouterr().err
     assert main(["musicnn_msd", "--hub", "--revision", "0" * 40]) == 2
     assert "no repository of the hub has the weights of musicnn_msd" in capsys.readouterr().err
+
+
+def test_a_folder_of_checkpoints_need_not_have_what_a_package_has(tmp_path, capsys):
+    """A folder's own weights of such a system come first."""
+    arguments = ["musicnn_mtt", f"--checkpoints={tmp_path}", f"--repository={tmp_path / 'models'}"]
+    assert main(arguments) == 0
+    manifest = Repository(tmp_path / "models").network("musicnn_mtt").manifest.content
+    assert manifest["source"]["origin"] == "package"
+    assert main(arguments) == 0 and "nothing to do" in capsys.readouterr().out
+    (tmp_path / "musicnn_mtt").mkdir()
+    (tmp_path / "musicnn_mtt" / "save.pt").write_bytes(b"none")
+    assert main(arguments) == 2 and "save.pt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("int8", ["musicnn_msd", "musicnn_mtt", "vgg19_bn_cqt", "vit_b_16_mel"]),
+        ("explain", ["vgg19_bn_cqt", "vit_b_16_mel"]),
+        ("explain musicnn_msd vgg19_bn_mel", ["vgg19_bn_mel"]),
+        ("fp16 emotion2vec_plus_large", ["emotion2vec_plus_large"]),
+    ],
+)
+def test_make_asks_which_systems_a_command_works_on(words, expected, capsys):
+    assert systems_main(["--able", *words.split()]) == 0
+    assert capsys.readouterr().out.split() == expected

@@ -8,7 +8,7 @@ import pytest
 from tritone_client import InvalidRecording
 from tritone_client.web.asking import ask, failed
 from tritone_client.web.page import build_page
-from tritone_client.web.texts import LANGUAGES, PAGE, SYSTEMS, preferred
+from tritone_client.web.texts import LANGUAGES, PAGE, SYSTEMS, in_order, preferred
 from tritone_client.web.uploads import Uploads
 
 from tests.support.answers import genre
@@ -49,6 +49,8 @@ class Server:
         return "classify"
 
     async def classify(self, recording, *, model, **options):
+        if model == "musicnn_msd" and options.get("uncertainty"):
+            raise InvalidRecording("OPTIONS: uncertainty is for systems of which ...", "option")
         if options.get("explain"):
             raise InvalidRecording(f"OPTIONS: explain needs the network {model}_explain, which ...", "unexplained")
         return genre(pictures=options["pictures"])
@@ -62,6 +64,18 @@ def test_without_what_explains_the_picture_is_shown_with_a_sentence(language):
     with_sentence, without = asked(pictures=1, explain=1), asked(pictures=1)
     assert with_sentence.count("<img") == without.count("<img") == 1
     assert "make explain" in with_sentence and "make explain" not in without
+
+
+def test_the_options_of_the_page_that_a_system_has_not_are_left_out():
+    options = {"pictures": 1, "explain": 1, "uncertainty": "entropy"}
+    shown = asyncio.run(ask(Server(), b"", "musicnn_msd", "classify", options, "en"))
+    assert shown.count("<img") == 1 and "make explain" not in shown
+
+
+def test_the_trained_system_comes_first():
+    assert in_order(["emotion2vec_plus_large", "mine", "vgg19_bn_cqt", "musicnn_msd"]) == [
+        *("musicnn_msd", "vgg19_bn_cqt", "emotion2vec_plus_large", "mine"),
+    ]
 
 
 def test_errors_are_escaped():
