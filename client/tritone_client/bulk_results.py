@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from typing import Any, BinaryIO
@@ -24,9 +24,11 @@ from tritone_client.bulk_rows import (
     Format,
     Jsonl,
     Row,
+    embedding_of,
     flat_row,
     full_row,
     records,
+    shortest,
     too_long,
     written,
 )
@@ -35,12 +37,14 @@ from tritone_client.errors import OutputFailed
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 
 
-def check_out(out: str) -> None:
-    """Raise `OutputFailed` unless rows can be written to `out`. Nothing is made."""
+def check_out(out: str, embedding: bool = False) -> None:
+    """Raise `OutputFailed` unless rows, maybe with embeddings, can be written to `out`. Nothing is made."""
     path = os.path.realpath(out)
     folder = os.path.dirname(path)
     if not path.lower().endswith(SUFFIXES):
         raise OutputFailed(f"'{out}' ends in none of {', '.join(SUFFIXES)}: name it by what it shall be.")
+    if embedding and path.lower().endswith(".csv"):
+        raise OutputFailed(f"'{out}' has no room for embeddings: end its name in .parquet or .jsonl.")
     if os.path.exists(path) and not os.path.isfile(path):
         raise OutputFailed(f"'{out}' is no regular file: name one that can be written.")
     if not os.path.isdir(folder):
@@ -65,13 +69,24 @@ class Results:
         rows: how many there are.
         causes: how many of them tell of a failure, by its cause.
 
-    Entering raises `OutputFailed` for rows of another model or with other options, for a file that holds something
-    else, and while another run writes to it.
+    With `embedding` each row has its recording's embedding, None where there is none (not for CSV).
+
+    Entering raises `OutputFailed` for rows of another model, of other options, or where only these or only those
+    are asked for embeddings; for a file that holds something else; and while another run writes to it.
     """
 
-    def __init__(self, out: str, model: str, options: Mapping[str, Any], *, retry_failed: bool = False) -> None:
+    def __init__(
+        self,
+        out: str,
+        model: str,
+        options: Mapping[str, Any],
+        *,
+        embedding: bool = False,
+        retry_failed: bool = False,
+    ) -> None:
         self.out, self.rows, self.causes = out, 0, Counter[str]()
         self._model, self._options, self._retry_failed = model, dict(options), retry_failed
+        self._embedding, self._values = embedding, 0  # how many values an embedding has, once that is known
         self._target = os.path.realpath(out)
         suffix = os.path.splitext(self._target)[1].lower()
         self._parquet = suffix == ".parquet"
@@ -120,10 +135,10 @@ class Results:
 
     def add(self, file: str, answer: Answer) -> None:
         """Append the row of a file. Raises `OutputFailed`, with no part of the row in the file."""
-        row = self._row(file, answer, self._model, self._options)
+        row = self._row_of(file, answer)
         record = self._format.encode(row)
         if len(record) > LONGEST:  # which no run could read again
-            row = self._row(file, too_long(len(record)), self._model, self._options)
+            row = self._row_of(file, too_long(len(record)))
             record = self._format.encode(row)
         with writing(self.out):
             self._append(record)
@@ -135,6 +150,27 @@ class Results:
             self._dirty = False
             with writing(self.out):
                 os.fsync(self._file)
+
+    def _row_of(self, file: str, answer: Answer) -> Row:
+        """The row of a file. Raises `OutputFailed` for an embedding of another size than the others."""
+        row = self._row(file, answer, self._model, self._options)
+        if not self._embedding:
+            return row
+        values = embedding_of(answer)
+        if values is None:
+            return row | {"embedding": None}
+        if not self._fits(values):
+            raise OutputFailed(
+                f"'{self.kept}' holds embeddings of {self._values} values, and those of '{self._model}' have "
+                f"{len(values)} now: name another file for these."
+            )
+        return row | {"embedding": shortest(values)}
+
+    def _fits(self, values: Sized | None) -> bool:
+        """Whether an embedding has as many values as the first that this was asked of; None always does."""
+        size = 0 if values is None else len(values)
+        self._values = self._values or size
+        return size in (0, self._values)
 
     def _open(self) -> None:
         if self._parquet and os.path.exists(self._target) and not os.path.exists(self._path):
@@ -202,6 +238,13 @@ class Results:
             raise OutputFailed(
                 f"'{self.kept}' holds answers of {there}, not of {asked}: name another file for these."
             )
+        if ("embedding" in row) != self._embedding:
+            kind, change = ("without", "leave out") if self._embedding else ("with", "add")
+            raise OutputFailed(
+                f"'{self.kept}' holds answers {kind} embeddings: {change} --embedding, or name another file."
+            )
+        if not self._fits(row.get("embedding")):
+            raise ValueError("an embedding of another size")
 
     def _foreign(self, where: str) -> OutputFailed:
         return OutputFailed(
@@ -221,7 +264,7 @@ class Results:
         self.causes.clear()
 
     def _pack(self, stream: BinaryIO) -> None:
-        bulk_parquet.write(stream, (row for _, row in self._read()))
+        bulk_parquet.write(stream, (row for _, row in self._read()), self._embedding)
 
     def _unpack(self, stream: BinaryIO) -> None:
         try:

@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from tritone_client.emotion import EmotionPrediction
 from tritone_client.errors import InferenceFailed, TritoneError
 from tritone_client.plain import json_text, plain
@@ -19,7 +22,7 @@ COLUMNS = (
     *("file", "model", "label", "label_zh", "probability", "label_2", "probability_2", "label_3", "probability_3"),
     *("duration", "needs_review", "notes", "seconds", "error", "cause", "options"),
 )
-OURS = ("file", "error", "cause")  # of a row, whatever a server says
+OURS = ("file", "error", "cause", "embedding")  # of a row, whatever a server says
 # What spreadsheets take for a formula. It gets a `'`, also behind others, so that one can be taken off again.
 FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 LONGEST = 4 << 20  # bytes of a row; the timeline of ten minutes of speech takes a hundredth
@@ -69,6 +72,22 @@ def flat_row(file: str, answer: Answer, model: str, options: Mapping[str, Any]) 
     for place, (label, probability) in zip(("", "_2", "_3"), ranked, strict=False):
         row |= {f"label{place}": label, f"probability{place}": probability}
     return row
+
+
+def embedding_of(answer: Answer) -> npt.NDArray[np.float32] | None:
+    """The features of a recording, float32 [values]; None where it failed, is silent, or they are all zero.
+
+    All silent recordings are alike, and zeros have no direction: there is nothing to compare by.
+    """
+    if isinstance(answer, TritoneError) or answer.embedding is None or not answer.embedding.any():
+        return None
+    is_silent = isinstance(answer, EmotionPrediction) and answer.silence
+    return None if is_silent else answer.embedding
+
+
+def shortest(values: npt.NDArray[np.float32]) -> list[float]:
+    """Numbers for JSON, each with the fewest digits that mean the same float32: half as many as of a float."""
+    return [float(str(value)) for value in values]
 
 
 def too_long(size: int) -> InferenceFailed:

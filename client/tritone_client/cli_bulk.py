@@ -41,6 +41,10 @@ def bulk(
         str, typer.Option(envvar="TRITONE_MODEL", help="The system to ask, of genres or of emotions.")
     ] = "vgg19_bn_cqt",
     option: KeyValues = None,
+    embedding: Annotated[
+        bool,
+        typer.Option("--embedding", help="Keep the network's features of each recording, for `tritone similar`."),
+    ] = False,
     in_flight: Annotated[
         int, typer.Option(envvar="TRITONE_IN_FLIGHT", min=1, help="Files that the server has at a time.")
     ] = 16,
@@ -68,7 +72,8 @@ def bulk(
         nonlocal engine
         interruptible()
         async with AsyncClient(url, timeout=timeout, retries=0, **connection) as client:  # type: ignore[arg-type]
-            ask = partial(getattr(client, await client.method(model)), model=model, **options)
+            method = getattr(client, await client.method(model))
+            ask = partial(method, model=model, embedding=embedding, **options)
             await check_options(ask)
             with results, Watch(source, out) as watch:
                 engine = Bulk(ask, client.ping, results, in_flight=in_flight, patience=patience, tell=watch.tell)
@@ -76,8 +81,8 @@ def bulk(
 
     try:
         options = {name: value for name, value in key_values(option).items() if value is not None}
-        check_out(out)
-        results = Results(out, model, options, retry_failed=retry_failed)
+        check_out(out, embedding)
+        results = Results(out, model, options, embedding=embedding, retry_failed=retry_failed)
         asyncio.run(run(find_files(source, left_out)))
     except TritoneError as error:
         if not engine:

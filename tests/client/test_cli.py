@@ -83,15 +83,16 @@ def test_models_and_health(triton: Triton):
     table = tritone("models", "--url", triton.grpc).stdout
     assert [line.split()[:2] for line in table.splitlines()[1:]] == [
         ["emotion2vec_plus_large", "ready"],
+        ["musicnn_msd", "ready"],
         ["narrow", "ready"],
         ["vgg19_bn_cqt", "ready"],
     ]
     listed = [
         json.loads(line)["name"] for line in tritone("models", "--json", "--url", triton.grpc).stdout.splitlines()
     ]
-    assert listed == ["emotion2vec_plus_large", "narrow", "vgg19_bn_cqt"]
+    assert listed == ["emotion2vec_plus_large", "musicnn_msd", "narrow", "vgg19_bn_cqt"]
     done = tritone("health", "--url", triton.http)
-    assert done.returncode == 0 and done.stdout.count("ready") == 4
+    assert done.returncode == 0 and done.stdout.count("ready") == 5
     triton.post("narrow/unload")
     try:
         done = tritone("health", "--url", triton.http)

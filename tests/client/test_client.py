@@ -126,6 +126,7 @@ def test_a_really_full_queue_empties(client: Client):
 def test_models_and_health(client: Client):
     assert [(s.name, s.ready, s.version) for s in client.models()] == [
         ("emotion2vec_plus_large", True, "1"),
+        ("musicnn_msd", True, "1"),
         ("narrow", True, "1"),
         ("vgg19_bn_cqt", True, "1"),
     ]
@@ -136,6 +137,7 @@ def test_models_and_health(client: Client):
         and health.systems
         == {
             "emotion2vec_plus_large": True,
+            "musicnn_msd": True,
             "narrow": True,
             "vgg19_bn_cqt": True,
         }

@@ -62,7 +62,7 @@ def test_a_dead_step_that_is_reloaded(triton: Triton):
 def test_an_unloaded_system_is_told_as_such(client: Client, triton: Triton):
     triton.post("vgg19_bn_cqt/unload")
     try:
-        states = {"emotion2vec_plus_large": True, "narrow": True, "vgg19_bn_cqt": False}
+        states = {"emotion2vec_plus_large": True, "musicnn_msd": True, "narrow": True, "vgg19_bn_cqt": False}
         assert {system.name: system.ready for system in client.models()} == states
         assert client.health().systems == states
         with pytest.raises(TritoneError, match=r"was not ready after .*has no available versions"):

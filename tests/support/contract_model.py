@@ -6,9 +6,9 @@ client really sent, and the option `behave` makes it fail in a chosen way:
 `slow` (`seconds`), `patient` (the same, but ends when it is cancelled, and notes that), `raise`, `crash`,
 `poisoned` (RESULT's `sha256` is that of another request, unless blanks lead past the cache), `mixed` (always).
 
-A recording that is a JSON object says what it is taken for: `slices`, the probabilities of each of its slices, and
-`denoised`, the same where the option `denoise` is set; `broken` ones are refused. The options `temperature`,
-`uncertainty`, `voting`, `rules` and `explain` do what an answer of the real systems shows of them.
+A recording that is a JSON object says what it is taken for: `slices`, the probabilities of each of its slices,
+`denoised`, the same where the option `denoise` is set, and `embedding`; `broken` ones are refused. The options
+`temperature`, `uncertainty`, `voting`, `rules` and `explain` do what an answer of the real systems shows of them.
 """
 
 import hashlib
@@ -98,6 +98,7 @@ class TritonPythonModel:
             "LABELS": np.array([english for english, _ in LABELS], object),
             "SLICE_PROBABILITIES": rows,
             **maps(options),
+            "EMBEDDING": embedding_of(b"" if audio is None else audio[0]),
             "RESULT": np.array([f"\n{json.dumps(result)}\n"], object),
         }
         return [
@@ -146,9 +147,14 @@ def sha256_of(audio, pcm, rate, options, behave):
     return hashlib.sha256(recording + b"\0" + options).hexdigest()
 
 
+def said(data):
+    """What a recording says that it is taken for."""
+    return json.loads(data) if data.startswith(b"{") else {}
+
+
 def slices_of(data, options):
     """float32 [slices, 4], the probabilities that a recording asks for."""
-    recording = json.loads(data) if data.startswith(b"{") else {"slices": [PROBABILITIES, PROBABILITIES]}
+    recording = {"slices": [PROBABILITIES, PROBABILITIES], **said(data)}
     if recording.get("broken"):
         refuse("The recording is cut off.", "INVALID_ARG")
     if options.get("denoise") not in (None, "quietest", "first"):
@@ -156,6 +162,12 @@ def slices_of(data, options):
     rows = np.array(recording["denoised" if options.get("denoise") and "denoised" in recording else "slices"])
     powers = rows ** (1 / options.get("temperature", 1.0))
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def embedding_of(data):
+    """float32 [8], what a recording asks for, or else numbers made of its hash."""
+    seed = int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
+    return np.array(said(data).get("embedding", np.random.default_rng(seed).normal(size=8)), np.float32)
 
 
 def further(options, probabilities):

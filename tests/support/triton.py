@@ -42,6 +42,7 @@ output [
 ]
 """
 )
+WITH_EMBEDDING = GENRE.replace("output [", 'output [\n  { name: "EMBEDDING" data_type: TYPE_FP32 dims: [ 8 ] },')
 EMOTION = (
     INPUTS
     + """
@@ -90,12 +91,17 @@ ensemble_scheduling { step [ { model_name: "vgg19_bn_cqt" model_version: -1
 
 
 def write_repository(folder: Path) -> Path:
-    """A model repository: `vgg19_bn_cqt`, `narrow` (one instance, a queue of one), `emotion2vec_plus_large`."""
+    """A model repository: `vgg19_bn_cqt`, `musicnn_msd`, `narrow`, `emotion2vec_plus_large`.
+
+    `musicnn_msd` is the first with embeddings; `narrow` has one instance, and a queue of one.
+    """
     queue = "dynamic_batching { default_queue_policy { max_queue_size: 1 timeout_action: REJECT } }"
     models = {
         "vgg19_bn_cqt": ensemble(GENRE, "vgg19_bn_cqt_preprocess"),
         "vgg19_bn_cqt_preprocess": step(GENRE, 4),
         "vgg19_bn_cqt_raw": RAW,
+        "musicnn_msd": ensemble(WITH_EMBEDDING, "musicnn_msd_preprocess"),
+        "musicnn_msd_preprocess": step(WITH_EMBEDDING, 1),
         "narrow": ensemble(GENRE, "narrow_preprocess"),
         "narrow_preprocess": step(GENRE, 1) + queue,
         "emotion2vec_plus_large": ensemble(EMOTION, "emotion2vec_plus_large_preprocess"),
