@@ -17,6 +17,7 @@ from tritone_client.errors import (
     InferenceFailed,
     InvalidLabels,
     InvalidRecording,
+    InvalidResults,
     InvalidUrl,
     ServerBusy,
     ServerUnavailable,
@@ -26,6 +27,7 @@ from tritone_client.errors import (
 from tritone_client.evaluation import Evaluation, evaluate
 from tritone_client.labelled import Labelled, read_labelled
 from tritone_client.prediction import AppliedRule, Change, Computed, Prediction, Ranked, Slice, Vote, Weights
+from tritone_client.similar import Similar, nearest
 from tritone_client.stream import StreamAnswer
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "InferenceFailed",
     "InvalidLabels",
     "InvalidRecording",
+    "InvalidResults",
     "InvalidUrl",
     "Labelled",
     "Prediction",
@@ -49,6 +52,7 @@ __all__ = [
     "Segment",
     "ServerBusy",
     "ServerUnavailable",
+    "Similar",
     "Slice",
     "StreamAnswer",
     "System",
@@ -58,5 +62,6 @@ __all__ = [
     "Weights",
     "calibrate",
     "evaluate",
+    "nearest",
     "read_labelled",
 ]

@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from tritone_client import cli_bulk, cli_evaluation, cli_server, cli_web, outputs, report
+from tritone_client import cli_bulk, cli_evaluation, cli_server, cli_similar, cli_web, outputs, report
 from tritone_client.cli_options import (
     TIMEOUT,
     URL,
@@ -222,7 +222,7 @@ def health(url: Url = URL, timeout: Timeout = TIMEOUT, as_json: Json = False) ->
 
 
 for command in (
-    *(cli_bulk.bulk, cli_evaluation.evaluate, cli_evaluation.calibrate),
+    *(cli_bulk.bulk, cli_similar.similar, cli_evaluation.evaluate, cli_evaluation.calibrate),
     *(cli_server.stats, cli_server.profile, cli_web.web),
 ):
     app.command()(command)

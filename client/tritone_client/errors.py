@@ -63,6 +63,10 @@ class InvalidLabels(TritoneError):
     """Labelled recordings, or what is to be done with them, cannot be used."""
 
 
+class InvalidResults(TritoneError):
+    """The file of a bulk run cannot be searched, such as one without embeddings, or by this embedding."""
+
+
 class OutputFailed(TritoneError):
     """The command could not write an answer where it was told to."""
 

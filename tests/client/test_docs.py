@@ -11,13 +11,16 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from tritone_client.bulk_results import Results
 
 from sounds import recording
+from tests.client.bulk_answers import prediction
 from tests.support.command import TRITONE
 from tests.support.project import ROOT
 from tests.support.staged import Staged
@@ -98,6 +101,8 @@ def folder(tmp_path: Path) -> Path:
         for number in range(8):  # right six times of eight, and always as sure
             slices = {"slices": [sure if number < 6 else sure[::-1]]}
             (tmp_path / "labelled" / label / f"{number}.mp3").write_text(json.dumps(slices))
+    with Results(str(tmp_path / "library.parquet"), "musicnn_msd", {}, embedding=True) as results:
+        results.add("old.mp3", replace(prediction(), embedding=np.ones(8, np.float32)))
     weights = tmp_path / "model_repository" / "vgg19_bn_cqt_network" / "1"
     weights.mkdir(parents=True)
     (weights / "manifest.json").write_text('{"source": {"sha256": "00ff"}}')
