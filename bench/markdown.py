@@ -94,12 +94,14 @@ def floors(comparison: Figures) -> str:
 
 def caption(results: Figures, silent: str = "") -> str:
     """Where, when and with what versions it was measured; `silent`: what says nothing about what."""
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     weights = " and the weights are demo weights" if results.get("demo_weights", True) else ""
-    return fill(
-        f"`{results['command']}`, {results['date']}: {results['machine']}; {versions}. The sound is"
-        f" generated{weights}{f': {silent}' if silent else ''}."
-    )
+    return fill(f"{measured(results)} The sound is generated{weights}{f': {silent}' if silent else ''}.")
+
+
+def measured(results: Figures) -> str:
+    """By what command, where and when."""
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    return f"`{results['command']}`, {results['date']}: {results['machine']}; {versions}."
 
 
 def fill(text: str, bullet: str = "") -> str:

@@ -24,13 +24,14 @@ from bench.gpu_report import gpu_section
 from bench.markdown import caption, fill, floor, floors, named, pipelines, ratio, share, short, table, times
 from bench.options_report import options_section
 from bench.plots import Figures, draw
+from bench.similar_report import similar_section
 from bench.speech_report import speech_section
 from server.installation import ROOT
 
 RESULTS, PUBLISHED = ROOT / "bench" / "results", ROOT / "bench" / "published"
 PLACES = {
     "summary": ("README.md", ("bench",)),
-    "bench": ("docs/benchmarks.md", ("bench", "speech", "bulk", "gpu")),
+    "bench": ("docs/benchmarks.md", ("bench", "speech", "bulk", "similar", "gpu")),
     "options": ("docs/options.md", ("evaluation", "costs")),
 }
 """Places of the pages, and what stands there in this order: files of figures by their part."""
@@ -39,6 +40,7 @@ PARTS = {part: "summary.md" if part == "bench" else f"{part}.md" for _, parts in
 SECTIONS = {
     "speech": speech_section,
     "bulk": bulk_section,
+    "similar": similar_section,
     "gpu": gpu_section,
     "evaluation": evaluation_section,
     "costs": options_section,

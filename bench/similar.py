@@ -1,0 +1,236 @@
+"""Whether `tritone similar` finds a song again: `python -m bench.similar FOLDER`.
+
+Of each song of a folder of real music three other versions are made: MP3 and Opus at 64 kbit/s, and its first half
+alone. `tritone bulk --embedding` asks the embedded server about all of them, and then the nearest of each file,
+itself left out, are looked for among all: they should be the other versions of the same song. Needs ffmpeg and the
+exported weights of musicnn_msd; writes similar.json and similar.md to bench/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tritone_client.bulk_embeddings import read
+from tritone_client.bulk_files import find_files
+from tritone_client.similar import nearest
+
+from bench.__main__ import finish
+from bench.errors import BenchError
+from server.embedded import embedded
+from server.installation import ROOT
+
+SYSTEM = "musicnn_msd"
+IN_FLIGHT = 16
+SHORTEST = 8.0  # seconds of a song: its half has a patch of 3 s, and more than one
+SONGS, QUICK = 200, 12
+ORIGINAL = "original"
+VERSIONS = {
+    "MP3, 64 kbit/s": ("mp3", ["-c:a", "libmp3lame", "-b:a", "64k", "-compression_level", "7"]),
+    "Opus, 64 kbit/s": ("opus", ["-c:a", "libopus", "-b:a", "64k"]),
+    "first half": ("flac", ["-c:a", "flac", "-sample_fmt", "s16"]),
+}
+"""Kind -> the ending of its file, and what ffmpeg is asked for; LAME takes most of the time at its usual level."""
+HALF = "first half"
+OTHERS = len(VERSIONS)  # versions of a song beside each
+
+
+@dataclass(frozen=True)
+class Song:
+    """A recording, how many seconds it takes, and the files of its versions by their kind."""
+
+    path: Path
+    seconds: float
+    versions: dict[str, Path]
+
+
+def main() -> int:
+    """Measure. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench.similar", description=__doc__.splitlines()[0])
+    quick = bool(os.environ.get("QUICK"))
+    parser.add_argument("folder", type=Path, help="real music, at any depth")
+    parser.add_argument("--about", default="a folder of music", help="what music that is, for the report")
+    parser.add_argument("--songs", type=int, default=SONGS, help="at most, drawn from all (default: %(default)s)")
+    parser.add_argument("--variant", default=os.environ.get("VARIANT", "auto"), help="as in python -m server")
+    parser.add_argument("--quick", action="store_true", default=quick, help=f"{QUICK} songs at most")
+    parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="default: %(default)s")
+    arguments = parser.parse_args()
+    songs = min(arguments.songs, QUICK) if arguments.quick else arguments.songs
+    command = "python -m bench.similar FOLDER" + (" --quick" if arguments.quick else "")
+    try:
+        finish(
+            lambda: {"similar": compare(arguments.folder, songs, arguments.variant, arguments.about)},
+            arguments,
+            command,
+        )
+    except (BenchError, RuntimeError) as error:
+        print(f"bench.similar: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def compare(folder: Path, count: int, variant: str, about: str) -> dict:
+    """The entry `similar` of the figures.
+
+    Returns
+    -------
+    system, variant, about : what was measured
+    songs, hours : how many songs, and hours of sound of all their versions
+    failed : songs left out because the server refused one of their versions
+    bulk_seconds : how long `tritone bulk` took
+    kinds : by kind, the shares of `shares`
+    missed : names of the songs whose nearest three are not their other versions
+    """
+    with tempfile.TemporaryDirectory(prefix="tritone-bench-") as name:
+        songs = make_versions(chosen(folder, count), Path(name))
+        rows = Path(name) / "rows.parquet"
+        flags = (f"--systems={SYSTEM}", f"--variant={variant}", "--cache-size=0", "--log-level=warning")
+        with embedded(*flags) as server:
+            start = time.monotonic()
+            bulk(server.grpc, songs, rows)
+            seconds = time.monotonic() - start
+        neighbours = neighbours_of(rows)
+    whole = [song for song in songs if all(str(path) in neighbours for path in song.versions.values())]
+    if not whole:
+        raise BenchError("the server refused a version of every song: name a folder of music")
+    return {
+        **{"system": SYSTEM, "variant": server.variant, "about": about, "songs": len(whole)},
+        "hours": sum(song.seconds * (len(song.versions) - 0.5) for song in whole) / 3600,
+        **{"failed": len(songs) - len(whole), "bulk_seconds": seconds},
+        **shares(whole, neighbours),
+    }
+
+
+def chosen(folder: Path, count: int, seed: int = 0) -> list[Song]:
+    """Songs of at least `SHORTEST` seconds from a folder, drawn from all, without further versions yet.
+
+    Raises
+    ------
+    BenchError
+        there are none
+    """
+    paths = sorted(Path(name) for name, error in find_files(str(folder)) if not error)
+    random.Random(seed).shuffle(paths)
+    songs: list[Song] = []
+    for path in paths:
+        seconds = seconds_of(path)
+        if seconds >= SHORTEST:
+            songs.append(Song(path, seconds, {ORIGINAL: path}))
+        if len(songs) == count:
+            break
+    if not songs:
+        raise BenchError(f"{folder} holds no song of {SHORTEST:g} s or more: name a folder of music")
+    print(
+        f"{len(songs)} of {len(paths)} files, {sum(song.seconds for song in songs) / 3600:.1f} h", file=sys.stderr
+    )
+    return songs
+
+
+def seconds_of(path: Path) -> float:
+    """How long a recording is, 0 where ffprobe cannot tell."""
+    command = ["ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", path]
+    said = run(command, check=False).stdout.strip()
+    try:
+        return float(said)
+    except ValueError:
+        return 0.0
+
+
+def make_versions(songs: list[Song], folder: Path) -> list[Song]:
+    """The songs with all their versions, which are written to a folder."""
+
+    def made(number: int, song: Song) -> Song:
+        versions = {ORIGINAL: song.path}
+        command: list[object] = ["ffmpeg", "-v", "error", "-nostdin", "-threads", "1", "-i", song.path]
+        for kind, (ending, flags) in VERSIONS.items():
+            versions[kind] = folder / f"{number}.{ending}"
+            cut = ["-t", f"{song.seconds / 2:.3f}"] if kind == HALF else []
+            command += ["-map", "0:a:0", "-map_metadata", "-1", *cut, *flags, versions[kind]]
+        run(command)
+        return Song(song.path, song.seconds, versions)
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return list(pool.map(made, range(len(songs)), songs))
+
+
+def run(command: list[object], check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a program. Raises `BenchError` where it is missing or fails."""
+    try:
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    except FileNotFoundError:
+        raise BenchError(f"{command[0]} is missing: apt-get install ffmpeg") from None
+    if check and done.returncode:
+        raise BenchError(f"{command[0]} failed ({done.stderr.strip():.300}): {command[-1]}")
+    return done
+
+
+def bulk(url: str, songs: list[Song], rows: Path) -> None:
+    """Have `tritone bulk` write the embedding of each version to a file.
+
+    Raises
+    ------
+    BenchError
+        the run ended early; rows that failed are none of that
+    """
+    names = rows.with_suffix(".txt")
+    names.write_text("".join(f"{path}\n" for song in songs for path in song.versions.values()))
+    command = [Path(sys.executable).with_name("tritone"), "bulk", names, "--out", rows, "--url", url]
+    command += ["--model", SYSTEM, "--embedding", "--in-flight", IN_FLIGHT, "--timeout", 600]
+    done = run(command, check=False)
+    print(done.stderr.strip(), file=sys.stderr)
+    if done.returncode not in (0, 1):
+        raise BenchError(f"tritone bulk ended with {done.returncode}: {done.stderr.strip()}")
+
+
+def neighbours_of(rows: Path) -> dict[str, list[str]]:
+    """File -> the files nearest to it, best first, without itself; those of `rows` that have an embedding."""
+    found = {}
+    for batch in read(str(rows)):
+        for file, embedding in zip(batch.files, batch.embeddings, strict=True):
+            near = nearest(rows, embedding, OTHERS + 1)
+            found[file] = [row.file for row in near if row.file != file][:OTHERS]
+    return found
+
+
+def shares(songs: list[Song], neighbours: dict[str, list[str]]) -> dict:
+    """How often the nearest files are of the same song, by the kind of version that was looked for.
+
+    Returns
+    -------
+    kinds : kind -> `nearest`, the share of files whose nearest is of the same song, and `all`, the share of those
+        whose nearest three are all of the same song
+    missed : the songs whose original's nearest three are not, by their names
+    """
+    versions = [{str(path) for path in song.versions.values()} for song in songs]
+    kinds = {}
+    for kind in (ORIGINAL, *VERSIONS):
+        near = [neighbours[str(song.versions[kind])] for song in songs]
+        kinds[kind] = {
+            "nearest": share(files[0] in own for files, own in zip(near, versions, strict=True)),
+            "all": share(own.issuperset(files) for files, own in zip(near, versions, strict=True)),
+        }
+    missed = [
+        song.path.name
+        for song, own in zip(songs, versions, strict=True)
+        if not own.issuperset(neighbours[str(song.versions[ORIGINAL])])
+    ]
+    return {"kinds": kinds, "missed": sorted(missed)}
+
+
+def share(outcomes: Iterator[bool]) -> float:
+    """Of how many of these it is so."""
+    found = list(outcomes)
+    return sum(found) / len(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
