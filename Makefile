@@ -58,7 +58,7 @@ web: $(VENV)/.web ## A page for recordings on http://127.0.0.1:7860, while make 
 	@$(BIN)/tritone web --examples=.cache/examples $(if $(URL),--url=$(URL))
 
 bench: $(VENV)/.test $(GPU) ## Tritone beside the articles' pipelines and a plain Triton (VARIANT=..., QUICK=1, DEVICE=cuda)
-	@$(BIN)/python -m export vgg19_bn_cqt $(if $(QUICK),,vit_b_16_mel emotion2vec_plus_large)
+	@$(BIN)/python -m export vgg19_bn_cqt $(if $(QUICK),,vit_b_16_mel musicnn_msd emotion2vec_plus_large)
 ifeq ($(DEVICE),cuda)
 	@$(BIN)/python -m export tensorrt --if-possible vgg19_bn_cqt $(if $(QUICK),,vit_b_16_mel)
 else

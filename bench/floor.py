@@ -15,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from answers.activation import softmax
+from answers.activation import ACTIVATIONS, softmax
 from bench.compare import Turn
 from export.int8 import served_precision
 from preprocess import prepare, prepare_speech
 from server.installation import ROOT
 from server.variants import CUDA, PORTABLE, TENSORRT
+from systems import SYSTEMS
 from systems.repository import Repository
 from systems.variants import VARIANTS
 
@@ -52,6 +53,7 @@ class Floor:
         self.what = "the same functions in one process, perfect overlap"
         self._network = load_network(Repository(ROOT / "model_repository").network(system).folder, variant)
         self._prepare = partial(prepare, profile=profile, spectrum=spectrum)
+        self._probabilities = ACTIVATIONS[SYSTEMS[system].activation]
         self._recordings = recordings
         self._prepare(recordings[0])
 
@@ -72,7 +74,7 @@ class Floor:
     def probabilities(self) -> np.ndarray:
         """Float32 [n, classes], for the comparison of answers."""
         rows = [self._prepare(data).rows for data in self._recordings]
-        return np.stack([softmax(self._network(r)).mean(axis=0) for r in rows])
+        return np.stack([self._probabilities(self._network(r)).mean(axis=0) for r in rows])
 
 
 class SpeechFloor:

@@ -228,7 +228,8 @@ def _facts(results: Figures) -> Iterator[str]:
 def _also(results: Figures) -> Iterator[dict[str, str]]:
     """One line for each other comparison of our server with a pipeline."""
     comparisons = [(f"{each['format']} files", each) for each in results.get("formats", [])]
-    comparisons += [("songs of 4 minutes, every slice", results.get("song")), ("", results.get("comparison_b"))]
+    comparisons.append(("songs of 4 minutes, every slice", results.get("song")))
+    comparisons += [("", results.get(key)) for key in ("comparison_b", "comparison_tags")]
     for what, comparison in comparisons:
         if comparison:
             first, ours = comparison["rows"][0], named(comparison, "Tritone")

@@ -37,7 +37,7 @@ from systems import SYSTEMS
 from systems.repository import Repository
 from systems.variants import INT8_FILE, MANIFEST_FILE
 
-VGG, VIT = "vgg19_bn_cqt", "vit_b_16_mel"
+VGG, VIT, TAGGER = "vgg19_bn_cqt", "vit_b_16_mel", "musicnn_msd"
 CONCURRENCY = 8
 LIMIT_MS = 500
 SONG_SECONDS = 240.0
@@ -112,7 +112,8 @@ class Suite:
         self.stack.close()  # what follows has the machine for itself
         results["repeat"] = self._repeat()
         if not self.quick:
-            results["comparison_b"] = self._article_b()
+            results["comparison_b"] = self._beside(VIT, "article-b", "article_b.ThreadPool")
+            results["comparison_tags"] = self._beside(TAGGER, "musicnn", "tagger.OneByOne")
         return results
 
     def _start(self) -> Embedded:
@@ -151,17 +152,17 @@ class Suite:
         self._sample(server)
         return table | {"floors": {variant: floor.parts for variant, floor in floors.items()}}
 
-    def _article_b(self) -> dict:
-        """Article B and ours with the network it was written for."""
+    def _beside(self, system: str, profile: str, baseline: str) -> dict:
+        """Another pipeline, and ours with the network it was written for."""
         with ExitStack() as self.stack:
-            server = self._serve(VIT, self.variant)
-            floor = self._floor(VIT, server.variant, "article-b")
+            server = self._serve(system, self.variant)
+            floor = self._floor(system, server.variant, profile)
             pipelines = [
-                self._worker("article_b.ThreadPool", VIT, self.songs),
-                self._ours(server, VIT, "article-b", self.songs),
+                self._worker(baseline, system, self.songs),
+                self._ours(server, system, profile, self.songs),
                 floor,
             ]
-            table = self._compare(pipelines, VIT, "article-b", "MP3", self.songs)
+            table = self._compare(pipelines, system, profile, "MP3", self.songs)
             return table | {"floors": {server.variant: floor.parts}}
 
     def _format(self, server: Embedded, kind: str) -> dict:

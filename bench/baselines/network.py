@@ -12,7 +12,7 @@ from torch import nn
 
 from bench.baselines import BaselineError
 from export import hub
-from export.__main__ import DEMO
+from export.__main__ import DEMO, PACKAGES
 from export.checkpoint import load_model
 from export.files import sha256
 from systems import SYSTEMS
@@ -59,6 +59,8 @@ def _checkpoint(system: str, source: dict[str, str]) -> Path:
         path = hub.download(source["location"], source["file"], source["revision"])
     elif source["origin"] == "demo":
         path = DEMO / source["file"]
+    elif source["origin"] == "package":
+        path = PACKAGES / system / "save.safetensors"
     else:  # the manifest keeps the folder's name only, not where it was
         path = Path(os.environ.get("CHECKPOINTS", source["location"])) / source["file"]
     if not path.is_file():

@@ -28,6 +28,7 @@ BASELINES = (
     "article_b.ThreadPool",
     "article_c.OneByOne",
     "official.OneByOne",
+    "tagger.OneByOne",
 )
 WARM_UP_SECONDS = 12.0  # a slice of the released pipeline lasts 11.4 s
 

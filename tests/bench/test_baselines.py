@@ -16,11 +16,12 @@ import torch
 from torch import nn
 
 from answers.activation import softmax
-from bench.baselines import BaselineError, article_a, article_b, official, pictures
+from bench.baselines import BaselineError, article_a, article_b, official, pictures, tagger
 from bench.baselines.network import load_network
 from bench.baselines.plain import ask, plain_server, write_plain_repository
 from bench.baselines.worker import Worker
 from bench.processes import cpu_seconds, pss_mb
+from export.musicnn import MusiCNN
 from preprocess import prepare
 from sounds import recording
 from systems import SYSTEMS
@@ -60,6 +61,18 @@ def test_pictures_are_those_of_the_profiles(seconds, kind):
     ):
         [row] = prepare(data, profile, spectrum=spectrum).rows
         np.testing.assert_allclose(draw(data), row, atol=1e-4)
+
+
+def test_the_taggers_pipeline_is_ours_patch_by_patch():
+    data = encode(music(10.0), 16000, "wav")
+    rows = prepare(data, "musicnn", spectrum="mel").rows
+    drawn = tagger.patches(data)
+    assert len(drawn) == len(rows) == 9
+    np.testing.assert_allclose(np.stack(drawn), rows[:, 0], atol=1e-4)
+    network = MusiCNN(4, 2, 3, 8, 5).eval()
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(rows))[1].sigmoid().mean(0)
+    np.testing.assert_allclose(tagger.OneByOne(network).run([data])[0], expected, atol=1e-4)
 
 
 def test_article_b_takes_the_middle_of_a_long_recording():
