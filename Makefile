@@ -1,5 +1,6 @@
 # Everything a newcomer needs: `make demo`, then `make test`. Nothing has to be installed or activated before.
 #
+#   make demo SONG=my.mp3                          tags of your own song
 #   make export CHECKPOINTS=dir                    your own weights instead of the demo weights
 #   make export SYSTEMS=vgg19_bn_cqt               only this system
 
@@ -28,7 +29,7 @@ demo: $(VENV)/.export ## Start Triton, classify an MP3, print the answers, stop 
 	@$(BIN)/python -m export musicnn_msd musicnn_mtt vgg19_bn_cqt
 	@$(BIN)/python -m demo $(if $(SONG),"$$SONG")
 
-export: $(VENV)/.export $(GPU) ## Checkpoints -> ONNX (CHECKPOINTS=dir; default: demo weights); with an NVIDIA GPU also FP16 and TensorRT
+export: $(VENV)/.export $(GPU) ## Weights -> ONNX (CHECKPOINTS=dir for yours; else demo weights, but for musicnn); with an NVIDIA GPU also TensorRT
 	@$(BIN)/python -m export $(SYSTEMS)
 	@$(BIN)/python -m export tensorrt --if-possible $(SYSTEMS)
 
