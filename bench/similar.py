@@ -65,7 +65,8 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="default: %(default)s")
     arguments = parser.parse_args()
     songs = min(arguments.songs, QUICK) if arguments.quick else arguments.songs
-    command = "python -m bench.similar FOLDER" + (" --quick" if arguments.quick else "")
+    fewer = f" --songs {arguments.songs}" if arguments.songs != SONGS else ""
+    command = "python -m bench.similar FOLDER" + fewer + (" --quick" if arguments.quick else "")
     try:
         finish(
             lambda: {"similar": compare(arguments.folder, songs, arguments.variant, arguments.about)},
