@@ -28,8 +28,8 @@ def _parser() -> Parser:
     parser = Parser(
         "",
         "Turn weights into the networks that Triton loads. Without a flag for the weights: the folder in the"
-        " environment variable CHECKPOINTS if it is set, else what was exported before, else the trained weights of"
-        " a package (musicnn), else demo weights.",
+        " environment variable CHECKPOINTS if it is set, else what was exported before, else the weights of the"
+        " package musicnn for its systems, else demo weights.",
         epilog=f"A first word of {', '.join(COMMANDS)} says what to make: python -m export fp16 --help.",
     )
     weights = parser.add_mutually_exclusive_group()

@@ -96,6 +96,10 @@ def parquet_batches(path: str) -> Iterator[Batch]:
             for rows in file.iter_batches(BATCH, columns=list(COLUMNS)):
                 asked = set(zip(rows["model"].to_pylist(), rows["options"].to_pylist(), strict=True))
                 kept = rows.filter(rows["embedding"].is_valid())
+                firsts = compute.list_element(kept["embedding"], 0)
+                kept = kept.filter(
+                    compute.invert(compute.is_nan(firsts))
+                )  # which a run writes without an embedding
                 sizes = set(compute.list_value_length(kept["embedding"]).to_pylist())
                 check_sizes(path, sizes)
                 values = kept["embedding"].flatten().to_numpy(zero_copy_only=False).astype(np.float32)

@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from tritone_client.bulk_rows import COLUMNS, Row
 
@@ -14,10 +15,12 @@ BATCH = 1000  # rows that are read at a time: as objects of Python they take ten
 NUMBERS = ("probability", "probability_2", "probability_3", "duration", "seconds")
 
 
-def schema(embedding: bool = False) -> Any:
+def schema(values: int | None = None) -> Any:
     """The columns of a CSV file with their types, then all labels, their probabilities, and maybe the embedding.
 
-    The embedding is a list of any size: no list of a fixed size that may be null can be written to Parquet.
+    `values` are those of an embedding, 0 where no row has one, None for a file without that column. The lists have
+    a fixed size, which tensors and vector indices need. pyarrow writes no such list that is null: a row without an
+    embedding has NaN in every place.
 
     Raises `ImportError` where pyarrow is not installed.
     """
@@ -25,34 +28,50 @@ def schema(embedding: bool = False) -> Any:
 
     types = dict.fromkeys(NUMBERS, pa.float64()) | {"needs_review": pa.bool_()}
     lists = [("labels", pa.list_(pa.string())), ("probabilities", pa.list_(pa.float32()))]
-    lists += [("embedding", pa.list_(pa.float32()))] * embedding
+    if values is not None:
+        lists.append(("embedding", pa.list_(pa.float32(), values or 1)))
     return pa.schema([(column, types.get(column, pa.string())) for column in COLUMNS] + lists)
 
 
-def write(stream: BinaryIO, rows: Iterable[Row], embedding: bool) -> None:
-    """Write rows, `GROUP` at a time, with their embeddings or without."""
+def write(stream: BinaryIO, rows: Iterable[Row], values: int | None) -> None:
+    """Write rows, `GROUP` at a time; `values` as for `schema`."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    rows, columns = map(compact, rows), schema(embedding)
+    columns = schema(values)
+    if values is not None:
+        rows = (row | {"embedding": array_of(row["embedding"], values or 1)} for row in rows)
+    rows = iter(rows)
     with parquet.ParquetWriter(stream, columns) as writer:
         while group := list(islice(rows, GROUP)):
             writer.write_table(pa.Table.from_pylist(group, columns))
 
 
-def compact(row: Row) -> Row:
-    """A row whose embedding is an array: a list of Python's numbers takes ten times the memory."""
-    if row.get("embedding") is None:
-        return row
-    return row | {"embedding": np.array(row["embedding"], np.float32)}
+def array_of(embedding: list[float] | None, values: int) -> npt.NDArray[np.float32]:
+    """An embedding, NaN without one; not as a list of Python's numbers, which takes ten times the memory."""
+    return np.array([np.nan] * values if embedding is None else embedding, np.float32)
 
 
 def read(path: str) -> Iterator[Row]:
-    """The rows of a file that `write` wrote. Raises `ValueError` for another."""
+    """The rows of a file that `write` wrote, None for NaN. Raises `ValueError` for another."""
     from pyarrow import parquet
 
     with parquet.ParquetFile(path) as file:  # ArrowInvalid is a ValueError
-        if not any(file.schema_arrow.equals(schema(embedding)) for embedding in (False, True)):
+        columns = file.schema_arrow
+        values = size_of(columns)
+        if not columns.equals(schema(values)):
             raise ValueError("other columns")
         for batch in file.iter_batches(BATCH):
-            yield from batch.to_pylist()
+            for row in batch.to_pylist():
+                if values is not None and np.isnan(row["embedding"]).any():
+                    row["embedding"] = None
+                yield row
+
+
+def size_of(columns: Any) -> int | None:
+    """Values of an embedding in a file with these columns; None where there is no such column."""
+    import pyarrow as pa
+
+    place = columns.get_field_index("embedding")
+    kind = columns.field(place).type if place >= 0 else None
+    return kind.list_size if kind is not None and pa.types.is_fixed_size_list(kind) else None

@@ -264,7 +264,7 @@ class Results:
         self.causes.clear()
 
     def _pack(self, stream: BinaryIO) -> None:
-        bulk_parquet.write(stream, (row for _, row in self._read()), self._embedding)
+        bulk_parquet.write(stream, (row for _, row in self._read()), self._values if self._embedding else None)
 
     def _unpack(self, stream: BinaryIO) -> None:
         try:

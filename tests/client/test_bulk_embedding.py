@@ -30,6 +30,12 @@ def embedded(*values: float) -> Prediction:
     return replace(prediction(), embedding=np.float32(values))
 
 
+def found(out: Path) -> dict[str, Any]:
+    """File -> embedding; None for NaN, which Parquet has in the place of null."""
+    rows = {row["file"]: row["embedding"] for row in read_rows(out)}
+    return {file: None if values and np.isnan(values).all() else values for file, values in rows.items()}
+
+
 def run(out: Path, answers: dict[str, Answer], embedding: bool = True, **kwargs: Any) -> list[str]:
     """The files that had no row yet and were asked."""
     with Results(str(out), MODEL, {}, embedding=embedding, **kwargs) as results:
@@ -47,8 +53,8 @@ def test_every_embedding_comes_back_to_the_bit(tmp_path: Path, suffix: str):
         assert run(out, {f"{j}": embedded(*np.roll(NUMBERS, j)) for j in range(i + 1)}) == [str(i)]
     rows = read_rows(out)
     for i, row in enumerate(rows):
-        found = np.array(row["embedding"], np.float32)
-        assert (found.view(np.uint32) == np.roll(NUMBERS, i).view(np.uint32)).all()
+        values = np.array(row["embedding"], np.float32)
+        assert (values.view(np.uint32) == np.roll(NUMBERS, i).view(np.uint32)).all()
     assert [row["file"] for row in rows] == ["0", "1", "2"]
 
 
@@ -66,13 +72,14 @@ def test_what_has_no_embedding(tmp_path: Path, suffix: str):
         "silent": replace(emotion(silence=True), embedding=np.float32([1, 2])),
     }
     run(out, none)
-    assert [row["embedding"] for row in read_rows(out)] == [None] * 3
+    assert found(out) == dict.fromkeys(none)
     speech = {"speech": replace(emotion(), embedding=np.float32([1, 2])), "failed": embedded(3, 4)}
     assert run(out, speech, retry_failed=True) == ["speech", "failed"]
-    found = {row["file"]: row["embedding"] for row in read_rows(out)}
-    assert found == {"zeros": None, "silent": None, "speech": [1, 2], "failed": [3, 4]}
+    assert found(out) == {"zeros": None, "silent": None, "speech": [1, 2], "failed": [3, 4]}
     if suffix == ".parquet":
-        assert parquet.read_schema(out).field("embedding").type == pa.list_(pa.float32())
+        column = parquet.read_table(out)["embedding"]
+        assert column.type == pa.list_(pa.float32(), 2)  # of a fixed size, which cannot be null
+        assert np.isnan(column.combine_chunks().flatten().to_numpy()).tolist() == [True] * 4 + [False] * 4
 
 
 def test_without_being_asked_for(tmp_path: Path):
@@ -139,7 +146,7 @@ def test_the_command(triton: Triton, songs: Path, tmp_path: Path):
     assert tritone(*command, "--embedding").returncode == 1
     (songs / "4.wav").write_text("song 4")
     assert tritone(*command, "--embedding").returncode == 1
-    rows = {Path(row["file"]).stem: row["embedding"] for row in read_rows(out)}
+    rows = {Path(file).stem: values for file, values in found(out).items()}
     with Client(triton.grpc) as client:
         for i in range(1, 5):
             path = songs / f"{i}.wav"
@@ -156,7 +163,7 @@ def test_the_command_of_speech(triton: Triton, songs: Path, tmp_path: Path):
     out = tmp_path / "out.jsonl"
     more = ("--model", "emotion2vec_plus_large", "--embedding", "--url", triton.grpc)
     assert tritone("bulk", songs, "--out", out, *more).returncode == 0
-    rows = {Path(row["file"]).stem: row["embedding"] for row in read_rows(out)}
+    rows = {Path(file).stem: values for file, values in found(out).items()}
     assert rows["0"] is None and [len(rows[str(i)]) for i in range(1, 4)] == [1024] * 3
 
 

@@ -130,7 +130,11 @@ def joined(first: Path, second: Path) -> Path:
     if first.suffix == ".jsonl":
         first.write_bytes(first.read_bytes() + second.read_bytes())
     else:
-        parquet.write_table(pa.concat_tables([parquet.read_table(first), parquet.read_table(second)]), first)
+        anysize = pa.field("embedding", pa.list_(pa.float32()))
+        tables = [parquet.read_table(path) for path in (first, second)]
+        columns = [table.schema.set(table.schema.get_field_index("embedding"), anysize) for table in tables]
+        tables = [table.cast(schema) for table, schema in zip(tables, columns, strict=True)]
+        parquet.write_table(pa.concat_tables(tables), first)
     return first
 
 
