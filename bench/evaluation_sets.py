@@ -20,46 +20,39 @@ from __future__ import annotations
 
 import argparse
 import csv
-import io
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import soundfile as sf
-from scipy import signal
 
+from bench.disturbances import (
+    FLAC,
+    MP3,
+    MP3_16,
+    MP3_32,
+    NOISES,
+    SR,
+    TELEPHONE,
+    WAV,
+    Form,
+    clipped,
+    encoded,
+    faded,
+    interrupted,
+    noisy,
+    reduced,
+    scaled,
+)
 from sounds import FAMILIES, Samples, sound
 from systems.label_set import label_set, named
 
-SR = 22050  # Hz
 SECONDS = 30.0
 FIRST_SEED = 6000
-PEAK = np.float32(0.9)
 LABEL_SETS = tuple(name for name in named() if len(label_set(name)) == len(FAMILIES))
 
-
-class Form(NamedTuple):
-    """How a recording is written: suffix, rate in Hz, and what soundfile is told."""
-
-    suffix: str
-    sr: int
-    arguments: dict[str, object]
-
-
-def _mp3(sr: int, compression: float) -> Form:
-    arguments = {"format": "MP3", "bitrate_mode": "CONSTANT", "compression_level": compression}
-    return Form(".mp3", sr, arguments)
-
-
-MP3 = _mp3(SR, 0.2)  # 128 kbit/s
-MP3_32 = _mp3(SR, 0.84)
-MP3_16 = _mp3(16000, 0.95)
-FLAC = Form(".flac", SR, {"format": "FLAC", "subtype": "PCM_16"})
-WAV = Form(".wav", SR, {"format": "WAV", "subtype": "PCM_16"})
-TELEPHONE = Form(".wav", 8000, {"format": "WAV", "subtype": "ULAW"})
 
 Grade = TypeVar("Grade")
 Group = Callable[[int, int, np.random.Generator], tuple[Samples, Form]]
@@ -97,9 +90,7 @@ def write(folder: Path, seeds: int, labels: str = "ccmusic", groups: Iterable[st
 def recording(group: str, family: int, seed: int) -> tuple[bytes, str]:
     """One recording of a group: the file and its suffix."""
     samples, form = GROUPS[group](family, seed, np.random.default_rng([family, seed]))
-    file = io.BytesIO()
-    sf.write(file, samples, form.sr, **form.arguments)
-    return file.getvalue(), form.suffix
+    return encoded(samples, form), form.suffix
 
 
 def _clean(family: int, seed: int, rng: np.random.Generator) -> tuple[Samples, Form]:
@@ -107,35 +98,19 @@ def _clean(family: int, seed: int, rng: np.random.Generator) -> tuple[Samples, F
 
 
 def _noisy(family: int, seed: int, rng: np.random.Generator, *, snr: float) -> tuple[Samples, Form]:
-    """As a live recording: the noise runs through, the sound begins after 1.5 s and stops twice for a moment.
-
-    All grades of a sound have the same noise, only louder.
-    """
+    """All grades of a sound have the same noise, only louder."""
     y = sound(family, seed, seconds=SECONDS, sr=SR)
-    bounds = [1.5, rng.uniform(9, 11), rng.uniform(19, 21), SECONDS]
-    pauses = [0.0, *rng.uniform(0.4, 0.8, 2)]
-    heard = np.zeros_like(y)
-    for start, pause, end in zip(bounds, pauses, bounds[1:], strict=False):
-        part = slice(round((start + pause) * SR), round(end * SR))
-        heard[part] = _faded(y[part])
-    background = _cycled(NOISES, family, seed)(len(y), rng)
-    power = np.mean(np.square(heard[heard != 0], dtype=np.float64))
-    background *= np.float32(np.sqrt(power / np.mean(np.square(background, dtype=np.float64)) / 10 ** (snr / 10)))
-    return _scaled(heard + background), MP3
+    return noisy(y, _cycled(NOISES, family, seed), snr, rng), MP3
 
 
 def _clipped(family: int, seed: int, rng: np.random.Generator) -> tuple[Samples, Form]:
-    gain = np.float32(10 ** (_cycled((6, 12, 20), family, seed) / 20))
-    return np.clip(gain * _scaled(sound(family, seed, seconds=SECONDS, sr=SR)), -PEAK, PEAK), FLAC
+    y = sound(family, seed, seconds=SECONDS, sr=SR)
+    return clipped(y, _cycled((6, 12, 20), family, seed)), FLAC
 
 
 def _low_bitrate(family: int, seed: int, rng: np.random.Generator) -> tuple[Samples, Form]:
     form = _cycled((MP3_32, MP3_16, TELEPHONE), family, seed)
-    y = sound(family, seed, seconds=SECONDS, sr=SR)
-    y = signal.resample_poly(y, form.sr // 50, SR // 50).astype(np.float32)
-    if form is TELEPHONE:
-        y = signal.sosfilt(signal.butter(4, (300, 3400), "bandpass", fs=form.sr, output="sos"), y)
-    return _scaled(y), form
+    return reduced(sound(family, seed, seconds=SECONDS, sr=SR), form), form
 
 
 def _short(family: int, seed: int, rng: np.random.Generator) -> tuple[Samples, Form]:
@@ -145,7 +120,7 @@ def _short(family: int, seed: int, rng: np.random.Generator) -> tuple[Samples, F
 def _mixture(family: int, seed: int, rng: np.random.Generator) -> tuple[Samples, Form]:
     y, other = (sound(which, seed, seconds=SECONDS, sr=SR) for which in (family, *_others(family, rng, 1)))
     below = _cycled((3, 6, 10), family, seed)
-    return _scaled(y + np.float32(_rms(y) / _rms(other) / 10 ** (below / 20)) * other), FLAC
+    return scaled(y + np.float32(_rms(y) / _rms(other) / 10 ** (below / 20)) * other), FLAC
 
 
 def _medley(family: int, seed: int, rng: np.random.Generator) -> tuple[Samples, Form]:
@@ -159,45 +134,20 @@ def _medley(family: int, seed: int, rng: np.random.Generator) -> tuple[Samples, 
         *((family, shares[1]), (second, passages[1]), (family, shares[2])),
     ]
     sounds = (sound(which, seed, seconds=seconds, sr=SR) for which, seconds in pieces)
-    return np.concatenate([_faded(_scaled(y)) for y in sounds]), MP3
+    return np.concatenate([faded(scaled(y)) for y in sounds]), MP3
 
 
 def _silence(family: int, seed: int, rng: np.random.Generator) -> tuple[Samples, Form]:
     """Every second one's silence is that of a converter, 90 dB below full scale, and not of zeros."""
-    before, pause, after = rng.uniform(12, 20), rng.uniform(6, 9), rng.uniform(6, 9)
+    silences = (rng.uniform(12, 20), rng.uniform(6, 9), rng.uniform(6, 9))
     lengths = rng.uniform(8, 10, 2)
-    y = _scaled(sound(family, seed, seconds=lengths.sum(), sr=SR))
-    first, second = np.split(y, [round(lengths[0] * SR)])
-    silence = (np.zeros(round(seconds * SR), np.float32) for seconds in (before, pause, after))
-    y = np.concatenate([next(silence), _faded(first), next(silence), _faded(second), next(silence)])
+    y = sound(family, seed, seconds=lengths.sum(), sr=SR)
     floor = _cycled((0, 10 ** (-90 / 20)), family, seed)
-    return y + np.float32(floor) * rng.standard_normal(len(y), np.float32), FLAC
+    return interrupted(y, round(lengths[0] * SR), silences, floor, rng), FLAC
 
 
-def _white(n: int, rng: np.random.Generator) -> Samples:
-    """White up to 6 kHz, then falling, as a microphone's amplifier leaves it."""
-    sos = signal.butter(1, 6000, fs=SR, output="sos")
-    return signal.sosfilt(sos, rng.standard_normal(n)).astype(np.float32)
-
-
-def _pink(n: int, rng: np.random.Generator) -> Samples:
-    """Power that falls with frequency, above 20 Hz."""
-    freqs = np.fft.rfftfreq(n, 1 / SR)
-    spectrum = np.fft.rfft(rng.standard_normal(n)) / np.sqrt(np.maximum(freqs, 20))
-    return np.fft.irfft(spectrum * (freqs > 20), n).astype(np.float32)
-
-
-def _fan(n: int, rng: np.random.Generator) -> Samples:
-    """Mains hum, the blades of a fan and the air that it moves."""
-    t = np.arange(n) / SR
-    air = signal.sosfilt(signal.butter(2, 500, fs=SR, output="sos"), rng.standard_normal(n))
-    blades = rng.uniform(110, 160)
-    tones = [(50 * k, 1 / k) for k in (1, 2, 3, 4, 6)] + [(blades * k, 0.7 / k) for k in (1, 2, 3)]
-    hum = sum(level * np.sin(2 * np.pi * (freq * t + rng.random())) for freq, level in tones)
-    return (air / air.std() + hum / hum.std()).astype(np.float32)
-
-
-NOISES = (_white, _pink, _fan)
+def _rms(y: Samples) -> float:
+    return float(np.sqrt(np.mean(np.square(y, dtype=np.float64))))
 
 
 def _cycled(grades: Sequence[Grade], family: int, seed: int) -> Grade:
@@ -212,18 +162,6 @@ def _others(family: int, rng: np.random.Generator, n: int) -> list[int]:
 
 def _rms(y: Samples) -> float:
     return float(np.sqrt(np.mean(np.square(y, dtype=np.float64))))
-
-
-def _scaled(y: Samples) -> Samples:
-    return (y * (PEAK / np.abs(y).max())).astype(np.float32)
-
-
-def _faded(y: Samples) -> Samples:
-    """20 ms in and out, so that a cut does not click."""
-    ramp = np.linspace(0, 1, SR // 50, dtype=np.float32)
-    envelope = np.ones_like(y)
-    envelope[: len(ramp)], envelope[-len(ramp) :] = ramp, ramp[::-1]
-    return y * envelope
 
 
 GROUPS: dict[str, Group] = {
