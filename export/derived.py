@@ -24,6 +24,10 @@ from systems import System
 from systems.files import atomically
 from systems.repository import Network, Repository
 
+NEAR = 0.05
+"""Where classes are each for itself, no one of them is the answer: two networks agree about a row where every
+probability is the same within this."""
+
 Logits = npt.NDArray[np.float32]
 Description = dict[str, Any]
 
@@ -103,7 +107,7 @@ def batches(rows: npt.NDArray[Any], size: int) -> Iterator[npt.NDArray[Any]]:
 
 
 def agreement(expected: Logits, found: Logits, activation: str = "softmax") -> dict[str, float]:
-    """How often two networks give the same label, and how far their probabilities are apart.
+    """How often two networks agree about a row, and how far their probabilities are apart.
 
     Parameters
     ----------
@@ -113,12 +117,14 @@ def agreement(expected: Logits, found: Logits, activation: str = "softmax") -> d
     Returns
     -------
     {"agreement", "max_probability_difference", "mean_...", "median_..."}; a row's difference is that of the class
-    where it is largest
+    where it is largest. The agreement is the share of rows with the same label, or after a sigmoid with every
+    probability within `NEAR`
     """
     one, other = (_probabilities(logits, activation) for logits in (expected, found))
     difference = np.abs(other - one).max(1)
+    agreed = found.argmax(1) == expected.argmax(1) if activation == "softmax" else difference <= NEAR
     return {
-        "agreement": float((found.argmax(1) == expected.argmax(1)).mean()),
+        "agreement": float(agreed.mean()),
         "max_probability_difference": float(difference.max()),
         "mean_probability_difference": float(difference.mean()),
         "median_probability_difference": float(np.median(difference)),
@@ -126,15 +132,24 @@ def agreement(expected: Logits, found: Logits, activation: str = "softmax") -> d
 
 
 def clear_changes(expected: Logits, found: Logits, tie: float, activation: str = "softmax") -> int:
-    """How many rows get another label although `expected` prefers its own by more than a tie.
+    """How many rows are answered otherwise: with another label, although `expected` prefers its own by more than a
+    tie; or, after a sigmoid, with a probability that is further away than that.
 
     Parameters
     ----------
     expected, found, activation : as for `agreement`
     tie : difference of the two highest probabilities, below which either label may come first
     """
-    margins = np.diff(np.sort(_probabilities(expected, activation))[:, -2:]).ravel()
+    one, other = (_probabilities(logits, activation) for logits in (expected, found))
+    if activation == "sigmoid":
+        return int((np.abs(other - one).max(1) > tie).sum())
+    margins = np.diff(np.sort(one)[:, -2:]).ravel()
     return int(((found.argmax(1) != expected.argmax(1)) & (margins > tie)).sum())
+
+
+def same(activation: str) -> str:
+    """What `agreement` counts, for people."""
+    return "same label" if activation == "softmax" else f"every probability within {NEAR}"
 
 
 def _probabilities(logits: Logits, activation: str) -> npt.NDArray[np.float64]:

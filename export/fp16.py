@@ -38,6 +38,11 @@ LEAST_AGREEMENT = 0.999
 TIE = 0.01
 """Two labels whose probabilities are this near may change places: weights for real recordings, which these sounds
 mean nothing to, may be undecided about many of them."""
+OTHERWISE = {
+    "softmax": f"another label than the float32 network, which was sure of its own by more than {TIE:.0%}",
+    "sigmoid": f"a probability that is more than {TIE} from that of the float32 network",
+}
+"""What `derived.clear_changes` counts, by the system's activation."""
 INSTEAD = "build its plan in float32 instead: PRECISION=fp32 {}"
 
 
@@ -69,16 +74,15 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
             )
         figures = derived.agreement(float32, float16, system.activation)
         log(
-            f"same label for {figures['agreement']:.2%},"
+            f"{derived.same(system.activation)} for {figures['agreement']:.2%},"
             f" difference in probability {figures['median_probability_difference']:.1e} in the median,"
             f" {figures['max_probability_difference']:.1e} at most"
         )
         changed = derived.clear_changes(float32, float16, TIE, system.activation)
         if changed > rows * (1 - LEAST_AGREEMENT):
             raise ExportError(
-                f"the FP16 network of {system.name} gives {changed} of {rows} rows another label than the float32"
-                f" network, which was sure of its own by more than {TIE:.0%}; at most {1 - LEAST_AGREEMENT:.1%}"
-                f" are accepted; {instead}"
+                f"the FP16 network of {system.name} gives {changed} of {rows} rows {OTHERWISE[system.activation]};"
+                f" at most {1 - LEAST_AGREEMENT:.1%} are accepted; {instead}"
             )
         path.write_bytes(half.SerializeToString())
         return {

@@ -164,7 +164,7 @@ def compare(system: System, onnx: Path, plan: Path, profile: Profile) -> dict[st
     if not difference <= MOST_DIFFERENCE or changed:
         raise ExportError(
             f"the plan of {system.name} is {difference:.2g} from ONNX Runtime in probability, in the mean, and"
-            f" gives {changed} of {len(found)} rows clearly another label; at most {MOST_DIFFERENCE:g} and none"
+            f" gives {changed} of {len(found)} rows clearly another answer; at most {MOST_DIFFERENCE:g} and none"
             f" are accepted; build it in float32: PRECISION=fp32 {export_command('tensorrt', system.name)}"
         )
     runtime = f"onnxruntime {onnxruntime.__version__}"

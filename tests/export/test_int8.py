@@ -165,7 +165,7 @@ def test_the_manifest_describes_what_was_made(repository_of_one):
     assert made["sha256"] == hashlib.sha256(files[INT8_FILE]).hexdigest()
     assert made["made_from"] == entry(repository_of_one / NETWORK / "model.onnx")
     assert (made["calibration_rows"], made["held_out_rows"]) == (96, 110)
-    assert 0.99 <= made["agreement"] <= 1
+    assert 0.99 <= made["agreement"] <= 1 and made["layers_in_float"] == []
     assert 0 < made["median_probability_difference"] <= made["max_probability_difference"] < 0.5
 
 
@@ -191,9 +191,35 @@ def test_a_network_that_answers_otherwise_is_refused_and_nothing_is_written(repo
     before = state(repository_of_one / NETWORK)
     limits = int8.limits
     monkeypatch.setattr(int8, "limits", lambda *a: {name: limit / 20 for name, limit in limits(*a).items()})
-    with pytest.raises(ExportError, match=r"gives \d+\.\d\d% of 100 rows the label .* at least 99% is accepted"):
+    with pytest.raises(
+        ExportError, match=r"about \d+\.\d\d% of 100 rows \(same label\), at least 99% is accepted"
+    ):
         run(repository_of_one, force=True)
     assert state(repository_of_one / NETWORK) == before
+
+
+def test_the_layer_that_loses_most_stays_in_float(repository_of_one, monkeypatch):
+    """Here the linear layer, whose limit cuts off nearly all; the manifest names it."""
+    limits = int8.limits
+    monkeypatch.setattr(int8, "limits", lambda *a: limits(*a) | {"flat": 0.01})
+    assert run(repository_of_one)
+    made = json.loads(state(repository_of_one / NETWORK)["manifest.json"])["int8"]
+    assert made["layers_in_float"] == ["linear"] and made["agreement"] >= 0.99
+    proto = onnx.load(repository_of_one / NETWORK / INT8_FILE)
+    assert [node.input[0] for node in proto.graph.node if node.op_type == "QuantizeLinear"] == ["ROWS"]
+
+
+def test_logits_are_compared_and_not_the_first_output(tmp_path):
+    """A system with embeddings puts them out before its logits."""
+    path = tmp_path / "model.onnx"
+    write_network(path)
+    proto = onnx.load(path)
+    outputs = [helper.make_tensor_value_info("flat", TensorProto.FLOAT, ["n", 64]), *proto.graph.output]
+    del proto.graph.output[:]
+    proto.graph.output.extend(outputs)
+    rows = pictures(3)
+    _, expected = steps(rows, *[lambda x: x] * 2, False)
+    np.testing.assert_allclose(int8.logits(proto.SerializeToString(), rows, "f32"), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -14,7 +16,7 @@ from tritone_client import AsyncClient, Client, InvalidRecording
 from tritone_client.web.asking import ask
 
 import preprocess
-from export import sources
+from export import float16, sources
 from export.__main__ import main
 from export.errors import ExportError
 from export.musicnn import MusiCNN
@@ -129,6 +131,40 @@ def test_embeddings_are_the_mean_over_the_patches(models, server):
         found = client.classify((golden.recording(1), golden.SR), model="musicnn_mtt", embedding=True)
         assert client.classify((golden.recording(1), golden.SR), model="musicnn_mtt").embedding is None
     np.testing.assert_allclose(found.embedding, each.mean(0), rtol=0, atol=1e-5)
+
+
+def probabilities(network: Path, name: str, number: int) -> np.ndarray:
+    """Tags of a golden recording's patches, by a file beside the exported network, in ONNX Runtime."""
+    rows = preprocess.prepare((golden.recording(number), golden.SR), SYSTEMS[name].profile, spectrum="mel").rows
+    [logits] = onnxruntime.InferenceSession(str(network)).run(["LOGITS"], {"ROWS": rows})
+    return 1 / (1 + np.exp(-logits))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_in_fp16_the_tags_are_the_same(name, models, tmp_path):
+    """The command itself takes minutes for its thousand rows."""
+    float32 = onnx.shape_inference.infer_shapes(onnx.load(Repository(models).network(name).onnx.path))
+    half = float16.convert(float32, float16.float16_nodes(float32, {}))
+    assert half.ByteSize() < 0.52 * float32.ByteSize()
+    onnx.save(float16.emulate(half), tmp_path / "half.onnx")
+    for number in range(len(golden.SECONDS)):
+        found = probabilities(tmp_path / "half.onnx", name, number)
+        np.testing.assert_allclose(found, expected(name, number), rtol=0, atol=0.005)
+
+
+@pytest.mark.slow
+def test_int8_is_accepted_and_keeps_the_tags(models, tmp_path):
+    """By the command that a user calls; its fewest rows. The layers whose channels differ most stay in float."""
+    name = "musicnn_msd"
+    shutil.copytree(models / f"{name}_network", tmp_path / f"{name}_network")
+    command = [sys.executable, "-m", "export", "int8", name, "--rows=100", f"--repository={tmp_path}"]
+    subprocess.run(command, cwd=ROOT, check=True)
+    int8 = Repository(tmp_path).network(name).int8
+    assert int8.is_current and int8.description["agreement"] >= 0.99
+    assert 1 <= len(int8.description["layers_in_float"]) <= 4
+    for number in range(len(golden.SECONDS)):
+        found = probabilities(int8.path, name, number)
+        np.testing.assert_allclose(found.mean(0), expected(name, number).mean(0), rtol=0, atol=0.05)
 
 
 def test_the_manifest_names_licence_and_citation(models):
