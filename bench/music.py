@@ -1,0 +1,204 @@
+"""Real music to measure with: `python -m bench.music [FOLDER]`, some 180 songs, 900 MB to download.
+
+Debian's games have music of many styles under free licences, and its archive signs them. apt downloads the
+packages below and verifies them, which needs no root; nothing is installed. The songs longer than 30 s are read
+out of each package and written to FOLDER/<package>/, beside them the package's statement of authors and licences.
+What is there is not downloaded again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Sequence
+from itertools import chain, zip_longest
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import soundfile as sf
+
+from bench.errors import BenchError
+from server.installation import ROOT
+from sounds import Samples
+
+FOLDER = ROOT / ".cache" / "music"
+PACKAGES = {
+    "wesnoth-1.16-music": "orchestra, choir, medieval",
+    "hedgewars-data": "rock, reggae, swing, electronic",
+    "supertux-data": "pop, chiptune, light orchestra",
+    "warzone2100-music": "dark ambient, industrial",
+    "freedroidrpg-data": "techno, ambient",
+    "extremetuxracer-data": "folk rock, guitar",
+    "asc-music": "orchestra and rock for battles",
+    "colobot-common-sounds": "electronic, guitar",
+}
+"""Name in Debian 12 -> what its music is like."""
+SUFFIXES = (".flac", ".mp3", ".ogg", ".opus")
+LEAST_SECONDS = 30.0
+COPYRIGHT = "copyright"
+PARTIAL = ".partial"
+SILENT = 0.01
+"""An excerpt that does not exceed this is no music."""
+
+Download = Callable[[str, Path], Path]
+
+
+def collect(folder: Path, download: Download, packages: Sequence[str] = tuple(PACKAGES)) -> None:
+    """Fill a folder with the songs of packages; those that are there already stay as they are.
+
+    Parameters
+    ----------
+    download : (package, folder) -> the .deb that it has put there; raises `BenchError`
+
+    Raises
+    ------
+    BenchError
+        a program is missing, or no package could be had; one alone that could not is reported and skipped
+    """
+    if not shutil.which("dpkg-deb"):
+        raise BenchError("dpkg-deb is missing: real music comes in Debian's packages (on Debian: package dpkg)")
+    failed = []
+    for package in packages:
+        target = folder / package
+        if not target.is_dir():
+            print(f"{package}: downloading", flush=True)
+            with tempfile.TemporaryDirectory(prefix="tritone-music-") as temporary:
+                try:
+                    unpack(download(package, Path(temporary)), target)
+                except BenchError as error:
+                    failed.append(f"{package}: {error}")
+                    print(f"{failed[-1]}; skipped", flush=True)
+                    continue
+        print(f"{package}: {len(songs(target))} songs in {target}", flush=True)
+    if len(failed) == len(packages):
+        raise BenchError(f"none of {len(packages)} packages could be had; the first: {failed[0]}")
+
+
+def apt(package: str, folder: Path) -> Path:
+    """Download a package with apt, which verifies it."""
+    if not shutil.which("apt-get"):
+        raise BenchError("apt-get is missing: real music comes from Debian's archive, through its own program")
+    done = subprocess.run(["apt-get", "-qq", "download", package], cwd=folder, capture_output=True, text=True)
+    files = list(folder.glob("*.deb"))
+    if done.returncode or len(files) != 1:
+        said = [line.removeprefix("E: ") for line in done.stderr.splitlines() if line.startswith("E: ")]
+        raise BenchError(
+            f"apt-get cannot download it ({said[0] if said else 'exit code ' + str(done.returncode)})"
+        )
+    return files[0]
+
+
+def unpack(package: Path, target: Path) -> None:
+    """Write the songs of a .deb and its copyright file to a new folder; its scripts are not run.
+
+    Raises
+    ------
+    BenchError
+        it cannot be read, or has no song
+    """
+    partial = target.with_name(f"{target.name}{PARTIAL}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE) as files:
+        try:
+            with tarfile.open(fileobj=files.stdout, mode="r|") as archive:
+                for member in archive:
+                    if member.isfile() and (name := _wanted(PurePosixPath(member.name))):
+                        _keep(archive.extractfile(member).read(), partial / name)
+        except tarfile.TarError as error:
+            raise BenchError(f"{package.name} cannot be read as a Debian package") from error
+    if not any(path.name != COPYRIGHT for path in partial.iterdir()):
+        shutil.rmtree(partial)
+        raise BenchError(f"{package.name} has no song longer than {LEAST_SECONDS:.0f} s")
+    partial.rename(target)
+
+
+def _wanted(path: PurePosixPath) -> str | None:
+    """What a file of a package is called in our folder: its name and that of the folder it lies in."""
+    if path.suffix.lower() in SUFFIXES:
+        return f"{path.parent.name}-{path.name}"
+    return COPYRIGHT if path.name == COPYRIGHT and "doc" in path.parts else None
+
+
+def _keep(data: bytes, target: Path) -> None:
+    """Write a file, unless it is sound that cannot be read or is too short for a song."""
+    if target.name != COPYRIGHT:
+        try:
+            if sf.info(io.BytesIO(data)).duration <= LEAST_SECONDS:
+                return
+        except sf.LibsndfileError:
+            return
+    target.write_bytes(data)
+
+
+def songs(folder: Path) -> list[Path]:
+    """The songs in a folder and those below it, in order; not those of a package that was read in part."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(
+        path for path in found if PARTIAL not in (each.suffix for each in path.relative_to(folder).parents)
+    )
+
+
+def choose(folder: Path, n: int, seconds: float, seed: int = 0) -> list[tuple[Path, float]]:
+    """Excerpts of different songs, from each package by turns: song, and where the excerpt begins in s.
+
+    Parameters
+    ----------
+    folder : of `collect`
+    n : excerpts
+    seconds : of each; shorter songs are left out, and those that are silent there
+    seed : the same one chooses the same excerpts
+
+    Raises
+    ------
+    BenchError
+        there are fewer songs of that length
+    """
+    rng = np.random.default_rng(seed)
+    lengths = {song: sf.info(song).duration for song in songs(folder)}
+    queues: dict[Path, list[Path]] = {}
+    for song, length in lengths.items():
+        if length >= seconds:
+            queues.setdefault(song.parent, []).append(song)
+    for queue in queues.values():
+        rng.shuffle(queue)
+    chosen: list[tuple[Path, float]] = []
+    for song in filter(None, chain.from_iterable(zip_longest(*queues.values()))):
+        start = float(rng.uniform(0, lengths[song] - seconds))
+        if len(chosen) < n and np.abs(read(song, start, seconds)[0]).max() > SILENT:
+            chosen.append((song, start))
+    if len(chosen) < n:
+        raise BenchError(
+            f"{folder} has {len(chosen)} songs of at least {seconds:.0f} s, {n} are needed: run python -m"
+            " bench.music"
+        )
+    return chosen
+
+
+def read(song: Path, start: float, seconds: float) -> tuple[Samples, int]:
+    """An excerpt as mono: float32 [n], and its rate in Hz."""
+    sr = sf.info(song).samplerate
+    y, _ = sf.read(song, round(seconds * sr), round(start * sr), dtype="float32", always_2d=True)
+    return y.mean(axis=1), sr
+
+
+def main() -> int:
+    """Fetch the music. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench.music", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER, help="default: %(default)s")
+    arguments = parser.parse_args()
+    try:
+        collect(arguments.folder, apt)
+    except BenchError as error:
+        print(f"bench.music: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
