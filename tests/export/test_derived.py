@@ -149,15 +149,15 @@ def test_agreement():
 
 def test_agreement_of_independent_classes():
     """Every probability counts, whichever is the highest; a changed order alone is no other answer."""
-    expected = np.array([[0.0, 2.0], [1.0, 1.001], [-3.0, 3.0]], np.float32)
-    found = np.array([[1.0, 2.0], [1.001, 1.0], [-3.0, 3.0]], np.float32)
+    expected = np.array([[0.0, 2.0], [0.0, 2.0], [1.0, 1.001], [-3.0, 3.0]], np.float32)
+    found = np.array([[1.0, 2.0], [0.5, 2.0], [1.001, 1.0], [-3.0, 3.0]], np.float32)
     figures = derived.agreement(expected, found, "sigmoid")
     assert figures["max_probability_difference"] == pytest.approx(1 / (1 + np.exp(-1)) - 0.5)
-    assert figures["agreement"] == pytest.approx(2 / 3)
-    assert derived.agreement(expected, found)["agreement"] == pytest.approx(2 / 3)  # another row: the second
+    assert figures["agreement"] == 0.5
+    assert derived.agreement(expected, found)["agreement"] == 0.75
     assert derived.clear_changes(expected, found, 0.23, "sigmoid") == 1
     assert derived.clear_changes(expected, found, 0.24, "sigmoid") == 0
-    assert derived.clear_changes(expected, found, 1e-5, "sigmoid") == 2
+    assert derived.clear_changes(expected, found, 1e-5, "sigmoid") == 3
 
 
 def test_labels_that_change_places_in_a_tie_are_not_clear_changes():
