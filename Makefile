@@ -20,7 +20,7 @@ PIP_AUDIT := pip-audit==2.10.1
 GPU := $(wildcard $(VENV)/.gpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-gpu export int8 explain fp16 tensorrt gpu serve web bench evaluate tune lint lock audit clean
+.PHONY: help demo test test-slow test-gpu export int8 explain fp16 tensorrt gpu serve web bench evaluate evaluate-music tune lint lock audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -71,6 +71,11 @@ evaluate: $(VENV)/.test ## What each option gains or loses on generated recordin
 	@$(BIN)/python -m export vgg19_bn_cqt vit_b_16_mel
 	@$(BIN)/python -m bench.evaluation
 	@$(BIN)/python -m bench.options
+
+evaluate-music: $(VENV)/.test ## What disturbs the tags of real music, and what options bring back (MUSIC=folder)
+	@$(BIN)/python -m export musicnn_msd musicnn_mtt
+	@$(if $(MUSIC),,$(BIN)/python -m bench.music)
+	@$(BIN)/python -m bench.tags $(if $(MUSIC),--music=$(MUSIC))
 
 tune: $(VENV)/.test ## Find the fastest settings for this machine; make serve uses them (SYSTEM=..., VARIANT=..., QUICK=1)
 	@$(BIN)/python -m tuning

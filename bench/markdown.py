@@ -92,10 +92,17 @@ def floors(comparison: Figures) -> str:
     return f"{about}: {'; '.join(each)}." if each else ""
 
 
-def caption(results: Figures, silent: str = "") -> str:
-    """Where, when and with what versions it was measured; `silent`: what says nothing about what."""
+def caption(results: Figures, silent: str = "", real: str = "") -> str:
+    """Where, when and with what versions it was measured.
+
+    Parameters
+    ----------
+    silent : what says nothing about what, where the sound is generated
+    real : instead, what it was measured with, where that was real
+    """
     weights = " and the weights are demo weights" if results.get("demo_weights", True) else ""
-    return fill(f"{measured(results)} The sound is generated{weights}{f': {silent}' if silent else ''}.")
+    sound = real or f"The sound is generated{weights}{f': {silent}' if silent else ''}"
+    return fill(f"{measured(results)} {sound}.")
 
 
 def measured(results: Figures) -> str:

@@ -139,9 +139,7 @@ def _keep(data: bytes, target: Path) -> None:
 def songs(folder: Path) -> list[Path]:
     """The songs in a folder and those below it, in order; not those of a package that was read in part."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    return sorted(
-        path for path in found if PARTIAL not in (each.suffix for each in path.relative_to(folder).parents)
-    )
+    return sorted(path for path in found if path.parent.suffix != PARTIAL)
 
 
 def choose(folder: Path, n: int, seconds: float, seed: int = 0) -> list[tuple[Path, float]]:

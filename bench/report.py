@@ -26,23 +26,26 @@ from bench.options_report import options_section
 from bench.plots import Figures, draw
 from bench.similar_report import similar_section
 from bench.speech_report import speech_section
+from bench.tagging_report import precision_section, tags_section
 from server.installation import ROOT
 
 RESULTS, PUBLISHED = ROOT / "bench" / "results", ROOT / "bench" / "published"
 PLACES = {
     "summary": ("README.md", ("bench",)),
-    "bench": ("docs/benchmarks.md", ("bench", "speech", "bulk", "similar", "gpu")),
-    "options": ("docs/options.md", ("evaluation", "costs")),
+    "bench": ("docs/benchmarks.md", ("bench", "precision", "speech", "bulk", "similar", "gpu")),
+    "options": ("docs/options.md", ("evaluation", "tags", "costs")),
 }
 """Places of the pages, and what stands there in this order: files of figures by their part."""
 PARTS = {part: "summary.md" if part == "bench" else f"{part}.md" for _, parts in PLACES.values() for part in parts}
 """The summary that is written beside each."""
 SECTIONS = {
+    "precision": precision_section,
     "speech": speech_section,
     "bulk": bulk_section,
     "similar": similar_section,
     "gpu": gpu_section,
     "evaluation": evaluation_section,
+    "tags": tags_section,
     "costs": options_section,
 }
 """What makes the Markdown of a part that is not bench.json."""
