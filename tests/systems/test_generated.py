@@ -84,3 +84,11 @@ def test_declarations_need_the_standard_library_alone():
     code = "import sys, systems.__main__; print(sorted({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert set(ast.literal_eval(done.stdout)) <= sys.stdlib_module_names | {"systems", "__main__"}
+
+
+def test_pictures_are_all_when_asked_for_all(capsys):
+    """`make int8 SYSTEMS=...` takes every system with pictures; without names, those of every command."""
+    assert main(["--pictures"]) == 0 == main(["--pictures=all"])
+    default, every = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert "musicnn_msd" in every and "musicnn_msd" not in default and set(default) < set(every)
+    assert all(SYSTEMS[name].task.has_pictures for name in every)
