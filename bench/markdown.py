@@ -100,15 +100,10 @@ def caption(results: Figures, silent: str = "", real: str = "") -> str:
     silent : what says nothing about what, where the sound is generated
     real : instead, what it was measured with, where that was real
     """
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     weights = " and the weights are demo weights" if results.get("demo_weights", True) else ""
     sound = real or f"The sound is generated{weights}{f': {silent}' if silent else ''}"
-    return fill(f"{measured(results)} {sound}.")
-
-
-def measured(results: Figures) -> str:
-    """By what command, where and when."""
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    return f"`{results['command']}`, {results['date']}: {results['machine']}; {versions}."
+    return fill(f"`{results['command']}`, {results['date']}: {results['machine']}; {versions}. {sound}.")
 
 
 def fill(text: str, bullet: str = "") -> str:

@@ -32,8 +32,8 @@ from server.installation import ROOT
 RESULTS, PUBLISHED = ROOT / "bench" / "results", ROOT / "bench" / "published"
 PLACES = {
     "summary": ("README.md", ("bench",)),
-    "bench": ("docs/benchmarks.md", ("bench", "precision", "speech", "bulk", "similar", "gpu")),
-    "options": ("docs/options.md", ("evaluation", "tags", "costs")),
+    "bench": ("docs/benchmarks.md", ("bench", "speech", "bulk", "precision", "similar", "gpu")),
+    "options": ("docs/options.md", ("evaluation", "costs", "tags")),
 }
 """Places of the pages, and what stands there in this order: files of figures by their part."""
 PARTS = {part: "summary.md" if part == "bench" else f"{part}.md" for _, parts in PLACES.values() for part in parts}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.markdown import fill, measured, share, table
+from bench.markdown import caption, fill, share, table
 from bench.plots import Figures
 
 
@@ -28,6 +28,6 @@ def similar_section(results: Figures) -> str:
         for kind, shares in found["kinds"].items()
     ]
     return (
-        "\n\n".join([fill(about), table(rows), fill(f"{measured(results)} The music and the weights are real.")])
+        "\n\n".join([fill(about), table(rows), caption(results, real="The music and the weights are real")])
         + "\n"
     )
