@@ -28,6 +28,5 @@ def similar_section(results: Figures) -> str:
         for kind, shares in found["kinds"].items()
     ]
     return (
-        "\n\n".join([fill(about), table(rows), caption(results, real="The music and the weights are real")])
-        + "\n"
+        "\n\n".join([fill(about), table(rows), caption(results, real="The music and the weights are real")]) + "\n"
     )

@@ -23,7 +23,6 @@ from export.musicnn import MusiCNN
 from server.embedded import embedded
 from sounds.examples import EXAMPLES
 from systems import SYSTEMS
-from systems.__main__ import main as systems_main
 from systems.repository import Repository
 from tests.export import golden
 from tests.support.project import ROOT
@@ -223,17 +222,3 @@ def test_a_folder_of_checkpoints_need_not_have_what_a_package_has(tmp_path, caps
     (tmp_path / "musicnn_mtt").mkdir()
     (tmp_path / "musicnn_mtt" / "save.pt").write_bytes(b"none")
     assert main(arguments) == 2 and "save.pt" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ("int8", ["musicnn_msd", "musicnn_mtt", "vgg19_bn_cqt", "vit_b_16_mel"]),
-        ("explain", ["vgg19_bn_cqt", "vit_b_16_mel"]),
-        ("explain musicnn_msd vgg19_bn_mel", ["vgg19_bn_mel"]),
-        ("fp16 emotion2vec_plus_large", ["emotion2vec_plus_large"]),
-    ],
-)
-def test_make_asks_which_systems_a_command_works_on(words, expected, capsys):
-    assert systems_main(["--able", *words.split()]) == 0
-    assert capsys.readouterr().out.split() == expected

@@ -86,9 +86,15 @@ def test_declarations_need_the_standard_library_alone():
     assert set(ast.literal_eval(done.stdout)) <= sys.stdlib_module_names | {"systems", "__main__"}
 
 
-def test_pictures_are_all_when_asked_for_all(capsys):
-    """`make int8 SYSTEMS=...` takes every system with pictures; without names, those of every command."""
-    assert main(["--pictures"]) == 0 == main(["--pictures=all"])
-    default, every = (line.split() for line in capsys.readouterr().out.splitlines())
-    assert "musicnn_msd" in every and "musicnn_msd" not in default and set(default) < set(every)
-    assert all(SYSTEMS[name].task.has_pictures for name in every)
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("int8", ["musicnn_msd", "musicnn_mtt", "vgg19_bn_cqt", "vit_b_16_mel"]),
+        ("explain", ["vgg19_bn_cqt", "vit_b_16_mel"]),
+        ("explain musicnn_msd vgg19_bn_mel", ["vgg19_bn_mel"]),
+        ("fp16 emotion2vec_plus_large", ["emotion2vec_plus_large"]),
+    ],
+)
+def test_make_asks_which_systems_a_command_works_on(words, expected, capsys):
+    assert main(["--able", *words.split()]) == 0
+    assert capsys.readouterr().out.split() == expected
