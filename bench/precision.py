@@ -95,6 +95,13 @@ def half(system: System, recordings: Sequence[bytes]) -> tagging.Tags:
     return np.stack([expit(each.astype(np.float64)).mean(axis=0) for each in np.split(logits, ends)])
 
 
+def command(module: str, arguments: argparse.Namespace, excerpts: int) -> str:
+    """What to type for the same figures; empty where nothing but the music's folder was named."""
+    more = [] if tuple(arguments.systems) == TAGGERS else list(arguments.systems)
+    more += [f"--excerpts={arguments.excerpts}"] if arguments.excerpts != excerpts else []
+    return f"python -m {module} {' '.join(more)}" if more else ""
+
+
 def main() -> int:
     """Measure and report. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.precision", description=__doc__.splitlines()[0])
@@ -112,7 +119,7 @@ def main() -> int:
         finish(
             lambda: measure(arguments.music, arguments.systems, arguments.excerpts),
             arguments,
-            command="python -m bench.precision",
+            command=command("bench.precision", arguments, EXCERPTS) or "python -m bench.precision",
         )
     except (BenchError, RuntimeError) as error:
         print(f"bench.precision: {error}", file=sys.stderr)

@@ -26,7 +26,7 @@ from bench import disturbances, music, tagging
 from bench.__main__ import finish
 from bench.disturbances import FLAC, MP3_16, MP3_32, NOISES, SR, TELEPHONE, Form, encoded
 from bench.errors import BenchError
-from bench.precision import TAGGERS
+from bench.precision import TAGGERS, command
 from server.embedded import embedded
 from server.installation import ROOT
 from sounds import Samples
@@ -185,7 +185,7 @@ def main() -> int:
         finish(
             lambda: measure(arguments.music, arguments.systems, arguments.variant, arguments.excerpts),
             arguments,
-            command="make evaluate-music",
+            command=command("bench.tags", arguments, EXCERPTS) or "make evaluate-music",
         )
     except (BenchError, RuntimeError) as error:
         print(f"bench.tags: {error}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """Tags of real music: figures against hand-computed ones, what is asked for, and what the reports say."""
 
+import argparse
 import json
 
 import numpy as np
@@ -136,3 +137,12 @@ def test_a_missing_network_is_named(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("sys.argv", ["precision", "musicnn_msd"])
     assert precision.main() == 2
     assert "bench.precision: there is no exported network" in capsys.readouterr().err
+
+
+def test_the_command_names_what_differs_from_the_default():
+    def arguments(systems, excerpts):
+        return argparse.Namespace(systems=systems, excerpts=excerpts)
+
+    assert precision.command("bench.x", arguments(precision.TAGGERS, 60), 60) == ""
+    named = precision.command("bench.x", arguments(["musicnn_mtt"], 5), 60)
+    assert named == "python -m bench.x musicnn_mtt --excerpts=5"
