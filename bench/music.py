@@ -1,4 +1,4 @@
-"""Real music to measure with: `python -m bench.music [FOLDER]`, some 180 songs, 900 MB to download.
+"""Real music to measure with: `python -m bench.music [FOLDER]`, some 210 songs, 1 GB to download.
 
 Debian's games have music of many styles under free licences, and its archive signs them. apt downloads the
 packages below and verifies them, which needs no root; nothing is installed. The songs longer than 30 s are read
@@ -36,6 +36,8 @@ PACKAGES = {
     "extremetuxracer-data": "folk rock, guitar",
     "asc-music": "orchestra and rock for battles",
     "colobot-common-sounds": "electronic, guitar",
+    "singularity-music": "ambient electronic",
+    "fillets-ng-data": "calm, dreamy",
 }
 """Name in Debian 12 -> what its music is like."""
 SUFFIXES = (".flac", ".mp3", ".ogg", ".opus")

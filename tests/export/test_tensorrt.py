@@ -311,7 +311,7 @@ def test_another_label_is_refused_where_the_margin_is_wide(place, trt, monkeypat
     assert report(place)["parity"]["agreement"] == 0
     monkeypatch.setattr(tensorrt, "TIE", 1e-6)  # less
     assert run(place, "--force") == 2
-    assert "gives 12 of 12 rows clearly another label" in capsys.readouterr().err
+    assert "gives 12 of 12 rows clearly another answer" in capsys.readouterr().err
 
 
 def test_inputs_that_are_not_declared_are_refused(place, capsys):
