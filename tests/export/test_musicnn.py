@@ -100,6 +100,7 @@ def test_the_page_leaves_out_what_tags_have_not(server):
     assert "吉他" in html and html.count("<img") == 1 and "make explain" not in html
 
 
+@pytest.mark.slow
 def test_ten_minutes_are_heard_to_the_end(server):
     """And longer ones evenly, with a note."""
     minute = np.tile(golden.recording(1), 5)[: 60 * golden.SR]
