@@ -82,19 +82,40 @@ def main() -> int:
         default=os.environ.get("DEVICE") or "cpu",
         help="cuda: the networks on the GPU, and article A beside Tritone there (default: %(default)s)",
     )
+    parser.add_argument(
+        "--systems",
+        nargs="+",
+        metavar="SYSTEM",
+        help="with --device cuda: whose networks are measured (default: both of the articles)",
+    )
+    parser.add_argument(
+        "--batches", nargs="+", type=int, metavar="N", help="with --device cuda: rows that they take at a time"
+    )
     arguments = parser.parse_args()
     if arguments.device not in DEVICES:
         parser.error(f"--device is {arguments.device!r}, not one of {', '.join(DEVICES)}")
+    if (arguments.systems or arguments.batches) and arguments.device != "cuda":
+        parser.error("--systems and --batches go with --device cuda")
     if arguments.only and arguments.device == "cuda":
         parser.error("--only does not go with --device cuda, which measures the genre systems")
     quick, scale = arguments.quick, QUICK if arguments.quick else FULL
     try:
         if arguments.device == "cuda":
-            from bench.gpu import GpuSuite, check_gpu  # PyTorch: only where it is needed
+            from bench import gpu as on_gpu  # PyTorch: only where it is needed
 
-            gpu = check_gpu()
+            gpu = on_gpu.check_gpu()
+            systems = arguments.systems or ((on_gpu.VGG,) if quick else (on_gpu.VGG, on_gpu.VIT))
+            on_gpu.check_systems(systems)
+            batches = arguments.batches or (on_gpu.QUICK_BATCHES if quick else on_gpu.BATCHES)
             with tempfile.TemporaryDirectory(prefix="tritone-bench-") as folder:
-                suite = GpuSuite(scale, arguments.variant, Path(folder), quick=quick)
+                suite = on_gpu.GpuSuite(
+                    scale,
+                    arguments.variant,
+                    Path(folder),
+                    systems=systems,
+                    batches=batches,
+                    rounds=1 if quick else scale.rounds,
+                )
                 finish(suite.run, arguments, made_by(arguments), f"; {gpu.name}, driver {gpu.driver}")
             return 0
         if arguments.only != "speech":

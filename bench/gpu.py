@@ -33,10 +33,12 @@ from server.installation import ROOT
 from server.variants import CUDA, PORTABLE, TENSORRT, Machine, choose
 from sounds import collection
 from systems import SYSTEMS
+from systems.architectures import VGG19_BN, VIT_B_16
 from systems.repository import Repository
 from systems.variants import MANIFEST_FILE
 
-BATCHES = (1, 2, 4, 8, 16, 32)
+GPU_SYSTEMS = tuple(name for name, system in SYSTEMS.items() if system.architecture in (VGG19_BN, VIT_B_16))
+BATCHES, QUICK_BATCHES = (1, 2, 4, 8, 16, 32), (1, 8, 32)
 CONCURRENCY = 32  # requests in flight: more than the GPU variants have processes to prepare them
 TURN_SECONDS = 2.0  # of one network with one batch; the first second is not counted as utilisation
 
@@ -56,6 +58,13 @@ def check_gpu() -> Gpu:
     return gpu
 
 
+def check_systems(names: Sequence[str]) -> None:
+    """BenchError for a system whose network article A's PyTorch does not run."""
+    for name in names:
+        if name not in GPU_SYSTEMS:
+            raise BenchError(f"--systems takes {', '.join(GPU_SYSTEMS)} with --device cuda, not {name!r}")
+
+
 class GpuSuite:
     """The benchmark of the genre systems on a GPU.
 
@@ -64,17 +73,29 @@ class GpuSuite:
     scale : how much of it
     variant : of our server, as in `python -m server`
     folder : for perf_analyzer's input
-    quick : only vgg19_bn_cqt, three batches, one round of the networks
+    systems : whose networks are measured
+    batches : rows that these take at a time
+    rounds : turns of each network with each batch
     """
 
-    def __init__(self, scale: Scale, variant: str, folder: Path, *, quick: bool) -> None:
-        self.scale, self.variant, self.folder, self.quick = scale, variant, folder, quick
+    def __init__(
+        self,
+        scale: Scale,
+        variant: str,
+        folder: Path,
+        *,
+        systems: Sequence[str] = (VGG, VIT),
+        batches: Sequence[int] = BATCHES,
+        rounds: int = 3,
+    ) -> None:
+        self.scale, self.variant, self.folder = scale, variant, folder
+        self.systems, self.batches, self.rounds = systems, batches, rounds
         self.machine = Machine.here()
         self.songs = collection(scale.recordings)
 
     def run(self) -> dict:
         """All figures, by the names that bench/gpu_report.py knows."""
-        figures: dict = {"networks": [self._networks(system) for system in ((VGG,) if self.quick else (VGG, VIT))]}
+        figures: dict = {"networks": [self._networks(system) for system in self.systems]}
         figures |= self._end_to_end()
         demo = json.loads(onnx(VGG).with_name(MANIFEST_FILE).read_text())["demo"]
         return {"demo_weights": demo, "gpu": figures}
@@ -84,13 +105,12 @@ class GpuSuite:
         rows = np.concatenate(prepared)
         expected = softmax(load_network(onnx(system).parent, PORTABLE)(rows))
         candidates, why = contenders(system, ROOT / "model_repository", self.machine)
-        batches, rounds = ((1, 8, 32), 1) if self.quick else (BATCHES, self.scale.rounds)
         return {
             "model": system,
             "rows": len(rows),
-            "rounds": rounds,
+            "rounds": self.rounds,
             "why": why,
-            "networks": measure_networks(candidates, rows, expected, batches, rounds, TURN_SECONDS),
+            "networks": measure_networks(candidates, rows, expected, self.batches, self.rounds, TURN_SECONDS),
         }
 
     def _end_to_end(self) -> dict:

@@ -116,7 +116,7 @@ def graphed(system: str, repository: Path) -> Classify:
         if len(rows) not in graphs:
             graphs[len(rows)] = record(len(rows), rows.shape[1:])
         graph, source, probabilities = graphs[len(rows)]
-        source.copy_(torch.from_numpy(rows))
+        source.copy_(torch.from_numpy(rows).cuda())  # to the GPU first: a copy that converts does so on the CPU
         graph.replay()
         return probabilities.cpu().numpy()
 

@@ -49,7 +49,8 @@ def classify(network: nn.Module, rows: Array) -> Array:
     """Probabilities float32 [n, classes] of pictures float32 [n, 3, 224, 224], in the network's precision."""
     like = next(network.parameters())
     with torch.inference_mode():
-        logits = network(torch.from_numpy(rows).to(like.device, like.dtype))
+        # Not in one step, which converts on the CPU before it copies.
+        logits = network(torch.from_numpy(rows).to(like.device).to(like.dtype))
         return logits.float().softmax(1).cpu().numpy()
 
 
