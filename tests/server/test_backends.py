@@ -455,6 +455,21 @@ def test_an_instance_on_a_gpu_runs_whole_batches_on_its_cuda_provider(backend, c
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime"], indirect=True)
+def test_the_cuda_provider_gets_the_options_of_its_accelerator(backend, cuda):
+    """As Triton's C++ backend passes them on: config.pbtxt is one for both."""
+
+    def accelerated(name: str) -> dict:
+        accelerator = {"name": name, "parameters": {"prefer_nhwc": "1"}}
+        return {"execution_accelerators": {"gpu_execution_accelerator": [accelerator]}}
+
+    backend("GPU", optimization=accelerated("cuda"))
+    [(_, options), _] = cuda.providers
+    assert options["prefer_nhwc"] == "1" and options["device_id"] == "1"
+    with pytest.raises(RuntimeError, match="gpu_execution_accelerator must be 'cuda', not 'tensorrt'"):
+        backend("GPU", optimization=accelerated("tensorrt"))
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime"], indirect=True)
 def test_an_instance_on_a_gpu_does_not_run_on_the_cpu_without_a_word(backend, cuda, monkeypatch):
     cuda.starts = False
     with pytest.raises(RuntimeError, match=r"tiny_network: KIND_GPU needs .* could not start it; .* R580"):

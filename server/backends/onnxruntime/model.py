@@ -3,7 +3,8 @@
 Serves the same config.pbtxt, on the CPU or, for an instance of KIND_GPU, on a GPU (package onnxruntime-gpu). Of
 the C++ backend's settings it knows `optimization.graph.level` and the parameters `intra_op_thread_count`,
 `inter_op_thread_count`, `execution_mode`, `enable_mem_arena`, `enable_mem_pattern`, `cudnn_conv_algo_search` and
-`arena_extend_strategy`.
+`arena_extend_strategy`; and the parameters of a `gpu_execution_accelerator` named `cuda`, which are options of
+ONNX Runtime's CUDA provider, such as `prefer_nhwc`.
 """
 
 from pathlib import Path
@@ -65,7 +66,19 @@ class TritonPythonModel(NetworkBackend):
             raise self._no_gpu("comes without it")
         ort.preload_dlls()  # CUDA and cuDNN, from their wheels where they are installed
         chosen = {key: values[int(self.parameters.get(key, 0))] for key, values in CUDA_OPTIONS.items()}
-        return CUDA, {"device_id": str(self.device), **chosen}
+        return CUDA, {**self._accelerator(), **chosen, "device_id": str(self.device)}
+
+    def _accelerator(self) -> dict[str, str]:
+        """Options of the CUDA provider in `optimization`; refuses another accelerator, as the C++ backend does."""
+        accelerators = self.config.get("optimization", {}).get("execution_accelerators", {})
+        options: dict[str, str] = {}
+        for each in accelerators.get("gpu_execution_accelerator", []):
+            if each["name"] != "cuda":
+                raise pb_utils.TritonModelException(
+                    f"{self.config['name']}: the gpu_execution_accelerator must be 'cuda', not '{each['name']}'"
+                )
+            options |= each.get("parameters", {})
+        return options
 
     def _no_gpu(self, problem: str) -> Exception:
         return pb_utils.TritonModelException(
