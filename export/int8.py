@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import openvino
 
 from export import command, derived
 from export.errors import ExportError
@@ -236,6 +235,8 @@ def logits(network: bytes, rows: Rows, precision: str) -> Rows:
     ----------
     precision : "f32" or "bf16", of all that the network does not say to be INT8
     """
+    import openvino
+
     core = openvino.Core()
     settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     request = core.compile_model(core.read_model(network), "CPU", settings).create_infer_request()
@@ -244,6 +245,8 @@ def logits(network: bytes, rows: Rows, precision: str) -> Rows:
 
 def served_precision() -> str:
     """In what the server's OpenVINO backend computes, on this machine, what is not INT8: "f32" or "bf16"."""
+    import openvino  # a machine that serves on a GPU may be without it
+
     return "bf16" if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from bench.perf import PerfError
 from bench.report import publish, read_results, section
 from bench.suite import Scale
 from server.gpu import Gpu
+from server.installation import ROOT
 from server.variants import CUDA, TENSORRT, Machine
 from systems import SYSTEMS
 from tests.bench.contenders import ending, failing, fast, slow, tiny
@@ -293,6 +295,12 @@ def test_other_devices_and_parts_are_refused(flags, device, words, monkeypatch, 
     with pytest.raises(SystemExit) as stopped:
         command.main()
     assert stopped.value.code == 2 and words in capsys.readouterr().err
+
+
+def test_a_machine_that_serves_on_a_gpu_needs_no_openvino():
+    code = "import sys; sys.modules['openvino'] = None; import bench.gpu, bench.__main__, export.int8"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_system_that_is_not_the_articles_is_refused(monkeypatch, capsys):

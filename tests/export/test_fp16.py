@@ -263,7 +263,7 @@ def test_a_network_that_answers_otherwise_is_refused_and_nothing_is_written(
     ("arguments", "message"),
     [
         (["nonsense"], f"no system nonsense here; choose from {', '.join(SYSTEMS)}"),
-        (["--rows", "999"], "999 rows cannot show 99.9%; at least 1000"),
+        (["--rows", "99"], "99 rows cannot show more than a coarse mistake; at least 100"),
         ([], "there is no exported network in"),
     ],
 )
