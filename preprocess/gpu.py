@@ -6,9 +6,11 @@ PyTorch is imported when a transform is made or chosen; whoever stays on the CPU
 
 from __future__ import annotations
 
+import fcntl
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -166,7 +168,8 @@ def choose_transform(spectrum: str, say: Callable[[str], None]) -> Transform:
             return NUMPY
         on_gpu = TorchTransform("cuda")
         transform = Transform(on_gpu.cqt, on_gpu.mel)
-        gpu, cpu = time_transforms(transform, NUMPY, spectrum=spectrum)
+        with alone():
+            gpu, cpu = time_transforms(transform, NUMPY, spectrum=spectrum)
     except (ImportError, OSError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         say(f"{spectrum} on the CPU: PyTorch cannot use a GPU here ({type(error).__name__}: {reason})")
@@ -176,6 +179,14 @@ def choose_transform(spectrum: str, say: Callable[[str], None]) -> Transform:
         f" GPU, transfers included, and {cpu * 1e3:.2f} ms on the CPU"
     )
     return transform if gpu < cpu else NUMPY
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let no other process of this machine time its transforms meanwhile: the steps start all at once."""
+    with open(__file__, "rb") as file:  # which every process can open, also where nothing may be written
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def time_transforms(*transforms: Transform, spectrum: str) -> list[float]:
