@@ -126,7 +126,12 @@ $(VENV)/.export: $(VENV)/.serve $(EXPORT)
 	@$(PIP) install -q -c requirements/constraints.txt -r requirements/export.txt
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.export $(TEST) $(WEB)
+$(VENV)/.rtx: $(VENV)/.export requirements/rtx.txt
+	@echo "Installing TensorRT-RTX into $(VENV) ..."
+	@$(PIP) install -q --no-deps -r requirements/rtx.txt
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.rtx $(TEST) $(WEB)
 	@echo "Installing what the tests and benchmarks need into $(VENV) ..."
 	@$(PIP) install -q -c requirements/constraints.txt -r requirements/test.txt
 	@touch $@

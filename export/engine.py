@@ -1,17 +1,19 @@
-"""ONNX -> TensorRT plan, through TensorRT's builder.
+"""ONNX -> plan, through the builder of TensorRT or of TensorRT-RTX.
 
-Strongly typed: every layer computes in the type that the graph gives it. TensorRT 11 knows no other way, and 10.12
-and later do the same when they are told to, so there is one way for all of them: precision comes from the file,
-and none of the builder's precision flags is set. (TF32, which products of float32 take on tensor cores, is
-TensorRT's default.) The plan holds its weights; it runs with the TensorRT and on the kind of GPU that built it.
+Strongly typed: every layer computes in the type that the graph gives it. TensorRT 11 and TensorRT-RTX know no
+other way, and TensorRT 10.12 and later do the same when they are asked to, so there is one way for all of them:
+precision comes from the file, and none of the builder's precision flags is set. (TF32, which products of float32
+take on tensor cores, is the default of both.) The plan holds its weights. That of TensorRT runs with the TensorRT
+and on the kind of GPU that built it; TensorRT-RTX builds for other GPUs than that of the machine, and without one.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,6 +27,8 @@ Shapes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 """The smallest, the one to be fastest at, and the largest."""
 Profile = dict[str, Shapes]
 """Of every input, by its name."""
+Target = Callable[[ModuleType, Any], AbstractContextManager[None]]
+"""Called with the module and a builder's configuration: has it build for some GPUs, within the context."""
 
 
 def read_profile(config: Path) -> Profile:
@@ -56,27 +60,15 @@ def read_profile(config: Path) -> Profile:
     return profile
 
 
-def build(
-    trt: ModuleType,
-    onnx: Path,
-    profile: Profile,
-    *,
-    level: int,
-    workspace: int,
-    timings: Path,
-    log_file: Path,
-    log: Log,
-) -> bytes:
-    """Build an engine for the GPU of this machine; takes minutes.
+def build(trt: ModuleType, onnx: Path, profile: Profile, target: Target, log_file: Path) -> bytes:
+    """Build an engine; that takes TensorRT minutes, TensorRT-RTX seconds.
 
     Parameters
     ----------
-    trt : TensorRT's Python module, 10.12 or later
+    trt : Python module of TensorRT, 10.12 or later, or of TensorRT-RTX
     onnx : network; its types are the engine's
     profile : shapes of its inputs
-    level : how long to search for fast kernels, 0 to 5; TensorRT's own default is 3
-    workspace : bytes of the GPU's memory that a single layer may take to work in
-    timings : file with what kernels took in earlier builds, read and replaced
+    target : the GPUs to build for: `for_this_gpu`, or `for_rtx` of export/tensorrt_rtx.py
     log_file : takes what the builder says
 
     Returns
@@ -86,13 +78,13 @@ def build(
     Raises
     ------
     ExportError
-        TensorRT cannot parse or build it; the sentence has what it says
+        the builder cannot parse or build it; the sentence has what it says
     """
     errors: deque[str] = deque(maxlen=LAST_ERRORS)
 
     def refused(what: str, said: Iterable[str]) -> ExportError:
         reasons = "; ".join(said) or "it does not say why"
-        return ExportError(f"TensorRT {trt.__version__} {what} {onnx}: {reasons} (its log: {log_file})")
+        return ExportError(f"{title(trt)} {what} {onnx}: {reasons} (its log: {log_file})")
 
     with open(log_file, "w", encoding="utf-8", buffering=1) as file:  # the last line matters most if it crashes
         logger = make_logger(trt, errors, lambda line: file.write(f"{line}\n"))
@@ -108,20 +100,43 @@ def build(
                 " one of the two is not of this version of Tritone"
             )
         config = builder.create_builder_config()
-        config.builder_optimization_level = level
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
         shapes = builder.create_optimization_profile()
         for name, (smallest, best, largest) in profile.items():
             shapes.set_shape(name, smallest, best, largest)
         if config.add_optimization_profile(shapes) < 0:
             raise refused(f"does not take the shapes {profile} for", errors)
+        with target(trt, config):
+            plan = _interruptible(trt, builder, network, config)
+            if plan is None:
+                raise refused("could not build", errors)
+        return bytes(plan)
+
+
+def for_this_gpu(level: int, workspace: int, timings: Path, log: Log) -> Target:
+    """Have TensorRT build for the GPU of this machine.
+
+    Parameters
+    ----------
+    level : how long to search for fast kernels, 0 to 5; TensorRT's own default is 3
+    workspace : bytes of the GPU's memory that a single layer may take to work in
+    timings : file with what kernels took in earlier builds, read and replaced
+    """
+
+    @contextmanager
+    def target(trt: ModuleType, config: Any) -> Iterator[None]:
+        config.builder_optimization_level = level
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
         cache = _read_timings(config, timings, log)
-        plan = _interruptible(trt, builder, network, config)
-        if plan is None:
-            raise refused("could not build", errors)
+        yield
         with atomically(timings) as partial:
             partial.write_bytes(cache.serialize())
-        return bytes(plan)
+
+    return target
+
+
+def title(trt: ModuleType) -> str:
+    """The library's name and version, for people."""
+    return f"TensorRT{'-RTX' if 'rtx' in trt.__name__ else ''} {trt.__version__}"
 
 
 def _interruptible(trt: ModuleType, builder: Any, network: Any, config: Any) -> Any:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from export import command, derived, inputs
-from export.engine import Profile, build, read_profile, timings_file
+from export.engine import Profile, build, for_this_gpu, read_profile, timings_file
 from export.errors import ExportError
 from export.sources import Log
 from server.backends.plan import Plan, load_cuda, load_tensorrt
@@ -103,16 +103,9 @@ def export(
         profile = read_profile(configuration(network.model, TENSORRT.name))
         log(f"building with TensorRT {trt.__version__} for {gpu.name}; minutes")
         start = time.monotonic()
-        plan = build(
-            trt,
-            source,
-            profile,
-            level=level,
-            workspace=int(WORKSPACE * gpu.memory_bytes),
-            timings=timings_file(cache, trt, f"{gpu.name} {gpu.compute_capability}"),
-            log_file=network.folder / f"{PLAN_FILE}.log",
-            log=log,
-        )
+        timings = timings_file(cache, trt, f"{gpu.name} {gpu.compute_capability}")
+        target = for_this_gpu(level, int(WORKSPACE * gpu.memory_bytes), timings, log)
+        plan = build(trt, source, profile, target, network.folder / f"{PLAN_FILE}.log")
         seconds = round(time.monotonic() - start, 1)
         path.write_bytes(plan)
         log("comparing with ONNX Runtime")

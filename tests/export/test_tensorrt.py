@@ -38,9 +38,9 @@ def test_what_the_builder_is_told_and_in_which_order(place, trt):
     order = [
         ("create_network", 1 << 1),  # strongly typed, and nothing else
         ("parse_from_file", str(folder_of(place) / "model.fp16.onnx")),
+        ("set_shape", "ROWS", (1, 3, 224, 224), (16, 3, 224, 224), (32, 3, 224, 224)),
         ("builder_optimization_level =", 5),
         ("set_memory_pool_limit", trt.MemoryPoolType.WORKSPACE, 1 << 36),  # half of the GPU's
-        ("set_shape", "ROWS", (1, 3, 224, 224), (16, 3, 224, 224), (32, 3, 224, 224)),
         ("create_timing_cache", b""),
     ]
     places = [told.index(step) for step in order]
