@@ -20,10 +20,10 @@ PIP_AUDIT := pip-audit==2.10.1
 GPU := $(wildcard $(VENV)/.gpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-gpu export int8 explain fp16 tensorrt gpu serve web bench evaluate evaluate-music tune lint lock audit clean
+.PHONY: help demo test test-slow test-gpu export int8 explain fp16 tensorrt tensorrt_rtx gpu serve web bench evaluate evaluate-music tune lint lock audit clean
 
 help: ## Show this list
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(VENV)/.export ## Start Triton, classify an MP3, print the answers, stop (SONG=my.mp3 for your own; no GPU, no accounts)
 	@$(BIN)/python -m export musicnn_msd musicnn_mtt vgg19_bn_cqt
@@ -48,6 +48,10 @@ fp16: $(VENV)/.export $(GPU) ## FP16 networks of the exported ones, for GPUs
 tensorrt: $(VENV)/.export $(GPU) ## TensorRT plans of the exported networks for this machine's GPU (PRECISION=fp16, int8 or fp32)
 	@$(BIN)/python -m export $(SYSTEMS)
 	@$(BIN)/python -m export tensorrt $(SYSTEMS)
+
+tensorrt_rtx: $(VENV)/.rtx $(GPU) ## Plans for NVIDIA's RTX cards, also on a machine without one (TURING=1 for GeForce 16 and 20)
+	@$(BIN)/python -m export $(SYSTEMS)
+	@$(BIN)/python -m export tensorrt_rtx $(if $(TURING),--turing) $(SYSTEMS)
 
 gpu: $(VENV)/.gpu ## Install what an NVIDIA GPU needs: TensorRT, ONNX Runtime with CUDA
 
@@ -147,5 +151,5 @@ $(AUDIT)/.done: Makefile
 $(VENV)/.gpu: $(VENV)/.test requirements/gpu.txt requirements/plan.txt
 	@echo "Installing what an NVIDIA GPU needs into $(VENV) ..."
 	@$(PIP) uninstall -q -y onnxruntime onnxruntime-gpu
-	@$(PIP) install -q -c requirements/constraints.txt -r requirements/gpu.txt
+	@$(PIP) install -q -c requirements/constraints.txt -r requirements/gpu.txt -r requirements/tensorrt.txt
 	@touch $@

@@ -92,7 +92,8 @@ def build(trt: ModuleType, onnx: Path, profile: Profile, target: Target, log_fil
         network = builder.create_network(_creation_flags(trt))
         parser = trt.OnnxParser(network, logger)
         if not parser.parse_from_file(str(onnx)):
-            raise refused("cannot parse", [parser.get_error(i).desc() for i in range(parser.num_errors)])
+            faults = [parser.get_error(i) for i in range(parser.num_errors)]
+            raise refused("cannot parse", [f"{fault.node_operator()}: {fault.desc()}" for fault in faults])
         names = [network.get_input(i).name for i in range(network.num_inputs)]
         if set(names) != set(profile):
             raise ExportError(

@@ -84,22 +84,18 @@ def export(
 
     def describe(network: Network) -> derived.Description:
         shapes = read_profile(configuration(network.model, TENSORRT.name))
-        source = _source(network, precision)
+        source = source_of(network, precision)
         return {
             "format": FORMAT,
             "precision": precision,
             "level": level,
             "tensorrt": trt.__version__,
             "gpu": {"name": gpu.name, "compute_capability": gpu.compute_capability},
-            "onnx": {key: source.description[key] for key in ("file", "sha256", "bytes")},
-            "profile": {
-                name: dict(zip(("min", "opt", "max"), map(list, sizes), strict=True))
-                for name, sizes in shapes.items()
-            },
+            **origin(source, shapes),
         }
 
     def make(network: Network, path: Path) -> derived.Description:
-        source = _source(network, precision).path
+        source = source_of(network, precision).path
         profile = read_profile(configuration(network.model, TENSORRT.name))
         log(f"building with TensorRT {trt.__version__} for {gpu.name}; minutes")
         start = time.monotonic()
@@ -109,7 +105,7 @@ def export(
         seconds = round(time.monotonic() - start, 1)
         path.write_bytes(plan)
         log("comparing with ONNX Runtime")
-        figures = compare(system, source, path, profile)
+        figures = compare(system, source, path, profile, Plan)
         difference = figures["parity"]["max_probability_difference"]
         log(f"{len(plan) / 1e6:.0f} MB; largest difference in probability {difference:.1e}")
         return {
@@ -122,12 +118,26 @@ def export(
     return derived.derive(system, repository, "plan", describe, make, force=force, log=log)
 
 
-def compare(system: System, onnx: Path, plan: Path, profile: Profile) -> dict[str, Any]:
+def origin(source: Product, shapes: Profile) -> derived.Description:
+    """What a plan's report says of the network that it was built from, and of its shapes."""
+    return {
+        "onnx": {key: source.description[key] for key in ("file", "sha256", "bytes")},
+        "profile": {
+            name: dict(zip(("min", "opt", "max"), map(list, sizes), strict=True)) for name, sizes in shapes.items()
+        },
+    }
+
+
+def compare(system: System, onnx: Path, plan: Path, profile: Profile, kind: type[Plan]) -> dict[str, Any]:
     """Run a plan and the network that it was built from on generated recordings.
+
+    Parameters
+    ----------
+    kind : whose plan it is
 
     Returns
     -------
-    {"device_memory_bytes", "parity"}, for plan.json
+    {"device_memory_bytes", "parity"}, for its report
 
     Raises
     ------
@@ -146,7 +156,7 @@ def compare(system: System, onnx: Path, plan: Path, profile: Profile) -> dict[st
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     expected = np.concatenate([session.run(["LOGITS"], batch)[0] for batch in feeds])
     try:
-        with closing(Plan(plan)) as engine:
+        with closing(kind(plan)) as engine:
             found = np.concatenate([engine.run(batch, ["LOGITS"])[0] for batch in feeds])
             memory = engine.device_memory
     except RuntimeError as error:
@@ -188,8 +198,14 @@ def why_impossible(gpu: Gpu | None) -> str | None:
     return None
 
 
-def _source(network: Network, precision: str) -> Product:
-    """The network to build from."""
+def source_of(network: Network, precision: str) -> Product:
+    """The network to build from.
+
+    Raises
+    ------
+    ExportError
+        it is not there, or not of the present weights
+    """
     source = {"fp16": network.fp16, "int8": network.int8, "fp32": network.onnx}[precision]
     if source.why_not:
         raise ExportError(source.why_not)

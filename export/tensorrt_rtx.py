@@ -1,19 +1,116 @@
-"""Plans of TensorRT-RTX, which are built without a GPU for those of some compute capabilities."""
+"""Plans of TensorRT-RTX, which variant `tensorrt_rtx` serves: an FP16 network -> model.rtx.plan, on any machine.
+
+`python -m export tensorrt_rtx`: TensorRT-RTX builds without a GPU, in seconds, and leaves the choice of kernels to
+the card that loads the plan. One plan is for all cards of compute capability 8.6 and later; those of 7.5 (Turing),
+which have no products of float32 in TensorRT-RTX, need one of their own: --turing. Shapes come from
+configs/tensorrt_rtx.pbtxt as they do for TensorRT. What was built, of what and for what is written to
+plan.rtx.json; where the card of this machine can run it, with how close it is to ONNX Runtime.
+"""
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from export.engine import Target
+from export import command, derived
+from export.engine import Target, build, read_profile, title
+from export.errors import ExportError
+from export.sources import Log
+from export.tensorrt import INTERRUPTED, compare, make_fp16, origin, source_of
+from server.backends.plan import RtxPlan, load_cuda, load_tensorrt_rtx
+from server.gpu import Gpu, find_gpu
+from systems import System
+from systems.repository import Network, configuration
+from systems.variants import RTX_CACHE_FILE, RTX_LATER, RTX_PLAN_FILE, RTX_TURING, TENSORRT_RTX
+
+FORMAT = 1
+"""Of plan.rtx.json, for its readers."""
+PRECISION = "fp16"
+
+
+def export(
+    system: System,
+    repository: Path,
+    capabilities: Sequence[str],
+    *,
+    trt: ModuleType,
+    gpu: Gpu | None,
+    force: bool,
+    log: Log,
+) -> bool:
+    """Bring a system's plan up to date with its FP16 network and TensorRT-RTX.
+
+    Parameters
+    ----------
+    repository : folder of the models
+    capabilities : compute capabilities that it is for: "8.6", "12.0", ...
+    gpu : of this machine; the plan is compared with ONNX Runtime on it where it is one of these
+    force : also where nothing has changed
+
+    Returns
+    -------
+    False where there was nothing to do
+
+    Raises
+    ------
+    ExportError
+        no network to build from, another export at work, a network that TensorRT-RTX does not take, or answers
+        that differ from ONNX Runtime's; the former plan stays then
+    """
+
+    def describe(network: Network) -> derived.Description:
+        shapes = read_profile(configuration(network.model, TENSORRT_RTX.name))
+        return {
+            "format": FORMAT,
+            "precision": PRECISION,
+            "tensorrt_rtx": trt.__version__,
+            "compute_capabilities": list(capabilities),
+            **origin(source_of(network, PRECISION), shapes),
+        }
+
+    def make(network: Network, path: Path) -> derived.Description:
+        source = source_of(network, PRECISION).path
+        profile = read_profile(configuration(network.model, TENSORRT_RTX.name))
+        log(f"building with {title(trt)} for compute capability {', '.join(capabilities)}")
+        start = time.monotonic()
+        try:
+            plan = build(trt, source, profile, for_rtx(capabilities), network.folder / f"{RTX_PLAN_FILE}.log")
+        except ExportError as error:
+            if capabilities != RTX_TURING:
+                raise
+            raise ExportError(f"{error}; serve it on such cards as variant cuda") from error
+        seconds = round(time.monotonic() - start, 1)
+        path.write_bytes(plan)
+        log(f"{len(plan) / 1e6:.0f} MB")
+        why = why_incomparable(gpu, capabilities)
+        log(f"not compared with ONNX Runtime: {why}" if why else "comparing with ONNX Runtime")
+        compiled, kept = path.with_suffix(".cache"), network.folder / RTX_CACHE_FILE
+        try:
+            figures = {} if why else compare(system, source, path, profile, RtxPlan)
+            kept.unlink(missing_ok=True)  # of the former plan
+            if compiled.is_file():
+                compiled.replace(kept)
+        finally:
+            compiled.unlink(missing_ok=True)
+        return {
+            "seconds": seconds,
+            **figures,
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }
+
+    return derived.derive(system, repository, "rtx_plan", describe, make, force=force, log=log)
 
 
 def for_rtx(capabilities: Sequence[str]) -> Target:
     """Have TensorRT-RTX build one plan for GPUs of these compute capabilities: "8.6", "12.0", ...
 
-    It chooses no kernels yet: it does that on the GPU that loads the plan, so there is nothing to time here.
+    There are no timings to keep, and no workspace to bound: it chooses kernels on the GPU that loads the plan.
     """
 
     @contextmanager
@@ -25,3 +122,51 @@ def for_rtx(capabilities: Sequence[str]) -> Target:
         yield
 
     return target
+
+
+def why_incomparable(gpu: Gpu | None, capabilities: Sequence[str]) -> str | None:
+    """Why a plan for these compute capabilities cannot be run here; None if it can."""
+    if gpu is None or gpu.compute_capability not in capabilities:
+        return f"there is no GPU of compute capability {' or '.join(capabilities)} here"
+    try:
+        load_cuda()
+    except (ImportError, OSError) as error:
+        return f"CUDA's runtime cannot be imported ({error}); install it: make gpu"
+    return None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns 0, 2 after an error that the user can mend, or 130 when interrupted."""
+    parser = command.Parser(
+        "tensorrt_rtx",
+        "Build plans of TensorRT-RTX, for python -m server --variant tensorrt_rtx; needs no GPU.",
+    )
+    parser.add_argument(
+        "--turing",
+        action="store_true",
+        help=f"for cards of compute capability {RTX_TURING[0]} in the place of {', '.join(RTX_LATER)};"
+        " the default where this machine has such a card",
+    )
+    args = parser.parse_args(arguments)
+    systems = parser.choose(args, "tensorrt_rtx")
+    try:
+        trt = load_tensorrt_rtx()
+    except (ImportError, OSError) as error:
+        print(
+            f"export tensorrt_rtx: TensorRT-RTX cannot be imported ({error}); install it: make tensorrt_rtx",
+            file=sys.stderr,
+        )
+        return 2
+    gpu = find_gpu()
+    turing = args.turing or bool(gpu and gpu.compute_capability in RTX_TURING)
+
+    def work(system: System, log: Log) -> bool:
+        make_fp16(system, args.repository, log)
+        capabilities = RTX_TURING if turing else RTX_LATER
+        return export(system, args.repository, capabilities, trt=trt, gpu=gpu, force=args.force, log=log)
+
+    return command.run("export tensorrt_rtx", systems, work, INTERRUPTED)
+
+
+if __name__ == "__main__":
+    sys.exit(command.moved("tensorrt_rtx"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from server.variants import BFLOAT16_FEATURES, CUDA, INT8, ON_GPU, OPENVINO, PORTABLE, TENSORRT, Machine
-from systems.repository import Network, Repository, configuration
+from server.variants import BFLOAT16_FEATURES, CUDA, INT8, ON_GPU, OPENVINO, PORTABLE, Machine
+from systems.repository import Network, Plan, Repository, configuration
 from systems.variants import VARIANTS
 
 VARIABLE = "TRITONE_COMPUTED"
@@ -26,8 +26,9 @@ def _computed(variant: str, machine: Machine, network: Network) -> dict[str, str
         variant = PORTABLE  # as Triton falls back to config.pbtxt
     elif variant == INT8 and network.product(VARIANTS[variant]) is network.onnx:
         variant = OPENVINO
-    if variant == TENSORRT:
-        precision = PLAN_PRECISIONS[network.plan.description["precision"]]
+    product = network.product(VARIANTS[variant])
+    if isinstance(product, Plan):
+        precision = PLAN_PRECISIONS[product.description["precision"]]
     elif variant == OPENVINO:
         precision = "bfloat16" if machine.features & BFLOAT16_FEATURES.keys() else "float32"
     else:

@@ -4,7 +4,7 @@
 set -eu
 
 case "${1:-}" in
-    onnx|fp16|int8|explain|tensorrt) exec python3 -m export "$@" ;;
+    onnx|fp16|int8|explain|tensorrt|tensorrt_rtx) exec python3 -m export "$@" ;;
 esac
 python3 -m export "$@"
 exec python3 -m export tensorrt "$@"  # which makes the FP16 networks first

@@ -4,8 +4,8 @@ The wheel ships the server of release 24.10 and its Python backend. Two things a
 
 * the stub (the process that runs a `model.py`) of the running Python version, laid beside the backend as a copy,
   because Triton refuses links that leave the backend's directory;
-* `backends/onnxruntime` and `backends/openvino`, Python-based backends of the same names as the C++ ones, which
-  the wheel lacks.
+* `backends/onnxruntime`, `openvino` and `tensorrt`, Python-based backends of the same names as the C++ ones, which
+  the wheel lacks, and `tensorrt_rtx`, of which there is no C++ one.
 """
 
 from __future__ import annotations

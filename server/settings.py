@@ -59,9 +59,9 @@ def parse_settings(arguments: list[str] | None = None) -> argparse.Namespace:
         "--variant",
         "auto",
         "How the networks run: onnxruntime is exact and runs everywhere, openvino is two to six times as fast, in "
-        "bfloat16, on CPUs with AVX512_BF16 or AMX; tensorrt and cuda use an NVIDIA GPU, in float16. auto chooses "
-        "between these and says why. openvino_int8 is faster still on CPUs with AVX512_VNNI or AMX; its answers "
-        "differ a little, and it needs make int8.",
+        "bfloat16, on CPUs with AVX512_BF16 or AMX; tensorrt, tensorrt_rtx and cuda use an NVIDIA GPU, in float16."
+        " auto chooses between these and says why. openvino_int8 is faster still on CPUs with AVX512_VNNI or AMX; "
+        "its answers differ a little, and it needs make int8.",
         type=_one_of("auto", *VARIANTS),
         metavar="NAME",
     )

@@ -17,15 +17,17 @@ from pathlib import Path
 from server.errors import ServerError
 from server.gpu import Gpu, find_gpu
 from systems.repository import Plan, Repository, export_command
-from systems.variants import PLAN_FILE, REPORT_FILE, VARIANTS
+from systems.variants import RTX_LATER, RTX_TURING, VARIANTS
 
-PORTABLE, OPENVINO, INT8, CUDA, TENSORRT = VARIANTS
+PORTABLE, OPENVINO, INT8, CUDA, TENSORRT, TENSORRT_RTX = VARIANTS
 ON_GPU = tuple(name for name, variant in VARIANTS.items() if variant.on_gpu)
 
 # CPU features with which OpenVINO multiplies in bfloat16, twice (AVX512_BF16) to six times (AMX) as fast as
 # ONNX Runtime in float32. Without them the two are equally fast, and float32 is the more exact.
 BFLOAT16_FEATURES = {"amx_bf16": "AMX", "avx512_bf16": "AVX512_BF16"}
 BINDINGS = ("tensorrt-cu12-bindings", "tensorrt-cu13-bindings", "tensorrt")  # distributions of TensorRT for Python
+RTX_BINDINGS = ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx")
+RTX_CAPABILITIES = (*RTX_TURING, *RTX_LATER)
 CUDA_PROVIDER = "libonnxruntime_providers_cuda.so"
 
 
@@ -39,7 +41,7 @@ class Machine:
     openvino : whether it is installed
     gpu : None where none can be used
     onnxruntime_cuda : whether ONNX Runtime with its CUDA provider is installed; not looked for without a GPU
-    tensorrt : version, None where it is not installed; not looked for without a GPU
+    tensorrt, tensorrt_rtx : versions, None where it is not installed; not looked for without a GPU
     """
 
     features: frozenset[str]
@@ -47,6 +49,7 @@ class Machine:
     gpu: Gpu | None = None
     onnxruntime_cuda: bool = False
     tensorrt: str | None = None
+    tensorrt_rtx: str | None = None
 
     @classmethod
     def here(cls, backends: Path | None = None) -> Machine:
@@ -67,12 +70,13 @@ class Machine:
         package = _package("onnxruntime")
         onnxruntime = backends / "onnxruntime" if backends else package and package / "capi"
         with_cuda = onnxruntime is not None and (onnxruntime / CUDA_PROVIDER).is_file()
-        return cls(features, openvino, gpu, with_cuda, tensorrt_version())
+        rtx = None if backends else version_of(RTX_BINDINGS)  # Triton has no C++ backend of that name
+        return cls(features, openvino, gpu, with_cuda, version_of(BINDINGS), rtx)
 
 
-def tensorrt_version() -> str | None:
-    """Version of the installed TensorRT as `tensorrt.__version__` has it, without importing it, which is slow."""
-    for name in BINDINGS:
+def version_of(names: Iterable[str]) -> str | None:
+    """Version of the first of these packages, as its `__version__` has it, without importing it, which is slow."""
+    for name in names:
         with suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(name).partition(".post")[0]
     return None
@@ -103,7 +107,7 @@ def choose(requested: str, machine: Machine, repository: Repository, systems: It
     if machine.gpu is None:
         return _choose_for_cpu(machine)
     refused = ""
-    for variant in (TENSORRT, CUDA):
+    for variant in (TENSORRT, TENSORRT_RTX, CUDA):
         fault = why_not(variant, machine, repository, systems)
         if fault is None:
             return variant, f"this machine has the GPU {machine.gpu.name}{refused}"
@@ -125,12 +129,20 @@ def why_not(variant: str, machine: Machine, repository: Repository, systems: Ite
         return f"Variant {variant} needs the package onnxruntime-gpu in place of onnxruntime; install it: make gpu"
     if variant == TENSORRT and machine.tensorrt is None:
         return f"Variant {variant} needs the package tensorrt; install it: make gpu"
+    if variant == TENSORRT_RTX and machine.gpu.compute_capability not in RTX_CAPABILITIES:
+        return (
+            f"Variant {variant} is for GPUs of compute capability {', '.join(RTX_CAPABILITIES)}, here is"
+            f" {machine.gpu.compute_capability} ({machine.gpu.name}); start with --variant auto"
+        )
+    if variant == TENSORRT_RTX and machine.tensorrt_rtx is None:
+        return f"Variant {variant} needs TensorRT-RTX and the embedded server; install it: make gpu"
     for system in systems:
         network = repository.network(system)
         product = network.product(VARIANTS[variant])
         if product is network.onnx:  # which the start has checked
             continue
-        if fault := product.why_not or (_why_unfit(network.plan, machine) if product is network.plan else None):
+        unfit = {network.plan: _why_unfit, network.rtx_plan: _why_unfit_rtx}.get(product)
+        if fault := product.why_not or (unfit and unfit(product, machine)):
             return fault
     return None
 
@@ -145,13 +157,35 @@ def _why_unfit(plan: Plan, machine: Machine) -> str | None:
     try:
         version, name, capability = made["tensorrt"], made["gpu"]["name"], made["gpu"]["compute_capability"]
     except (KeyError, TypeError):
-        return f"{system}: {REPORT_FILE} does not say what built {PLAN_FILE}; {rebuild}"
+        return _unknown(plan, rebuild)
     if (version, capability) == (machine.tensorrt, gpu.compute_capability):
         return None
     return (
-        f"{system}: {PLAN_FILE} was built with TensorRT {version} for compute capability {capability}"
+        f"{system}: {plan.path.name} was built with TensorRT {version} for compute capability {capability}"
         f" ({name}), here are TensorRT {machine.tensorrt} and {gpu.compute_capability} ({gpu.name}); {rebuild}"
     )
+
+
+def _why_unfit_rtx(plan: Plan, machine: Machine) -> str | None:
+    """Why a machine with TensorRT-RTX and a card of its list cannot run a plan; None if it can."""
+    system, made, gpu = plan.network.system, plan.description, machine.gpu
+    turing = " --turing" if gpu.compute_capability in RTX_TURING else ""
+    rebuild = f"rebuild it: {export_command('tensorrt_rtx', system)}{turing}"
+    try:
+        version, capabilities = made["tensorrt_rtx"], list(made["compute_capabilities"])
+    except (KeyError, TypeError):
+        return _unknown(plan, rebuild)
+    if version == machine.tensorrt_rtx and gpu.compute_capability in capabilities:
+        return None
+    return (
+        f"{system}: {plan.path.name} was built with TensorRT-RTX {version} for compute capability"
+        f" {', '.join(capabilities)}, here are TensorRT-RTX {machine.tensorrt_rtx} and {gpu.compute_capability}"
+        f" ({gpu.name}); {rebuild}"
+    )
+
+
+def _unknown(plan: Plan, rebuild: str) -> str:
+    return f"{plan.network.system}: {plan.report.name} does not say what built {plan.path.name}; {rebuild}"
 
 
 def _choose_for_cpu(machine: Machine) -> tuple[str, str]:

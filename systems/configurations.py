@@ -15,7 +15,7 @@ from pathlib import Path
 from systems import network, pbtxt
 from systems.system import Parameter, System, Tensor
 from systems.tasks import AUDIO, INFO, MOST_SHOWN, RECORDING, RESULT
-from systems.variants import CUDA, LABELS_FILE, ONNX_FILE, PORTABLE, TENSORRT, VARIANTS
+from systems.variants import LABELS_FILE, ONNX_FILE, PORTABLE, VARIANTS
 
 QUEUE_SIZE = 64
 SIDE = 14  # of a map that explains
@@ -44,7 +44,7 @@ def files(system: System) -> Iterator[tuple[str, bytes]]:
         f"{name}_postprocess/config.pbtxt": _postprocess(system),
         f"{name}_postprocess/1/model.py": _step(system, 1),
     }
-    for variant in (CUDA, TENSORRT):
+    for variant in (variant for variant in VARIANTS.values() if variant.on_gpu):
         texts[f"{name}_preprocess/configs/{variant.name}.pbtxt"] = _preprocess(system, variant.name)
     for variant in VARIANTS.values():
         file = "config.pbtxt" if variant is PORTABLE else f"configs/{variant.name}.pbtxt"

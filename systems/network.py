@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from systems import lengths, pbtxt
 from systems.system import System
-from systems.variants import CUDA, ONNX_FILE, OPENVINO_INT8, PORTABLE, TENSORRT, Variant
+from systems.variants import CUDA, ONNX_FILE, OPENVINO_INT8, PORTABLE, TENSORRT, TENSORRT_RTX, Variant
 
 QUEUE_SIZE = 256
+PLANS = (TENSORRT, TENSORRT_RTX)
 
 ABOUT = {
     "onnxruntime": (
@@ -18,20 +19,27 @@ ABOUT = {
     "cuda": "FP16 on ONNX Runtime's CUDA provider: for NVIDIA GPUs without a plan. python -m export fp16 makes"
     " it.",
     "tensorrt": "as a TensorRT plan: for machines with an NVIDIA GPU.",
+    "tensorrt_rtx": "as a plan of TensorRT-RTX, in the embedded server: for NVIDIA's RTX cards. It is built"
+    " without a GPU, and compiled further by the card that loads it.",
 }
 NOT_INT8 = "on OpenVINO, as by --variant openvino: there is no INT8 network of this system."
 PLAN = (
-    "python -m export tensorrt builds it, fast for the largest preferred_batch_size{rows} and able to take 1 to"
+    "python -m export {command} builds it, fast for the largest preferred_batch_size{rows} and able to take 1 to"
     " max_batch_size rows{lengths}."
 )
-PLAN_MEMORY = (
-    "Memory: TensorRT reserves what the largest shape needs, 32 rows of 30.5 s, and plan.json says how much that"
-    " was. Values of that size are what goes through the first norm, in float32 (97679 x 512 a row: 6.4 GB in and"
-    " as much out), and the scores of attention (16 x 1536 x 1536 a row: 4.8 GB), unless TensorRT fuses them away."
-    " That is meant for GPUs of 40 GB and more. On a smaller one lower max_batch_size, with which it grows, but"
-    " not below the windows of the longest recording, max_seconds of the preprocess step / 19.6 s, and build"
-    " again; or serve the genre systems alone (TRITONE_SYSTEMS)."
+SMALLER = (
+    " On a smaller one lower max_batch_size, with which it grows, but not below the windows of the longest"
+    " recording, max_seconds of the preprocess step / 19.6 s, and build again; or serve the genre systems alone"
+    " (TRITONE_SYSTEMS)."
 )
+PLAN_MEMORY = {
+    TENSORRT: "Memory: TensorRT reserves what the largest shape needs, 32 rows of 30.5 s, and plan.json says how"
+    " much that was. Values of that size are what goes through the first norm, in float32 (97679 x 512 a row: 6.4"
+    " GB in and as much out), and the scores of attention (16 x 1536 x 1536 a row: 4.8 GB), unless TensorRT fuses"
+    " them away. That is meant for GPUs of 40 GB and more." + SMALLER,
+    TENSORRT_RTX: "Memory: TensorRT-RTX reserves what the largest shape needs, 32 rows of 30.5 s: by its builder"
+    " 14.7 GB, beside 0.3 GB of weights. That is meant for cards of 24 GB and more." + SMALLER,
+}
 GATHERING = "While one batch runs the next gathers; no artificial delay."
 OF_LIKE_LENGTH = (
     "Rows are of one of a few lengths ({} of systems/lengths.py), so that recordings of like length share a batch."
@@ -51,6 +59,7 @@ LONGEST_IN_PLANS = (
     ". The embedded server's backends refuse a longer one with INVALID_ARGUMENT; in the container it is the plan"
     " that has no optimisation profile for it."
 )
+LONGEST_IN_RTX = ". The embedded server's backends refuse a longer one with INVALID_ARGUMENT."
 SEARCH = (
     "Convolution algorithms by rules (1): to try them all, the default, stops the first batch of every {} for it."
 )
@@ -93,16 +102,13 @@ def _about(system: System, variant: Variant) -> str:
     pictures = system.task.has_pictures
     text = NOT_INT8 if variant is OPENVINO_INT8 and not pictures else ABOUT[variant.name]
     plan = ""
-    if variant is TENSORRT:
-        plan = " " + (
-            PLAN.format(rows="", lengths="")
-            if pictures
-            else PLAN.format(rows=" of rows of five seconds", lengths=" of 1.3 to 30.5 s")
-        )
+    if variant in PLANS:
+        rows, lengths = ("", "") if pictures else (" of rows of five seconds", " of 1.3 to 30.5 s")
+        plan = " " + PLAN.format(command=variant.name, rows=rows, lengths=lengths)
     chosen = "" if variant is PORTABLE else f" Chosen by --variant {variant.name} (Triton's --model-config-name)"
     if chosen:
         chosen += ", never by itself: answers move a little." if variant is OPENVINO_INT8 and pictures else "."
-    memory = PLAN_MEMORY if variant is TENSORRT and not pictures else ""
+    memory = PLAN_MEMORY.get(variant, "") if not pictures else ""
     return pbtxt.comment(f"{system.about}, {text}{plan}{chosen}", memory)
 
 
@@ -120,8 +126,9 @@ def _instances(system: System, variant: Variant) -> str:
             "Two instances: while one computes, rows and answers of the other are copied, 19 MB for a full batch."
         )
         return pbtxt.comment(why) + pbtxt.instances(2, on_gpu=True)
-    if variant is TENSORRT:
-        return pbtxt.comment("One instance: each reserves that memory.") + pbtxt.instances(1, on_gpu=True)
+    if variant in PLANS:
+        why = "One instance: each reserves the memory of the largest batch."
+        return pbtxt.comment(why) + pbtxt.instances(1, on_gpu=True)
     why = "" if variant.on_gpu else "One instance that uses all cores: two would fight for them."
     return pbtxt.comment(why) + pbtxt.instances(1, variant.on_gpu)
 
@@ -130,7 +137,7 @@ def _batching(system: System, variant: Variant) -> str:
     preferred, why = (), [GATHERING]
     if not system.task.has_pictures:
         why.append(OF_LIKE_LENGTH.format("COARSE_BUCKETS" if variant.on_gpu else "BUCKETS"))
-    if variant is TENSORRT:
+    if variant in PLANS:
         preferred = (8, 16) if system.task.has_pictures else (8,)
         why.append(f"Where enough rows wait, {' or '.join(map(str, preferred))} are taken.")
     return pbtxt.comment(" ".join(why)) + pbtxt.queue(QUEUE_SIZE, preferred)
@@ -171,20 +178,22 @@ def _length_settings(system: System, variant: Variant) -> list[str]:
             + pbtxt.comment(ARENA)
             + pbtxt.parameter("arena_extend_strategy", 1)
         )
-    elif variant is TENSORRT:
+    elif variant in PLANS:
         settings.append(pbtxt.comment(NO_GRAPHS))
     else:
         settings.append(pbtxt.comment(AT_A_TIME) + pbtxt.parameter("values_at_a_time", lengths.AT_A_TIME))
     backend = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}.get(variant.backend)
-    why = LONGEST_ROW + (LONGEST_ELSEWHERE.format(backend) if backend else LONGEST_IN_PLANS)
+    elsewhere = LONGEST_IN_RTX if variant is TENSORRT_RTX else LONGEST_IN_PLANS
+    why = LONGEST_ROW + (LONGEST_ELSEWHERE.format(backend) if backend else elsewhere)
     settings.append(pbtxt.comment(why) + pbtxt.parameter("most_values", lengths.BUCKETS[-1]))
     return [*settings, _length_warmups(system, variant)]
 
 
 def _picture_warmups(system: System, variant: Variant) -> str:
     [first] = system.task.inputs
-    sizes = {TENSORRT: (1, 8, 16, system.max_batch_size), CUDA: (1, 2, 4, 8, 16, 32)}.get(variant, (1, 2, 4, 8))
-    why = "One row, the batches that are preferred and the largest." if variant is TENSORRT else ""
+    planned = (1, 8, 16, system.max_batch_size)
+    sizes = {**dict.fromkeys(PLANS, planned), CUDA: (1, 2, 4, 8, 16, 32)}.get(variant, (1, 2, 4, 8))
+    why = "One row, the batches that are preferred and the largest." if variant in PLANS else ""
     row = pbtxt.tensor("", first.type, system.shape(first), random_data=True)
     return pbtxt.comment(why) + pbtxt.warmups((f"batch of {n}", n, {first.name: row}) for n in sizes)
 
@@ -201,7 +210,7 @@ def _length_warmups(system: System, variant: Variant) -> str:
 
     if variant.on_gpu:
         why = "Every length, alone and in company."
-        if variant is TENSORRT:
+        if variant in PLANS:
             why = "One row and the batch that is preferred, of every length."
         entries = [row(n, rows, f"{rows} x ") for n in lengths.COARSE_BUCKETS for rows in (1, 8)]
     elif variant is PORTABLE:

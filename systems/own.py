@@ -19,7 +19,7 @@ from systems.system import Architecture, System
 
 PARTS = ("chain", "explain", "network", "postprocess", "preprocess", "raw")
 """A system's models are called `<system>_<part>`, and the one that clients call `<system>`."""
-COMMANDS = ("onnx", "fp16", "int8", "explain", "tensorrt")
+COMMANDS = ("onnx", "fp16", "int8", "explain", "tensorrt", "tensorrt_rtx")
 """What `python -m export` makes, each a word that may stand before the names of systems."""
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 

@@ -1,7 +1,8 @@
 """The model repository: which systems are exported, and which of their files are whole and of the same weights.
 
 Each file of a network is vouched for: model.onnx by the manifest, what was made of it ("fp16", "int8", "explain")
-by an entry of the manifest, and a TensorRT plan, which belongs to a machine, by plan.json. Who replaces a file
+by an entry of the manifest, and a plan, which belongs to a kind of GPU, by a report of its own (plan.json,
+plan.rtx.json). Who replaces a file
 takes that away first and writes it anew at the end, so that an interruption leaves either the old state or a file
 that nothing vouches for.
 
@@ -30,6 +31,9 @@ from systems.variants import (
     ONNX_FILE,
     PLAN_FILE,
     REPORT_FILE,
+    RTX_CACHE_FILE,
+    RTX_PLAN_FILE,
+    RTX_REPORT_FILE,
     Variant,
 )
 
@@ -37,7 +41,7 @@ VERSION = "1"
 """Of every model: the folder of its files."""
 TITLES = {
     **{"fp16": "FP16 network", "int8": "INT8 network", "explain": "network that explains"},
-    "tensorrt": "TensorRT plan",
+    **{"tensorrt": "TensorRT plan", "tensorrt_rtx": "TensorRT-RTX plan"},
 }
 BY_MAKE = ("int8", "explain")
 """Named by their make command in the image, too: what it exports without being asked has neither."""
@@ -124,7 +128,7 @@ class Network:
     model : its folder as a model of Triton
     folder : that of its files
     labels : names of the classes, a line each, which Triton reads
-    onnx, fp16, int8, explain, plan : the exported network, and what was made of it
+    onnx, fp16, int8, explain, plan, rtx_plan : the exported network, and what was made of it
     """
 
     def __init__(self, repository: Repository, system: str) -> None:
@@ -137,7 +141,8 @@ class Network:
         self.fp16 = Product(self, "fp16", self.folder / FP16_FILE)
         self.int8 = Product(self, "int8", self.folder / INT8_FILE)
         self.explain = Product(self, "explain", repository.model(system, "explain") / VERSION / ONNX_FILE)
-        self.plan = Plan(self, "tensorrt", self.folder / PLAN_FILE)
+        self.plan = Plan(self, "tensorrt", self.folder / PLAN_FILE, REPORT_FILE)
+        self.rtx_plan = Plan(self, "tensorrt_rtx", self.folder / RTX_PLAN_FILE, RTX_REPORT_FILE)
 
     @cached_property
     def manifest(self) -> Manifest | None:
@@ -170,14 +175,18 @@ class Network:
 
     def product(self, variant: Variant) -> Product:
         """What a variant serves: the exported network, or what was made of it."""
-        made = {made.path.name: made for made in (self.fp16, self.int8, self.plan)}.get(variant.file, self.onnx)
+        products = (self.fp16, self.int8, self.plan, self.rtx_plan)
+        made = {product.path.name: product for product in products}.get(variant.file, self.onnx)
         config = configuration(self.model, variant.name)
         return made if not config.is_file() or variant.file in config.read_text(encoding="utf-8") else self.onnx
 
     def withdraw(self) -> None:
         """Take away the manifest, and then all that was made of a network which is replaced now."""
         (self.folder / MANIFEST_FILE).unlink(missing_ok=True)
-        for path in (self.int8.path, self.fp16.path, self.plan.report, self.plan.path, self.explain.path):
+        for plan in (self.plan, self.rtx_plan):
+            plan.report.unlink(missing_ok=True)
+            plan.path.unlink(missing_ok=True)
+        for path in (self.int8.path, self.fp16.path, self.explain.path, self.folder / RTX_CACHE_FILE):
             path.unlink(missing_ok=True)
 
 
@@ -236,26 +245,30 @@ class Product:
 
 
 class Plan(Product):
-    """A TensorRT plan, for which plan.json vouches."""
+    """A plan, for which a report beside it vouches.
 
-    @property
-    def report(self) -> Path:
-        """Where plan.json lies."""
-        return self.path.with_name(REPORT_FILE)
+    Parameters
+    ----------
+    report : name of that file
+    """
+
+    def __init__(self, network: Network, kind: str, path: Path, report: str) -> None:
+        super().__init__(network, kind, path)
+        self.report = path.with_name(report)
 
     @cached_property
     def description(self) -> dict[str, Any]:
-        """What plan.json says; empty where it cannot be read."""
+        """What its report says; empty where that cannot be read."""
         try:
             return dict(json.loads(self.report.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return {}
 
     def withdraw(self) -> None:
-        """Take away plan.json."""
+        """Take its report away."""
         self.report.unlink(missing_ok=True)
 
     def vouch(self, description: dict[str, Any]) -> None:
-        """Write plan.json."""
+        """Write its report."""
         with atomically(self.report) as partial:
             partial.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")

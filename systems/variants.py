@@ -12,6 +12,10 @@ FP16_FILE = "model.fp16.onnx"
 INT8_FILE = "model.int8.onnx"
 PLAN_FILE = "model.plan"
 REPORT_FILE = "plan.json"
+RTX_PLAN_FILE = "model.rtx.plan"
+RTX_REPORT_FILE = "plan.rtx.json"
+RTX_CACHE_FILE = "model.rtx.cache"
+"""What TensorRT-RTX compiled for the card that it ran the plan on."""
 MANIFEST_FILE = "manifest.json"
 LABELS_FILE = "labels.txt"
 
@@ -38,5 +42,8 @@ OPENVINO = Variant("openvino", "openvino", ONNX_FILE)
 OPENVINO_INT8 = Variant("openvino_int8", "openvino", INT8_FILE)
 CUDA = Variant("cuda", "onnxruntime", FP16_FILE, on_gpu=True)
 TENSORRT = Variant("tensorrt", "tensorrt", PLAN_FILE, on_gpu=True)
+TENSORRT_RTX = Variant("tensorrt_rtx", "tensorrt_rtx", RTX_PLAN_FILE, on_gpu=True)
 
-VARIANTS = {variant.name: variant for variant in (PORTABLE, OPENVINO, OPENVINO_INT8, CUDA, TENSORRT)}
+VARIANTS = {variant.name: variant for variant in (PORTABLE, OPENVINO, OPENVINO_INT8, CUDA, TENSORRT, TENSORRT_RTX)}
+RTX_TURING, RTX_LATER = ("7.5",), ("8.6", "8.9", "12.0", "12.1")
+"""Compute capabilities that NVIDIA lists for TensorRT-RTX; a plan is for the former, or for all of the latter."""

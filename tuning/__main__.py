@@ -219,7 +219,7 @@ def tune(repository: Repository, system: str, requested: str, profile: str, quic
         able = [name for name, each in repository.known(SYSTEMS).items() if each.task.has_pictures]
         raise ServerError(f"{system} cannot be tuned; choose one of {', '.join(able)}")
     variant, why = variants.choose(requested, variants.Machine.here(), repository, [system])
-    if variant in (variants.CUDA, variants.TENSORRT):
+    if variant in variants.ON_GPU:
         raise ServerError(
             f"{variant} computes on the GPU ({why}), which is not tuned; choose a CPU variant, VARIANT=openvino"
         )

@@ -22,7 +22,10 @@ MUTED = "opacity:.68"
 TRACK = "background:rgba(128,128,128,.2)"
 NUMBER = "flex:none;font-variant-numeric:tabular-nums"
 AMBER = "border-left:3px solid #c98a12;background:rgba(201,138,18,.12)"
-RUNNERS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tensorrt": "TensorRT"}
+RUNNERS = {
+    **{"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"},
+    **{"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"},
+}
 
 
 def shown(value: object, form: str = "") -> str:

@@ -1,12 +1,16 @@
-"""A TensorRT plan on the GPU: NumPy arrays in, NumPy arrays out.
+"""A plan of TensorRT or of TensorRT-RTX on the GPU: NumPy arrays in, NumPy arrays out.
 
-Stands alone: it lies beside the backend `tensorrt` when Triton runs it, and export/tensorrt.py compares each plan
-with ONNX Runtime through it. Needs TensorRT's Python package and CUDA's (cuda-bindings), when a plan is opened.
+Stands alone: it lies beside the backends when Triton runs them, and the export compares each plan with ONNX
+Runtime through it. Needs the Python package of the one or the other, and CUDA's (cuda-bindings), when a plan is
+opened.
 """
 
 import importlib
+import os
+import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +19,8 @@ import numpy as np
 
 LAST_ERRORS = 3
 """So many of TensorRT's messages are quoted: the first cause and what it led to are seldom more."""
+KEPT_AFTER = 20.0
+"""Seconds after the last new shape when TensorRT-RTX will have compiled for it, and its cache is written."""
 
 
 def load_tensorrt() -> ModuleType:
@@ -25,8 +31,17 @@ def load_tensorrt() -> ModuleType:
     ImportError, OSError
         neither is installed, or its libraries are missing
     """
-    problem = "the package tensorrt is not installed"
-    for name in ("tensorrt", "tensorrt_bindings"):
+    return _load("tensorrt", "tensorrt_bindings")
+
+
+def load_tensorrt_rtx() -> ModuleType:
+    """Likewise that of TensorRT-RTX."""
+    return _load("tensorrt_rtx", "tensorrt_rtx_bindings")
+
+
+def _load(*names: str) -> ModuleType:
+    problem = f"the package {names[0]} is not installed"
+    for name in names:
         try:
             module = importlib.import_module(name)
         except ModuleNotFoundError:
@@ -74,13 +89,15 @@ def make_logger(trt: ModuleType, errors: deque[str], write: Callable[[str], Any]
 
 
 class Plan:
-    """An engine with one execution context, one CUDA stream and a device buffer for each of its tensors.
+    """A plan of TensorRT, with one execution context, one CUDA stream and a device buffer for each of its tensors.
 
     Attributes
     ----------
     inputs, outputs : name -> (NumPy type, shape with -1 for any)
     device_memory : bytes that the execution context has taken on the GPU, the largest shape's; weights come on top
     """
+
+    load = staticmethod(load_tensorrt)
 
     def __init__(self, path: Path, device: int = 0) -> None:
         """Load a plan onto a GPU.
@@ -97,7 +114,7 @@ class Plan:
         RuntimeError
             the plan does not fit, or the GPU has no room for it
         """
-        self._trt, self._cuda = load_tensorrt(), load_cuda()
+        self._trt, self._cuda = self.load(), load_cuda()
         self._device = device
         self._buffers: dict[str, tuple[int, int]] = {}  # name -> address, bytes
         self._errors: deque[str] = deque(maxlen=LAST_ERRORS)
@@ -107,10 +124,6 @@ class Plan:
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
             raise RuntimeError(f"TensorRT {self._trt.__version__} cannot read {path}: {self._why()}")
-        self._context = self._engine.create_execution_context()
-        if self._context is None:
-            raise RuntimeError(f"The GPU has no room for {path}: {self._why()}")
-        self._stream = self._check(self._cuda.cudaStreamCreate())
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         tensors = {
             name: (
@@ -123,6 +136,10 @@ class Plan:
         self.inputs = {name: tensor for name, tensor in tensors.items() if name in into}
         self.outputs = {name: tensor for name, tensor in tensors.items() if name not in into}
         self.device_memory = int(self._engine.device_memory_size_v2)
+        self._context = self._create_context()
+        if self._context is None:
+            raise RuntimeError(f"The GPU has no room for {path}: {self._why()}")
+        self._stream = self._check(self._cuda.cudaStreamCreate())
 
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
         """The named outputs for some rows.
@@ -175,6 +192,10 @@ class Plan:
         self._check(self._cuda.cudaStreamDestroy(self._stream))
         self._context = self._engine = self._runtime = None  # in this order
 
+    def _create_context(self) -> Any:
+        """What the engine runs in; None where the GPU has no room for it."""
+        return self._engine.create_execution_context()
+
     def _place(self, name: str, size: int) -> int:
         """Address of the tensor's device buffer, which has at least so many bytes; told to TensorRT."""
         address, room = self._buffers.get(name, (0, 0))
@@ -197,3 +218,60 @@ class Plan:
 
     def _why(self) -> str:
         return "; ".join(self._errors) or "it does not say why"
+
+
+class RtxPlan(Plan):
+    """A plan of TensorRT-RTX, which compiles it for the card that it runs on, and keeps that beside the plan.
+
+    A batch of a size that is new runs on kernels for any size, until those for its own are compiled. The latter
+    are then launched as one CUDA graph, unless rows have a free axis: each graph is of one shape and takes memory.
+    """
+
+    load = staticmethod(load_tensorrt_rtx)
+
+    def __init__(self, path: Path, device: int = 0) -> None:
+        """As for `Plan`; `path` is `*.plan`, and what is compiled is kept as `*.cache`."""
+        self._kept = path.with_suffix(".cache")
+        self._cache: Any = None
+        self._seen: set[tuple] = set()  # shapes
+        self._keep_at = float("inf")  # by time.monotonic
+        super().__init__(path, device)
+
+    def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
+        """The named outputs for some rows: see `Plan.run`."""
+        found = super().run(inputs, outputs)
+        shapes = tuple(sorted((name, array.shape) for name, array in inputs.items()))
+        if shapes not in self._seen:
+            self._seen.add(shapes)
+            self._keep_at = time.monotonic() + KEPT_AFTER
+        elif time.monotonic() >= self._keep_at:
+            self._keep()
+        return found
+
+    def close(self) -> None:
+        """Keep what was compiled, and give the GPU's memory back."""
+        if self._keep_at != float("inf"):
+            self._keep()
+        super().close()
+        self._cache = None
+
+    def _create_context(self) -> Any:
+        trt, config = self._trt, self._engine.create_runtime_config()
+        self._cache = config.create_runtime_cache()
+        if self._kept.is_file():
+            self._cache.deserialize(
+                self._kept.read_bytes()
+            )  # one of another card or driver is left out, and replaced
+        config.set_runtime_cache(self._cache)
+        config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.LAZY
+        if not any(size < 0 for _, shape in self.inputs.values() for size in shape[1:]):
+            config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        return self._engine.create_execution_context(config)
+
+    def _keep(self) -> None:
+        """Write the cache; where that may not be, the next start compiles again."""
+        self._keep_at = float("inf")
+        partial = self._kept.with_name(f"{self._kept.name}.{os.getpid()}")
+        with suppress(OSError):
+            partial.write_bytes(self._cache.serialize())
+            partial.replace(self._kept)

@@ -14,7 +14,7 @@ from systems.lengths import BUCKETS, COARSE_BUCKETS
 from systems.manifest import Manifest
 from tests.support.project import REPOSITORY, SPEECH, SYSTEMS, read_config
 
-VARIANTS = ("tensorrt", "cuda")
+VARIANTS = ("tensorrt", "tensorrt_rtx", "cuda")
 
 
 def read(system: str, variant: str | None) -> ModelConfig:

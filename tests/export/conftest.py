@@ -17,7 +17,7 @@ def small_vgg() -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def trt(monkeypatch):
-    module, module.cuda = fakes.install(monkeypatch)
+    module, module.cuda, module.rtx = fakes.install(monkeypatch)
     return module
 
 

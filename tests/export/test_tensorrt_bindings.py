@@ -1,7 +1,8 @@
-"""All that is asked of TensorRT and CUDA exists in their real Python modules, of TensorRT 10.12 and 11.
+"""All that is asked of TensorRT, TensorRT-RTX and CUDA exists in their real Python modules.
 
-The wheels come from the package registry, without the libraries: TensorRT's bindings import where ten functions of
-them are found, so a compiler makes those. What is looked up is what the fakes recorded and what the source names.
+TensorRT-RTX is installed. The wheels of TensorRT 10.12 and 11 come from the package registry, without the
+libraries: its bindings import where ten functions of them are found, so a compiler makes those. What is looked up
+is what the fakes recorded and what the source names.
 """
 
 import ast
@@ -20,13 +21,14 @@ import pytest
 
 from export import engine
 from server.backends import plan
-from tests.support.plans import SPEECH, folder_of, run
+from tests.support.plans import SPEECH, folder_of, run, write_plan
 from tests.support.project import ROOT
+from tests.support.rtx import real
 
 CACHE = ROOT / ".cache" / "tests" / "wheels"
 PINS = dict(
     line.partition(" ")[0].split("==")
-    for file in ("gpu.txt", "plan.txt")
+    for file in ("tensorrt.txt", "plan.txt")
     for line in (ROOT / "requirements" / file).read_text().splitlines()
     if re.match(r"[\w-]+==", line)
 )
@@ -44,13 +46,15 @@ SOURCES = [Path(module.__file__) for module in (engine, plan)]
 
 LOOK_UP = """
 import json, re, sys
-from plan import load_tensorrt
+import plan
 used = json.load(sys.stdin)
-trt = load_tensorrt()
+trt = getattr(plan, sys.argv[1] if len(sys.argv) > 1 else "load_tensorrt")()
+HOME = trt.ILogger.__module__
 TYPES = {
     "int": {"int", "typing.SupportsInt"},
     "bytes": {"buffer", "typing_extensions.Buffer"},
-    "tuple": {"tuple", "tensorrt_bindings.tensorrt.Dims"},
+    "tuple": {"tuple", f"{HOME}.Dims"},
+    "IRuntimeCache": {"nvinfer1::IRuntimeCache"},
 }
 problems = []
 
@@ -71,7 +75,7 @@ def fits(parameters, positional, keywords):
         found = given.get(name)
         if found is None and not optional:
             return False
-        if found and wanted not in TYPES.get(found, {found, f"tensorrt_bindings.tensorrt.{found}"}):
+        if found and wanted not in TYPES.get(found, {found, f"{HOME}.{found}"}):
             return False
     return True
 
@@ -143,15 +147,19 @@ def wheels(requirements: list[str]) -> Path:
     return folder
 
 
-def python(script: str, *paths: Path, libraries: Path | None = None, stdin: str = "") -> object:
+def python(
+    script: str, *paths: Path, libraries: Path | None = None, stdin: str = "", arguments: tuple[str, ...] = ()
+) -> object:
     """What a script prints, as JSON, run with the packages of these folders."""
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(map(str, (*paths, ROOT / "server" / "backends", ROOT)))
+        "PYTHONPATH": os.pathsep.join(
+            map(str, (*paths, ROOT / "server" / "backends", ROOT, os.environ.get("PYTHONPATH", "")))
+        )
     }
     if libraries:
         environment["LD_LIBRARY_PATH"] = str(libraries)
     done = subprocess.run(
-        [sys.executable, "-c", script], input=stdin, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", script, *arguments], input=stdin, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -174,11 +182,12 @@ def bindings(request, tmp_path):
     return request.param, lambda script, stdin="": python(script, folder, libraries=libraries, stdin=stdin)
 
 
-def chains(variables: set[str]) -> set[str]:
-    """Dotted names behind variables in the source: `trt.A.B` and `self._trt.A.B` are A.B."""
+def chains(variables: set[str], sources: list[Path] = SOURCES, without: str = "") -> set[str]:
+    """Dotted names behind variables in the source, but for one class: `trt.A.B` and `self._trt.A.B` are A.B."""
     found = set()
-    for source in SOURCES:
+    for source in sources:
         tree = ast.parse(source.read_text())
+        tree.body = [node for node in tree.body if getattr(node, "name", None) != without]
         inner = {node.value for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and node not in inner:
@@ -210,6 +219,17 @@ def used(place, trt, monkeypatch):
     rows = np.zeros((33, 3, 224, 224), np.float32)
     with pytest.raises(ValueError, match="the plan takes"):
         plan.Plan(folder_of(place) / "model.plan").run({"ROWS": rows}, ["LOGITS"])
+    [logger, *_] = (args[0] for owner, name, args, _ in trt.CALLS if (owner, name) == ("Builder", "__init__"))
+    [monitor, *_] = (args[0] for _, name, args, _ in trt.CALLS if name == "progress_monitor =")
+    return {
+        "names": sorted(chains({"trt"}, without="RtxPlan")),
+        **recorded(trt),
+        "overrides": overrides(logger, "ILogger") + overrides(monitor, "IProgressMonitor"),
+    }
+
+
+def recorded(trt) -> dict[str, object]:
+    """What the fake has noted: attributes that were touched, and calls with the types of their arguments."""
 
     def kind(value):
         return trt._real_name(type(value)) if isinstance(value, trt.Recorded) else type(value).__name__
@@ -219,14 +239,8 @@ def used(place, trt, monkeypatch):
         for owner, name, args, kwargs in trt.CALLS
         if hasattr(trt, owner) and (owner, name) not in MADE_BY_TENSORRT
     }
-    [logger, *_] = (args[0] for owner, name, args, _ in trt.CALLS if (owner, name) == ("Builder", "__init__"))
-    [monitor, *_] = (args[0] for _, name, args, _ in trt.CALLS if name == "progress_monitor =")
-    return {
-        "names": sorted(chains({"trt"})),
-        "touched": sorted(trt.TOUCHED),
-        "calls": [(owner, name, args, dict(kwargs)) for owner, name, args, kwargs in calls],
-        "overrides": overrides(logger, "ILogger") + overrides(monitor, "IProgressMonitor"),
-    }
+    called = [(owner, name, args, dict(kwargs)) for owner, name, args, kwargs in calls]
+    return {"touched": sorted(trt.TOUCHED), "calls": called}
 
 
 MADE_BY_TENSORRT = {
@@ -240,7 +254,7 @@ MADE_BY_TENSORRT = {
             "ITimingCache",
             "IBuilderConfig",
         ),
-        *("ICudaEngine", "IExecutionContext"),
+        *("ICudaEngine", "IExecutionContext", "IRuntimeCache", "IRuntimeConfig"),
     )
 } | {("ILogger", "log")}
 
@@ -253,6 +267,22 @@ def test_all_that_is_used_exists_with_these_arguments(bindings, used):
     assert found["strongly typed"]
     assert "TF32" in found["flags"] and ("FP16" in found["flags"]) == (major == 10)
     assert len(used["calls"]) > 25 and {"ILogger.Severity.ERROR", "TensorIOMode.INPUT"} <= set(used["names"])
+
+
+def test_all_that_is_used_of_tensorrt_rtx_s_runtime_exists(tmp_path, trt):
+    """Its builder is used for real, in tests/export/test_tensorrt_rtx.py."""
+    real()
+    path = write_plan(tmp_path / "model.rtx.plan")
+    for _ in range(2):  # the second begins with what the first has kept
+        engine = plan.RtxPlan(path)
+        engine.run({"ROWS": np.zeros((3, 3), np.float32)}, ["LOGITS"])
+        engine.close()
+    used = {"names": sorted(chains({"trt"}, [Path(plan.__file__)])), **recorded(trt.rtx), "overrides": []}
+    found = python(LOOK_UP, stdin=json.dumps(used), arguments=("load_tensorrt_rtx",))
+    assert not found["problems"]
+    made = {name for _, name, *_ in used["calls"]}
+    assert made >= {"deserialize", "serialize", "set_runtime_cache", "cuda_graph_strategy =", "execute_async_v3"}
+    assert "DynamicShapesKernelSpecializationStrategy.LAZY" in used["names"]
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def backend(request, monkeypatch, tmp_path):
     utils.get_input_tensor_by_name = lambda request, name: request.rows
     utils.triton_string_to_numpy = {"TYPE_FP32": np.float32, "TYPE_INT32": np.int32}.get
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utils)
-    for name in ("rows", "turns"):
+    for name in ("rows", "turns", "planned"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(BACKENDS))
     spec = importlib.util.spec_from_file_location("backend_model", BACKENDS / request.param / "model.py")
@@ -81,5 +81,5 @@ def backend(request, monkeypatch, tmp_path):
     yield load
     for model in models:
         sys.modules["rows"].NetworkBackend.finalize(model)
-    for name in ("rows", "turns"):
+    for name in ("rows", "turns", "planned"):
         sys.modules.pop(name, None)

@@ -22,6 +22,7 @@ def repository(tmp_path):
         "openvino_int8": "model.int8.onnx",
         "cuda": "model.fp16.onnx",
         "tensorrt": "model.plan",
+        "tensorrt_rtx": "model.rtx.plan",
     }
     for system, variants in (("every", files), ("few", {"openvino": "model.onnx", "openvino_int8": "model.onnx"})):
         configs = tmp_path / f"{system}_network" / "configs"
@@ -30,6 +31,7 @@ def repository(tmp_path):
             (configs / f"{variant}.pbtxt").write_text(f'default_model_filename: "{file}"')
     (tmp_path / "every_network/1").mkdir()
     (tmp_path / "every_network/1/plan.json").write_text('{"precision": "int8"}')
+    (tmp_path / "every_network/1/plan.rtx.json").write_text('{"precision": "fp16"}')
     return tmp_path
 
 
@@ -43,6 +45,7 @@ def repository(tmp_path):
         ("openvino_int8", FAST, "CPU int8 openvino", "CPU bfloat16 openvino"),
         ("cuda", WITH_GPU, "NVIDIA H200 float16 onnxruntime", "CPU float32 onnxruntime"),
         ("tensorrt", WITH_GPU, "NVIDIA H200 int8 tensorrt", "CPU float32 onnxruntime"),
+        ("tensorrt_rtx", WITH_GPU, "NVIDIA H200 float16 tensorrt_rtx", "CPU float32 onnxruntime"),
     ],
 )
 def test_where_and_how_each_system_computes(repository, variant, machine, every, few):

@@ -307,7 +307,7 @@ for name in {names}:
 
 
 PACKAGES = {"PIL": "pillow", "google": "protobuf", "pynvml": "nvidia-ml-py"}  # import name -> package
-BESIDE = {"triton_python_backend_utils", "rows", "turns", "plan"}  # each model.py that imports them
+BESIDE = {"triton_python_backend_utils", "rows", "turns", "plan", "planned"}  # each model.py that imports them
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,9 @@ H200 = Gpu("NVIDIA H200", "9.0", 150754820096, "580.65.06")
 TENSORRT = "11.4.0.106"
 AMX = frozenset({"amx_bf16"})
 WHOLE = Machine(AMX, True, H200, onnxruntime_cuda=True, tensorrt=TENSORRT)
+RTX = "1.7.1.116"
+RTX4090 = Gpu("NVIDIA GeForce RTX 4090", "8.9", 25757220864, "580.65.06")
+DESKTOP = replace(WHOLE, gpu=RTX4090, tensorrt=None, tensorrt_rtx=RTX)
 
 
 def choose(requested: str, machine: Machine, repository: Path, systems: list[str]) -> tuple[str, str]:
@@ -101,6 +104,10 @@ def repository(tiny_repository):
     write(folder / "manifest.json", fp16=made("model.fp16.onnx", of))
     report = made("model.plan", of) | {"tensorrt": TENSORRT, "gpu": asdict(H200), "precision": "fp16"}
     write(folder / "plan.json", **report)
+    (folder / "model.rtx.plan").write_bytes(b"plan")
+    capabilities = ["8.6", "8.9", "12.0", "12.1"]
+    report = made("model.rtx.plan", of) | {"tensorrt_rtx": RTX, "compute_capabilities": capabilities}
+    write(folder / "plan.rtx.json", **report)
     return tiny_repository
 
 
@@ -129,6 +136,25 @@ def write(path: Path, **entries: object) -> None:
             "openvino",
             ["this CPU has AMX", "not tensorrt: tiny: model.plan was", "not cuda: Variant cuda needs the package"],
         ),
+        (
+            DESKTOP,
+            "tensorrt_rtx",
+            ["the GPU NVIDIA GeForce RTX 4090; not tensorrt: Variant tensorrt needs the package"],
+        ),
+        (replace(DESKTOP, tensorrt=TENSORRT), "tensorrt_rtx", ["not tensorrt: tiny: model.plan was built"]),
+        (
+            replace(DESKTOP, tensorrt_rtx=None),
+            "cuda",
+            ["not tensorrt_rtx: Variant tensorrt_rtx needs TensorRT-RTX and the embedded server; install it"],
+        ),
+        (
+            replace(WHOLE, tensorrt=None, tensorrt_rtx=RTX),
+            "cuda",
+            [
+                "not tensorrt_rtx: Variant tensorrt_rtx is for GPUs of compute capability 7.5, 8.6, 8.9, 12.0,"
+                " 12.1, here is 9.0 (NVIDIA H200); start with --variant auto"
+            ],
+        ),
         (replace(WHOLE, gpu=None), "openvino", ["this CPU has AMX, with which OpenVINO computes in bfloat16"]),
     ],
 )
@@ -140,9 +166,40 @@ def test_the_best_that_can_run_is_chosen_and_why_no_better_one(repository, machi
     assert why.count("not ") >= sum("not " in reason for reason in reasons)
 
 
-@pytest.mark.parametrize("variant", ["tensorrt", "cuda"])
-def test_what_was_asked_for_and_can_run(repository, variant):
-    assert choose(variant, WHOLE, repository, ["tiny"]) == (variant, "as asked")
+@pytest.mark.parametrize(("variant", "machine"), [("tensorrt", WHOLE), ("cuda", WHOLE), ("tensorrt_rtx", DESKTOP)])
+def test_what_was_asked_for_and_can_run(repository, variant, machine):
+    assert choose(variant, machine, repository, ["tiny"]) == (variant, "as asked")
+
+
+@pytest.mark.parametrize("capability", ["8.6", "12.0", "12.1"])
+def test_one_plan_of_tensorrt_rtx_is_for_every_later_card(repository, capability):
+    machine = replace(DESKTOP, gpu=replace(RTX4090, compute_capability=capability))
+    assert choose("auto", machine, repository, ["tiny"])[0] == "tensorrt_rtx"
+
+
+def test_a_plan_that_tensorrt_rtx_cannot_run_here_is_refused_with_the_command(repository):
+    def why(machine):
+        return variants.why_not("tensorrt_rtx", machine, Repository(repository), ["tiny"])
+
+    turing = replace(DESKTOP, gpu=Gpu("Tesla T4", "7.5", 1 << 34, "580.65.06"))
+    assert why(turing) == (
+        "tiny: model.rtx.plan was built with TensorRT-RTX 1.7.1.116 for compute capability 8.6, 8.9, 12.0, 12.1,"
+        " here are TensorRT-RTX 1.7.1.116 and 7.5 (Tesla T4); rebuild it:"
+        " python -m export tensorrt_rtx tiny --turing"
+    )
+    newer = why(replace(DESKTOP, tensorrt_rtx="1.8.0.1"))
+    assert "here are TensorRT-RTX 1.8.0.1 and 8.9" in newer and newer.endswith("export tensorrt_rtx tiny")
+    report = repository / "tiny_network" / "1" / "plan.rtx.json"
+    write(report, compute_capabilities=None)
+    assert why(DESKTOP) == (
+        "tiny: plan.rtx.json does not say what built model.rtx.plan; rebuild it:"
+        " python -m export tensorrt_rtx tiny"
+    )
+    report.unlink()
+    assert why(DESKTOP) == (
+        f"tiny has no TensorRT-RTX plan of its present weights in {repository}:"
+        " run python -m export tensorrt_rtx tiny"
+    )
 
 
 @pytest.mark.parametrize(
@@ -245,17 +302,18 @@ def test_the_packages_are_looked_for_only_where_there_is_a_gpu(monkeypatch, tmp_
     for name in ("onnxruntime", "openvino"):
         (tmp_path / name).mkdir()
     monkeypatch.setattr(variants, "find_gpu", lambda: None)
-    monkeypatch.setattr(variants, "tensorrt_version", lambda: pytest.fail("looked for TensorRT without a GPU"))
+    monkeypatch.setattr(variants, "version_of", lambda _: pytest.fail("looked for TensorRT without a GPU"))
     assert Machine.here().gpu is None
     monkeypatch.setattr(variants, "find_gpu", lambda: H200)
-    monkeypatch.setattr(variants, "tensorrt_version", lambda: TENSORRT)
+    monkeypatch.setattr(variants, "version_of", {variants.BINDINGS: TENSORRT, variants.RTX_BINDINGS: RTX}.get)
     here = Machine.here()
-    assert (here.gpu, here.tensorrt) == (H200, TENSORRT)
+    assert (here.gpu, here.tensorrt, here.tensorrt_rtx) == (H200, TENSORRT, RTX)
     provider = (
         Path(importlib.metadata.distribution("numpy").locate_file("onnxruntime/capi")) / variants.CUDA_PROVIDER
     )
     assert here.onnxruntime_cuda == provider.is_file()
-    assert Machine.here(tmp_path) == replace(here, openvino=True, onnxruntime_cuda=False)
+    in_the_image = replace(here, openvino=True, onnxruntime_cuda=False, tensorrt_rtx=None)
+    assert Machine.here(tmp_path) == in_the_image
     (tmp_path / "onnxruntime" / variants.CUDA_PROVIDER).touch()
     assert Machine.here(tmp_path).onnxruntime_cuda
     (tmp_path / "openvino").rmdir()
@@ -269,7 +327,7 @@ def test_the_version_of_tensorrt_is_read_without_importing_it(monkeypatch, tmp_p
         folder = tmp_path / f"{name}-{version}.dist-info"
         folder.mkdir()
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-    assert variants.tensorrt_version() == "10.13.3.9"
+    assert variants.version_of(variants.BINDINGS) == "10.13.3.9"
     assert "tensorrt_bindings" not in sys.modules
 
 

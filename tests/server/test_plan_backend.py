@@ -1,6 +1,5 @@
-"""TensorRT plans behind Triton: the runner and the backend `tensorrt`, with fakes of TensorRT and CUDA."""
+"""Plans behind Triton: the runners and both backends, with fakes of TensorRT, TensorRT-RTX and CUDA."""
 
-import json
 import shutil
 import sys
 import sysconfig
@@ -10,29 +9,36 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.backends.plan import Plan
+from server.backends import plan as plans
+from server.backends.plan import Plan, RtxPlan
 from tests.support import fakes, tiny
 from tests.support.backends import Request, logged
 from tests.support.launcher import Launcher
+from tests.support.plans import write_plan
 
-SHAPES = {"ROWS": [[1, 3], [8, 3], [32, 3]]}
-
-
-def write_plan(path: Path, version: str = "11.4.0.106") -> None:
-    """The tiny network as a plan of the fake TensorRT."""
-    tiny.write_network(path)
-    path.write_bytes(json.dumps(["fake plan", version, SHAPES]).encode() + b"\n" + path.read_bytes())
+KINDS = {"tensorrt": Plan, "tensorrt_rtx": RtxPlan}
+FILES = {"tensorrt": "model.plan", "tensorrt_rtx": "model.rtx.plan"}
 
 
 @pytest.fixture
-def cuda(monkeypatch):
-    return fakes.install(monkeypatch)[1]
+def fake(monkeypatch):
+    """The fakes of CUDA and of TensorRT-RTX."""
+    return fakes.install(monkeypatch)[1:]
 
 
 @pytest.fixture
-def plan(tmp_path, cuda):
-    write_plan(tmp_path / "model.plan")
-    return Plan(tmp_path / "model.plan", device=2)
+def cuda(fake):
+    return fake[0]
+
+
+@pytest.fixture
+def rtx(fake):
+    return fake[1]
+
+
+@pytest.fixture(params=KINDS)
+def plan(request, tmp_path, cuda):
+    return KINDS[request.param](write_plan(tmp_path / FILES[request.param]), device=2)
 
 
 def rows(n, seed=0):
@@ -95,9 +101,89 @@ def test_a_plan_of_another_tensorrt_is_refused(tmp_path, cuda):
         Plan(tmp_path / "model.plan")
 
 
-@pytest.mark.parametrize("backend", ["tensorrt"], indirect=True)
+class Clock:
+    """Seconds that a test lets pass."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def opened(tmp_path, rtx, monkeypatch):
+    """Opens a plan of TensorRT-RTX, with the file of what it compiled, under a clock of the test's."""
+    clock = Clock()
+    monkeypatch.setattr(plans, "time", clock)
+    path = write_plan(tmp_path / "model.rtx.plan")
+    return lambda: (RtxPlan(path), path.with_name("model.rtx.cache"), clock)
+
+
+def test_what_was_compiled_is_kept_beside_the_plan_and_used_again(opened):
+    plan, kept, _ = opened()
+    plan.run({"ROWS": rows(3)}, ["LOGITS"])
+    assert not kept.exists()
+    plan.close()
+    assert kept.read_bytes() == b"card compiled"
+    plan, kept, _ = opened()
+    plan.run({"ROWS": rows(3)}, ["LOGITS"])
+    plan.close()
+    assert kept.read_bytes() == b"card compiled compiled"  # on top of what was there
+    assert [path.name for path in kept.parent.iterdir() if path.name.startswith(kept.name)] == [kept.name]
+
+
+def test_it_is_kept_while_serving_some_time_after_the_last_new_shape(opened):
+    plan, kept, clock = opened()
+    for n, seconds in ((3, 15), (5, 15), (3, 4)):  # 19 s after the five
+        plan.run({"ROWS": rows(n)}, ["LOGITS"])
+        clock.now += seconds
+    plan.run({"ROWS": rows(3)}, ["LOGITS"])
+    assert not kept.exists()
+    clock.now += 2
+    plan.run({"ROWS": rows(3)}, ["LOGITS"])
+    assert kept.exists()
+    kept.unlink()
+    clock.now += 100
+    plan.run({"ROWS": rows(5)}, ["LOGITS"])
+    plan.close()
+    assert not kept.exists()  # nothing new since
+
+
+def test_what_another_card_compiled_is_replaced(opened, rtx):
+    _, kept, _ = opened()
+    kept.write_bytes(b"of another one")
+    plan, kept, _ = opened()
+    plan.run({"ROWS": rows(3)}, ["LOGITS"])
+    plan.close()
+    assert kept.read_bytes() == b"card compiled"
+
+
+def test_a_folder_that_may_not_be_written_costs_no_answer(opened, monkeypatch):
+    plan, kept, _ = opened()
+    plan.run({"ROWS": rows(3)}, ["LOGITS"])
+    monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(PermissionError("read-only")))
+    plan.close()
+    assert not kept.exists()
+
+
+def test_kernels_for_a_shape_are_compiled_meanwhile_and_launched_as_a_graph(opened, rtx, monkeypatch):
+    def strategies():
+        rtx.CALLS.clear()
+        opened()
+        return [args[0].name for _, method, args, _ in rtx.CALLS if method.endswith("_strategy =")]
+
+    assert strategies() == ["LAZY", "WHOLE_GRAPH_CAPTURE"]
+    # Rows of any length: a graph of each would take memory.
+    monkeypatch.setattr(rtx.ICudaEngine, "get_tensor_shape", lambda *_: [-1, -1])
+    assert strategies() == ["LAZY"]
+    [given] = [args for _, method, args, _ in rtx.CALLS if method == "create_execution_context"]
+    assert isinstance(given[0], rtx.IRuntimeConfig)
+
+
+@pytest.mark.parametrize("backend", KINDS, indirect=True)
 def test_the_backend_runs_whole_batches_on_its_instances_gpu(backend, cuda, tmp_path):
-    write_plan(tmp_path / "model.plan")
+    for file in FILES.values():
+        write_plan(tmp_path / file)
     model, seen = backend("GPU", default_model_filename="model.plan"), []
     run = model.run
     model.run = lambda inputs, outputs: seen.append(len(inputs["ROWS"])) or run(inputs, outputs)
@@ -130,11 +216,12 @@ def packages(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def launch(tmp_path, packages):
-    """Starts the tiny system with its network as a plan."""
+def launch(request, tmp_path, packages):
+    """Starts the tiny system with its network as a plan: of TensorRT, or as the test's parameter has it."""
+    backend = getattr(request, "param", "tensorrt")
     repository = tiny.write_repository(tmp_path / "models")
-    write_plan(repository / "tiny_network/1/model.plan")
-    config = (tiny.NETWORK % ("tiny_network", "tensorrt")).replace("model.onnx", "model.plan")
+    write_plan(repository / "tiny_network/1" / FILES[backend])
+    config = (tiny.NETWORK % ("tiny_network", backend)).replace("model.onnx", FILES[backend])
     graphs = "graph_spec [ { batch_size: 1 }, { batch_size: 8 graph_lower_bound { batch_size: 2 } } ]"
     (repository / "tiny_network/config.pbtxt").write_text(
         f"{config} optimization {{ cuda {{ graphs: true {graphs} }} }}"
@@ -152,12 +239,16 @@ def launch(tmp_path, packages):
         launcher.stop()
 
 
-def test_the_backend_in_triton(launch):
+@pytest.mark.parametrize("launch", KINDS, indirect=True)
+def test_the_backend_in_triton(launch, tmp_path):
     launcher = launch().until_ready()
     for n in (1, 3, 20):
         answer = launcher.classify(tiny.wav(n, 0.3))
         assert answer["rows"] == n
         assert answer["sum"] == pytest.approx(tiny.expected(n, 0.3), rel=1e-3)
+    launcher.stop()
+    kept = [path.name for path in (tmp_path / "models/tiny_network/1").glob("*.cache*")]
+    assert kept == (["model.rtx.cache"] if list(tmp_path.rglob("model.rtx.plan")) else [])
 
 
 def test_a_broken_plan_stops_the_start_with_a_sentence(launch):

@@ -1,8 +1,10 @@
-"""As much of TensorRT's Python module as Tritone uses, without a GPU: ONNX Runtime stands in for its engines.
+"""As much as Tritone uses of the Python modules of TensorRT and of TensorRT-RTX's runtime, without a GPU.
+
+ONNX Runtime stands in for the engines; TensorRT-RTX's builder needs no GPU, and no fake (tests/support/rtx.py).
 
 What is called, with which arguments, and which attributes are touched is recorded by the names of the real
 classes, so that a test can look all of it up in the real module. A plan is its ONNX file behind the shapes it was
-built for. Imported under the name `tensorrt`, in tests or by Triton's stub.
+built for. Imported under the name `tensorrt` or `tensorrt_rtx`, in tests or by Triton's stub.
 """
 
 # ruff: noqa: D101, D106 - the classes are described by the real ones
@@ -23,9 +25,9 @@ MAGIC = "fake plan"
 # What goes wrong, for tests of refusals.
 parser_errors = []
 build_error = None  # said by the logger; then there is no plan
-build_steps = 1  # after which a build is done unless the progress monitor stops it
 no_room = False  # for an execution context
 spoil = None  # changes what a plan answers
+card = b"card"  # that TensorRT-RTX compiles for
 
 
 class Recorded:
@@ -133,6 +135,9 @@ class ParserError(Recorded):
     def __init__(self, text):
         self._text = text
 
+    def node_operator(self):
+        return "Foo"
+
     def desc(self):
         return self._text
 
@@ -212,9 +217,6 @@ class Builder(Recorded):
         severity = ILogger.Severity
         self._logger.log(severity.VERBOSE, "much")
         self._logger.log(severity.INFO, "building")
-        for step in range(build_steps):
-            if not config.progress_monitor.step_complete("building", step):
-                return None
         if build_error:
             self._logger.log(severity.ERROR, build_error)
             return None
@@ -247,7 +249,10 @@ class ICudaEngine(Recorded):
         self._inputs = {tensor.name: tensor for tensor in self._session.get_inputs()}
         self._tensors = self._inputs | {tensor.name: tensor for tensor in self._session.get_outputs()}
 
-    def create_execution_context(self):
+    def create_runtime_config(self):
+        return IRuntimeConfig()
+
+    def create_execution_context(self, runtime_config=None):
         return None if no_room else IExecutionContext(self)
 
     @property
@@ -268,6 +273,43 @@ class ICudaEngine(Recorded):
 
     def get_tensor_profile_shape(self, name, profile_index):
         return self._shapes[name]
+
+
+class CudaGraphStrategy(enum.Enum):
+    DISABLED = 0
+    WHOLE_GRAPH_CAPTURE = 1
+
+
+class DynamicShapesKernelSpecializationStrategy(enum.Enum):
+    LAZY = 0
+
+
+class IRuntimeCache(Recorded):
+    def __init__(self):
+        self._compiled = b""
+
+    def deserialize(self, blob):
+        if not blob.startswith(card):
+            return False
+        self._compiled = blob.removeprefix(card)
+        return True
+
+    def serialize(self):
+        return host_memory(card + self._compiled + b" compiled")
+
+
+class IRuntimeConfig(Recorded):
+    cuda_graph_strategy = CudaGraphStrategy.DISABLED
+    dynamic_shapes_kernel_specialization_strategy = None
+
+    def __init__(self):
+        pass
+
+    def create_runtime_cache(self):
+        return IRuntimeCache()
+
+    def set_runtime_cache(self, cache):
+        return True
 
 
 class IExecutionContext(Recorded):

@@ -1,4 +1,4 @@
-"""Lets tests import the fakes of TensorRT and CUDA under the names of the real modules."""
+"""Lets tests import the fakes of TensorRT, CUDA and TensorRT-RTX under the names of the real modules."""
 
 import importlib.util
 import sys
@@ -6,11 +6,15 @@ from pathlib import Path
 from types import ModuleType
 
 HERE = Path(__file__).parent
-FILES = {"tensorrt": HERE / "fake_tensorrt.py", "cuda.bindings.runtime": HERE / "fake_cuda.py"}
+FILES = {
+    "tensorrt": HERE / "fake_tensorrt.py",
+    "cuda.bindings.runtime": HERE / "fake_cuda.py",
+    "tensorrt_rtx": HERE / "fake_tensorrt.py",
+}
 
 
-def install(monkeypatch) -> tuple[ModuleType, ModuleType]:
-    """Fresh ones for a test: TensorRT and CUDA."""
+def install(monkeypatch) -> tuple[ModuleType, ModuleType, ModuleType]:
+    """Fresh ones for a test: TensorRT, CUDA and TensorRT-RTX."""
     modules = []
     for name, path in FILES.items():
         spec = importlib.util.spec_from_file_location(name, path)

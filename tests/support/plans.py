@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export import inputs, tensorrt
 from server.gpu import Gpu
 from systems import SYSTEMS
-from tests.support import exported
+from tests.support import exported, tiny
 from tests.support.project import REPOSITORY
 
 SYSTEM = SYSTEMS["vgg19_bn_cqt"]
@@ -75,6 +75,14 @@ def write_repository(folder):
         write_network(network / "1" / "model.onnx", system)
         declare(network / "1")
     return folder
+
+
+def write_plan(path, version="11.4.0.106"):
+    """The tiny network as a plan of the fake TensorRT, or TensorRT-RTX; its path."""
+    shapes = {"ROWS": [[1, 3], [8, 3], [32, 3]]}
+    tiny.write_network(path)
+    path.write_bytes(json.dumps(["fake plan", version, shapes]).encode() + b"\n" + path.read_bytes())
+    return path
 
 
 def run(place, *arguments, system=SYSTEM, beside=()):

@@ -17,7 +17,13 @@ once = pytest.mark.parametrize("server", ["onnxruntime"], indirect=True)
 """For what is the same whatever the networks run on."""
 
 written = shutil.ignore_patterns(
-    *("*.onnx*", "manifest.json", "labels.txt"), "model.plan*", "plan.json", "local.pbtxt", "__pycache__"
+    *("*.onnx*", "manifest.json", "labels.txt"),
+    "model.plan*",
+    "plan.json",
+    "model.rtx*",
+    "plan.rtx.json",
+    "local.pbtxt",
+    "__pycache__",
 )
 """For `shutil.copytree` of the repository: leaves out what the export and make tune have written there."""
 

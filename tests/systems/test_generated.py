@@ -43,7 +43,7 @@ def test_check_names_what_is_stale_and_write_mends_it(tmp_path, capsys):
 def test_a_system_with_other_classes_gets_valid_files_of_its_own(tmp_path):
     write(MINE, tmp_path)
     configs = {path: read_config(path) for path in tmp_path.rglob("*.pbtxt")}
-    assert len(configs) == 13
+    assert len(configs) == 15
     for path, config in configs.items():
         assert path.relative_to(tmp_path).parts[0] == config.name and config.name.startswith("my_genres")
     for step, tensor in (("", "PROBABILITIES"), ("_network", "LOGITS"), ("_postprocess", "LABELS")):

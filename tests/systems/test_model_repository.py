@@ -12,7 +12,7 @@ from preprocess.speech import LIMITS, prepare_speech
 from systems.lengths import BUCKETS, COARSE_BUCKETS, SR
 from systems.repository import Repository
 from systems.tasks import MOST_SHOWN
-from systems.variants import FP16_FILE, INT8_FILE, PLAN_FILE
+from systems.variants import FP16_FILE, INT8_FILE, PLAN_FILE, RTX_PLAN_FILE, VARIANTS
 from tests.support.project import REPOSITORY, SPEECH, SYSTEMS, read_config
 
 ALL = (*SYSTEMS, SPEECH)
@@ -57,17 +57,31 @@ def test_variants_differ_in_what_runs_the_network_only(system):
         if path.name != TUNED
     }
     files = {"openvino": "model.onnx", "openvino_int8": INT8_FILE, "cuda": FP16_FILE, "tensorrt": PLAN_FILE}
+    files["tensorrt_rtx"] = RTX_PLAN_FILE
     if system == SPEECH:
         files["openvino_int8"] = "model.onnx"
     assert {name: variant.default_model_filename for name, variant in variants.items()} == files
     for name, variant in variants.items():
         for field in ("input", "output", "max_batch_size"):
             assert getattr(variant, field) == getattr(base, field)
-        assert name == "tensorrt" or variant.dynamic_batching == base.dynamic_batching
+        assert name.startswith("tensorrt") or variant.dynamic_batching == base.dynamic_batching
         assert variant.dynamic_batching.default_queue_policy == base.dynamic_batching.default_queue_policy
         on_gpu = variant.instance_group[0].kind == ModelInstanceGroup.KIND_GPU
-        assert on_gpu == (name in ("cuda", "tensorrt"))
+        assert on_gpu == VARIANTS[name].on_gpu
         assert system == SPEECH or on_gpu or variant.model_warmup == base.model_warmup
+
+
+@pytest.mark.parametrize("system", ALL)
+def test_a_plan_of_tensorrt_rtx_differs_in_what_runs_it_only(system):
+    """One context for a card of less memory; it launches by graphs of its own."""
+    planned, rtx = (
+        read_config(REPOSITORY / f"{system}_network/configs/{name}.pbtxt") for name in ("tensorrt", "tensorrt_rtx")
+    )
+    assert (rtx.backend, rtx.instance_group[0].count) == ("tensorrt_rtx", 1)
+    planned.ClearField("optimization")
+    planned.backend, planned.default_model_filename = rtx.backend, rtx.default_model_filename
+    planned.instance_group[0].count = 1
+    assert rtx == planned
 
 
 @pytest.mark.parametrize("system", ALL)

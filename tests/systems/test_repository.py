@@ -7,7 +7,7 @@ import pytest
 from systems import SYSTEMS
 from systems.own import own_system
 from systems.repository import Repository, export_command
-from systems.variants import CUDA, OPENVINO, OPENVINO_INT8, PORTABLE, TENSORRT
+from systems.variants import CUDA, OPENVINO, OPENVINO_INT8, PORTABLE, TENSORRT, TENSORRT_RTX
 from tests.support import tiny
 from tests.support.own import LABELS, LIKE, write_manifest
 
@@ -16,7 +16,10 @@ FILES = {
     "int8": "model.int8.onnx",
     "explain": "../../tiny_explain/1/model.onnx",
     "plan": "model.plan",
+    "rtx_plan": "model.rtx.plan",
 }
+VOUCHERS = {"plan": "plan.json", "rtx_plan": "plan.rtx.json"}
+"""Of the others it is the manifest."""
 every = pytest.mark.parametrize("kind", FILES)
 
 
@@ -29,8 +32,9 @@ def path(tmp_path):
     for file in FILES.values():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_bytes(b"made")
-    tiny.declare(tmp_path, **{kind: made | {"file": FILES[kind]} for kind in FILES if kind != "plan"})
-    (folder / "plan.json").write_text(json.dumps(made))
+    tiny.declare(tmp_path, **{kind: made | {"file": FILES[kind]} for kind in FILES.keys() - VOUCHERS.keys()})
+    for voucher in VOUCHERS.values():
+        (folder / voucher).write_text(json.dumps(made))
     return tmp_path
 
 
@@ -94,7 +98,7 @@ def test_a_file_is_read_once(path):
 @every
 @pytest.mark.parametrize("fault", ["missing", "cut", "of other weights", "nothing vouches for it"])
 def test_what_is_not_whole_and_of_the_present_weights_is_not_current(path, kind, fault, monkeypatch):
-    folder, voucher = path / "tiny_network/1", "plan.json" if kind == "plan" else "manifest.json"
+    folder, voucher = path / "tiny_network/1", VOUCHERS.get(kind, "manifest.json")
     assert getattr(network(path), kind).why_not is None
     if fault == "missing":
         (folder / FILES[kind]).unlink()
@@ -109,6 +113,7 @@ def test_what_is_not_whole_and_of_the_present_weights_is_not_current(path, kind,
         "int8": ("INT8 network", "make int8"),
         "explain": ("network that explains", "make explain"),
         "plan": ("TensorRT plan", "python -m export tensorrt tiny"),
+        "rtx_plan": ("TensorRT-RTX plan", "python -m export tensorrt_rtx tiny"),
     }[kind]
     product = getattr(network(path), kind)
     assert not product.is_current
@@ -127,7 +132,10 @@ def test_a_manifest_that_does_not_describe_the_network_vouches_for_nothing(path,
 
 @pytest.mark.parametrize(
     ("variant", "kind"),
-    [(PORTABLE, "onnx"), (OPENVINO, "onnx"), (OPENVINO_INT8, "int8"), (CUDA, "fp16"), (TENSORRT, "plan")],
+    [
+        *((PORTABLE, "onnx"), (OPENVINO, "onnx"), (OPENVINO_INT8, "int8"), (CUDA, "fp16")),
+        *((TENSORRT, "plan"), (TENSORRT_RTX, "rtx_plan")),
+    ],
 )
 def test_a_variant_serves_what_its_configuration_names(path, variant, kind):
     config = path / "tiny_network/configs" / f"{variant.name}.pbtxt"
@@ -151,6 +159,7 @@ def test_what_vouches_is_taken_away_and_written_anew(path, kind):
 
 
 def test_a_network_is_withdrawn_with_all_that_was_made_of_it(path):
+    (path / "tiny_network/1/model.rtx.cache").write_bytes(b"compiled")
     network(path).withdraw()
     left = {file.name for file in (path / "tiny_network/1").iterdir()}
     assert left == {"model.onnx"} and not list((path / "tiny_explain/1").iterdir())

@@ -205,7 +205,7 @@ def test_speech_is_not_tuned(monkeypatch, capsys):
     assert "emotion2vec_plus_large cannot be tuned; choose one of " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("variant", ["cuda", "tensorrt"])
+@pytest.mark.parametrize("variant", ["cuda", "tensorrt", "tensorrt_rtx"])
 def test_what_a_gpu_computes_is_not_tuned(variant, monkeypatch, capsys):
     def choose(requested, machine, repository, systems):
         assert (requested, systems) == ("auto", ["vgg19_bn_cqt"]) and repository.path.name == "model_repository"
