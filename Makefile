@@ -53,7 +53,9 @@ tensorrt_rtx: $(VENV)/.rtx $(GPU) ## Plans for NVIDIA's RTX cards, also on a mac
 	@$(BIN)/python -m export $(SYSTEMS)
 	@$(BIN)/python -m export tensorrt_rtx $(if $(TURING),--turing) $(SYSTEMS)
 
-gpu: $(VENV)/.gpu ## Install what an NVIDIA GPU needs: TensorRT, ONNX Runtime with CUDA
+gpu: $(VENV)/.test ## Install what an NVIDIA GPU needs, as far as it can be had: ONNX Runtime with CUDA, TensorRT-RTX, TensorRT
+	@$(BIN)/python -m requirements.gpu
+	@touch $(VENV)/.gpu
 
 serve: $(VENV)/.serve $(GPU) ## Start the embedded Triton on 127.0.0.1:8000 (HTTP), 8001 (gRPC), 8002 (metrics) (VARIANT=...)
 	@$(BIN)/python -m server $(if $(VARIANT),--variant=$(VARIANT))
@@ -148,8 +150,6 @@ $(AUDIT)/.done: Makefile
 	@touch $@
 
 # It brings ONNX Runtime with CUDA in the place of the one for CPUs, which everything above would bring back: so last.
-$(VENV)/.gpu: $(VENV)/.test requirements/gpu.txt requirements/plan.txt
-	@echo "Installing what an NVIDIA GPU needs into $(VENV) ..."
-	@$(PIP) uninstall -q -y onnxruntime onnxruntime-gpu
-	@$(PIP) install -q -c requirements/constraints.txt -r requirements/gpu.txt -r requirements/tensorrt.txt
+$(VENV)/.gpu: $(VENV)/.test $(addprefix requirements/,gpu.txt plan.txt rtx.txt tensorrt.txt)
+	@$(BIN)/python -m requirements.gpu
 	@touch $@
