@@ -258,10 +258,8 @@ class RtxPlan(Plan):
     def _create_context(self) -> Any:
         trt, config = self._trt, self._engine.create_runtime_config()
         self._cache = config.create_runtime_cache()
-        if self._kept.is_file():
-            self._cache.deserialize(
-                self._kept.read_bytes()
-            )  # one of another card or driver is left out, and replaced
+        if self._kept.is_file():  # what another card or driver compiled is left out, and replaced
+            self._cache.deserialize(self._kept.read_bytes())
         config.set_runtime_cache(self._cache)
         config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.LAZY
         if not any(size < 0 for _, shape in self.inputs.values() for size in shape[1:]):
