@@ -8,9 +8,11 @@ import os
 import secrets
 import signal
 import sys
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
-from server import preflight, tuned, variants
+from server import overlay, preflight, tuned, variants
 from server.computed import VARIABLE, computed
 from server.control import Control
 from server.errors import ServerError
@@ -27,15 +29,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the server; the exit code."""
     settings = parse_settings(arguments)
     try:
-        serve(settings)
+        with ExitStack() as stack:
+            serve(settings, stack)
     except ServerError as error:
         say(str(error))
         return 2
     return 0
 
 
-def serve(settings: argparse.Namespace) -> None:
+def serve(settings: argparse.Namespace, stack: ExitStack) -> None:
     """Serve until a signal ends it; a second signal ends it at once.
+
+    Parameters
+    ----------
+    stack : removes what was made for the server when that has ended
 
     Raises
     ------
@@ -47,7 +54,8 @@ def serve(settings: argparse.Namespace) -> None:
     installation = find_installation()
     machine = variants.Machine.here()
     variant, why = variants.choose(settings.variant, machine, repository, systems)
-    preflight.check_shared_memory(needs, variant in variants.ON_GPU)
+    processes = overlay.for_this_machine(needs) if variant in variants.ON_GPU else None
+    preflight.check_shared_memory(needs, processes)
     http, grpc, metrics = preflight.settle_ports(
         settings.host, settings.http_port, settings.grpc_port, settings.metrics_port
     )
@@ -58,11 +66,14 @@ def serve(settings: argparse.Namespace) -> None:
         if said:
             say(said)
 
+    if processes:
+        settings.model_repository = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tritone-")))
+        overlay.lay_out(repository, settings.model_repository, systems, variant, processes)
+        say(f"{processes} processes prepare recordings for each system")
     key = secrets.token_hex(16)
+    models, configuration = preflight.models(repository, systems), tuned.NAME if is_tuned else variant
     command = [
-        *triton_command(
-            settings, installation, preflight.models(repository, systems), tuned.NAME if is_tuned else variant
-        ),
+        *triton_command(settings, installation, models, configuration),
         *(f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"),
         *restrictions(key),
         *(

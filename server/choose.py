@@ -8,8 +8,10 @@ code 2: Triton is not started to find that out.
 from __future__ import annotations
 
 import sys
+import tempfile
+from pathlib import Path
 
-from server import preflight, variants
+from server import overlay, preflight, variants
 from server.computed import computed
 from server.errors import ServerError
 from server.installation import ROOT
@@ -28,12 +30,17 @@ def main() -> int:
         machine = variants.Machine.here(BACKENDS)
         variant, why = variants.choose(settings.variant, machine, repository, systems)
         needs = {name: system.task.shm for name, system in systems.items()}
-        preflight.check_shared_memory(needs, variant in variants.ON_GPU)
+        processes = overlay.for_this_machine(needs) if variant in variants.ON_GPU else None
+        preflight.check_shared_memory(needs, processes)
+        served = settings.model_repository
+        if processes:
+            served = Path(tempfile.mkdtemp(prefix="tritone-"))  # for as long as the container
+            overlay.lay_out(repository, served, list(systems), variant, processes)
     except ServerError as error:
         print(f"tritone: {error}", file=sys.stderr)
         return 2
     print(f"tritone: starting {', '.join(systems)} on {variant}: {why}", file=sys.stderr)
-    print(f"--model-repository={settings.model_repository}")
+    print(f"--model-repository={served}")
     print(*(f"--load-model={model}" for model in preflight.models(repository, systems)), sep="\n")
     if variant != variants.PORTABLE:
         print(f"--model-config-name={variant}")

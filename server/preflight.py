@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from server import overlay
 from server.errors import ServerError
 from systems import SYSTEMS, System
 from systems.repository import Repository
@@ -54,7 +55,9 @@ def models(repository: Repository, systems: Iterable[str]) -> list[str]:
     return [*(f"{system}_raw" for system in systems), *(f"{system}_explain" for system in explained)]
 
 
-def check_shared_memory(needs: dict[str, Shm], on_gpu: bool, free_bytes: int | None = None) -> None:
+def check_shared_memory(
+    needs: Mapping[str, Shm], processes: int | None = None, free_bytes: int | None = None
+) -> None:
     """Refuse to start where the Python steps would run out of shared memory in the middle of a request.
 
     Tensors pass between Triton and its Python steps through shared memory that grows with what passes and does not
@@ -63,22 +66,20 @@ def check_shared_memory(needs: dict[str, Shm], on_gpu: bool, free_bytes: int | N
     Parameters
     ----------
     needs : what the steps of each system that will be served take at most
-    on_gpu : whether the networks run on a GPU
+    processes : that prepare recordings for each system, where the networks run on a GPU; None on the CPU
     free_bytes : free space of /dev/shm, None to look
 
     Raises
     ------
     ServerError
     """
-    if free_bytes is None:
-        found = os.statvfs("/dev/shm")
-        free_bytes = found.f_bavail * found.f_frsize
-    free, needed = free_bytes // 2**20, sum(need.gpu if on_gpu else need.cpu for need in needs.values())
-    if free < needed:
+    free = (overlay.free_bytes() if free_bytes is None else free_bytes) // 2**20
+    mib = overlay.needed(needs, processes) // 2**20 if processes else sum(need.cpu for need in needs.values())
+    if free < mib:
         raise ServerError(
-            f"/dev/shm has {free} MiB free, {', '.join(needs)} need {needed} MiB to pass recordings "
-            f"and spectrograms between their steps; enlarge it (mount -o remount,size={2 * needed}m /dev/shm; "
-            f"docker run --shm-size={2 * needed}m)"
+            f"/dev/shm has {free} MiB free, {', '.join(needs)} need {mib} MiB to pass recordings "
+            f"and spectrograms between their steps; enlarge it (mount -o remount,size={2 * mib}m /dev/shm; "
+            f"docker run --shm-size={2 * mib}m)"
         )
 
 

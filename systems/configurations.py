@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from systems import network, pbtxt
-from systems.system import Parameter, System, Tensor
+from systems.system import PROCESSES, Parameter, System, Tensor
 from systems.tasks import AUDIO, INFO, MOST_SHOWN, RECORDING, RESULT
 from systems.variants import LABELS_FILE, ONNX_FILE, PORTABLE, VARIANTS
 
@@ -159,7 +159,9 @@ def _preprocess(system: System, variant: str | None = None) -> str:
     """With a variant: for a network on a GPU."""
     task = system.task
     chosen = f"Chosen by --variant {variant} (Triton's --model-config-name): config.pbtxt for a network on a GPU."
-    count, more = (8, "A GPU answers faster than two cores can decode.") if variant else (2, "")
+    count, more = (
+        (PROCESSES, "The launcher takes one a core: decoding limits what a GPU answers.") if variant else (2, "")
+    )
     processes = (
         f"One process each, single-threaded{'.' if variant else ': as many as there are cores to spare.'} {more}"
     )

@@ -44,9 +44,13 @@ class Parameter:
     note: str = ""
 
 
+PROCESSES = 8
+"""That prepare recordings for a network on a GPU, as the configurations say; the launcher takes one a core."""
+
+
 @dataclass(frozen=True)
 class Shm:
-    """MiB of /dev/shm that the steps of a system take at most, by where its network runs."""
+    """MiB of /dev/shm that the steps of a system take at most, by where its network runs (a GPU: `PROCESSES`)."""
 
     cpu: int
     gpu: int

@@ -17,6 +17,7 @@ import pytest
 
 from server import installation, preflight
 from systems import SYSTEMS
+from systems.system import PROCESSES
 from tests.server import nvml
 from tests.server.image import COMPOSE, Image, ignored, instructions, interpolate
 from tests.support import tiny
@@ -63,7 +64,7 @@ def test_what_serves_listens_on_this_machine_and_changes_nothing(name):
     on_gpu = name == "triton-gpu"
     assert service["shm_size"] == ("6gb" if on_gpu else "2gb")
     needs = {system.name: system.task.shm for system in SYSTEMS.values() if system.by_default}
-    preflight.check_shared_memory(needs, on_gpu, int(service["shm_size"][0]) * 2**30)
+    preflight.check_shared_memory(needs, PROCESSES if on_gpu else None, int(service["shm_size"][0]) * 2**30)
     variant = {"triton-cpu": "onnxruntime", "triton-gpu": "auto"}[name]
     assert service["environment"]["TRITONE_VARIANT"] == f"${{TRITONE_VARIANT:-{variant}}}"
 
@@ -218,6 +219,8 @@ def test_what_is_chosen_in_the_container_and_why(server, models, tmp_path):
     tiny.declare(models, fp16=made | {"file": "model.fp16.onnx"})
     code, flags, said = choose(server, **driver)
     assert (code, flags[-1]) == (0, "--model-config-name=cuda")
+    laid_out = Path(flags[0].partition("=")[2])  # with as many processes as there are cores
+    assert flags[0] != repository and (laid_out / "tiny_network").resolve() == (models / "tiny_network").resolve()
     assert "starting tiny on cuda: this machine has the GPU NVIDIA H200; not tensorrt" in said
 
     bindings = server.inside("/opt/tritone/tensorrt_cu13_bindings-11.0.0.114.dist-info")

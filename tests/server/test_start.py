@@ -166,8 +166,8 @@ def test_shared_memory_too_small(tmp_path):
     mine = preflight.choose_systems(Repository(repository), [])
     assert mine["tiny"].task is SYSTEMS["vgg19_bn_cqt"].task
 
-    def check(*systems: System, free: int, on_gpu: bool = False) -> None:
-        preflight.check_shared_memory({s.name: s.task.shm for s in systems}, on_gpu, free * 2**20)
+    def check(*systems: System, free: int, processes: int | None = None) -> None:
+        preflight.check_shared_memory({s.name: s.task.shm for s in systems}, processes, free * 2**20)
 
     speech, vit = SYSTEMS["emotion2vec_plus_large"], SYSTEMS["vit_b_16_mel"]
     check(mine["tiny"], vit, free=512)
@@ -176,7 +176,7 @@ def test_shared_memory_too_small(tmp_path):
     with pytest.raises(ServerError, match="need 960 MiB"):  # what is said of each frame takes more than pictures
         check(mine["tiny"], speech, free=800)
     with pytest.raises(ServerError, match="need 2432 MiB"):  # and a GPU has more instances of the steps
-        check(mine["tiny"], speech, free=2048, on_gpu=True)
+        check(mine["tiny"], speech, free=2048, processes=8)
 
 
 @pytest.mark.parametrize("on_gpu", [False, True])
