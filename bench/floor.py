@@ -17,10 +17,11 @@ import numpy as np
 
 from answers.activation import ACTIVATIONS, softmax
 from bench.compare import Turn
+from bench.onnx_session import SERVED, open_session
 from export.int8 import served_precision
 from preprocess import prepare, prepare_speech
 from server.installation import ROOT
-from server.variants import CUDA, PORTABLE, TENSORRT
+from server.variants import CUDA, PORTABLE, TENSORRT, TENSORRT_RTX
 from systems import SYSTEMS
 from systems.repository import Repository
 from systems.variants import VARIANTS
@@ -39,6 +40,7 @@ class Floor:
     system, variant, profile : as the server that is compared with it
     spectrum : "cqt" or "mel"
     recordings : what a turn prepares
+    repository : of the models
 
     Attributes
     ----------
@@ -47,11 +49,17 @@ class Floor:
     """
 
     def __init__(
-        self, system: str, variant: str, profile: str, spectrum: str, recordings: Sequence[bytes]
+        self,
+        system: str,
+        variant: str,
+        profile: str,
+        spectrum: str,
+        recordings: Sequence[bytes],
+        repository: Path = ROOT / "model_repository",
     ) -> None:
         self.name = f"floor, {variant}"
         self.what = "the same functions in one process, perfect overlap"
-        self._network = load_network(Repository(ROOT / "model_repository").network(system).folder, variant)
+        self._network = load_network(Repository(repository).network(system).folder, variant)
         self._prepare = partial(prepare, profile=profile, spectrum=spectrum)
         self._probabilities = ACTIVATIONS[SYSTEMS[system].activation]
         self._recordings = recordings
@@ -144,21 +152,13 @@ def _overlap(prepare_ms: float, network_ms: float, batch: int, rows: float) -> t
 def load_network(folder: Path, variant: str) -> Network:
     """The network as the server's variant runs it: same file, runtime and settings, on all cores or the GPU."""
     file = folder / VARIANTS[variant].file
-    if variant == TENSORRT:
-        from server.backends.plan import Plan
+    if variant in (TENSORRT, TENSORRT_RTX):
+        from server.backends.plan import Plan, RtxPlan
 
-        plan = Plan(file)
+        plan = (RtxPlan if variant == TENSORRT_RTX else Plan)(file)
         return lambda *rows: plan.run(dict(zip(plan.inputs, rows, strict=True)), ["LOGITS"])[0]
     if variant in (PORTABLE, CUDA):
-        import onnxruntime
-
-        providers: list = ["CPUExecutionProvider"]
-        if variant == CUDA:
-            onnxruntime.preload_dlls()
-            providers.insert(0, ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"}))
-        session = onnxruntime.InferenceSession(str(file), providers=providers)
-        if len(session.get_providers()) != len(providers):  # it says so in its log, and takes the CPU
-            raise RuntimeError(f"ONNX Runtime {onnxruntime.__version__} could not start its CUDA provider")
+        session = open_session(file, "cuda" if variant == CUDA else "cpu", SERVED)
         names = [tensor.name for tensor in session.get_inputs()]
         return lambda *rows: session.run(["LOGITS"], dict(zip(names, rows, strict=True)))[0]
     import openvino

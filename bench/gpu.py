@@ -30,7 +30,7 @@ from preprocess import prepare
 from server.errors import ServerError
 from server.gpu import Gpu, find_gpu
 from server.installation import ROOT
-from server.variants import CUDA, PORTABLE, TENSORRT, Machine, choose
+from server.variants import ON_GPU, PORTABLE, Machine, choose
 from sounds import collection
 from systems import SYSTEMS
 from systems.architectures import VGG19_BN, VIT_B_16
@@ -122,7 +122,7 @@ class GpuSuite:
             return {"left_out": str(error)}
         except ServerError as error:
             raise BenchError(str(error)) from error
-        if variant not in (TENSORRT, CUDA):
+        if variant not in ON_GPU:
             return {"left_out": f"the server would take {variant}: {why}"}
         with ExitStack() as stack:
             workers = [stack.enter_context(Worker(f"article_a.{kind}", VGG)) for kind in ("OneByOne", "Optimised")]

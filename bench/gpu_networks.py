@@ -1,8 +1,8 @@
 """The networks of a genre system that run on a GPU, each in a process of its own, host to host.
 
-Article A's, in PyTorch as it begins and as it is fully optimised, and ours: the TensorRT plan if there is one that
-fits, else the FP16 network in ONNX Runtime, else PyTorch with all that it offers. Of its own, because two CUDA
-runtimes in a process may not get along, and so that the memory of each is known.
+Article A's, in PyTorch as it begins and as it is fully optimised, and ours: a plan of TensorRT or TensorRT-RTX
+that fits, else the FP16 network in ONNX Runtime, else PyTorch with all that it offers. Of its own, because two
+CUDA runtimes in a process may not get along, and so that the memory of each is known.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError
-from server.variants import CUDA, TENSORRT, Machine, why_not
+from server.variants import CUDA, TENSORRT, TENSORRT_RTX, Machine, why_not
 from systems.repository import Repository
 
 Array = npt.NDArray[np.float32]
@@ -63,7 +63,12 @@ def contenders(system: str, repository: Path, machine: Machine) -> tuple[list[Co
 def choose_ours(system: str, repository: Path, machine: Machine) -> tuple[Contender, str]:
     """What the server would take, or PyTorch where it would take the CPU; and why nothing better."""
     models, reasons = Repository(repository), []
-    for variant, name in ((TENSORRT, f"TensorRT {machine.tensorrt}"), (CUDA, "ONNX Runtime CUDA float16")):
+    names = {
+        TENSORRT: f"TensorRT {machine.tensorrt}",
+        TENSORRT_RTX: f"TensorRT-RTX {machine.tensorrt_rtx}",
+        CUDA: "ONNX Runtime CUDA float16",
+    }
+    for variant, name in names.items():
         fault = why_not(variant, machine, models, [system])
         if fault is None:
             return Contender(

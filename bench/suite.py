@@ -35,7 +35,7 @@ from server.installation import ROOT
 from sounds import collection
 from systems import SYSTEMS
 from systems.repository import Repository
-from systems.variants import INT8_FILE, MANIFEST_FILE
+from systems.variants import INT8_FILE, MANIFEST_FILE, VARIANTS
 
 VGG, VIT, TAGGER = "vgg19_bn_cqt", "vit_b_16_mel", "musicnn_msd"
 CONCURRENCY = 8
@@ -320,7 +320,8 @@ def precision(variant: str) -> str:
     """What a variant computes in, on this machine."""
     if variant == "openvino":
         return {"bf16": "bfloat16", "f32": "float32"}[served_precision()]
-    return {"openvino_int8": "int8", "cuda": "float16", "tensorrt": "float16"}.get(variant, "float32")
+    declared = VARIANTS[variant]
+    return "float16" if declared.on_gpu else {INT8_FILE: "int8"}.get(declared.file, "float32")
 
 
 def onnx(system: str) -> Path:

@@ -23,17 +23,20 @@ from bench.gpu_networks import Contender, Runner, choose_ours, contenders
 from bench.markdown import WIDTH
 from bench.perf import PerfError
 from bench.report import publish, read_results, section
-from bench.suite import Scale
+from bench.suite import Scale, precision
 from server.gpu import Gpu
 from server.installation import ROOT
-from server.variants import CUDA, TENSORRT, Machine
+from server.variants import CUDA, TENSORRT, TENSORRT_RTX, Machine
 from systems import SYSTEMS
+from systems.variants import VARIANTS
 from tests.bench.contenders import ending, failing, fast, slow, tiny
 from tests.bench.figures import HEAD, TRITONE, A, line
 
 VGG, VIT = "vgg19_bn_cqt", "vit_b_16_mel"
 H200 = Gpu("NVIDIA H200", "9.0", 150_000_000_000, "580.65.06")
-WITH_GPU = Machine(frozenset(), False, H200, onnxruntime_cuda=True, tensorrt="11.4.0.106")
+WITH_GPU = Machine(
+    frozenset(), False, H200, onnxruntime_cuda=True, tensorrt="11.4.0.106", tensorrt_rtx="1.7.1.116"
+)
 ROWS = np.random.default_rng(0).random((6, 3, 8, 8), np.float32)
 
 
@@ -148,21 +151,28 @@ def test_a_batch_larger_than_the_rows_repeats_them():
 
 
 @pytest.mark.parametrize(
-    ("faults", "name", "reasons"),
+    ("faults", "variant", "name", "reasons"),
     [
-        ({}, "Tritone, TensorRT 11.4.0.106", ""),
-        ({TENSORRT: "no plan"}, "Tritone, ONNX Runtime CUDA float16", "not tensorrt: no plan"),
+        ({}, TENSORRT, "Tritone, TensorRT 11.4.0.106", ""),
+        ({TENSORRT: "no plan"}, TENSORRT_RTX, "Tritone, TensorRT-RTX 1.7.1.116", "not tensorrt: no plan"),
         (
-            {TENSORRT: "no plan", CUDA: "no FP16"},
+            {TENSORRT: "no plan", TENSORRT_RTX: "no card"},
+            CUDA,
+            "Tritone, ONNX Runtime CUDA float16",
+            "not tensorrt: no plan; not tensorrt_rtx: no card",
+        ),
+        (
+            {TENSORRT: "no plan", TENSORRT_RTX: "no card", CUDA: "no FP16"},
+            None,
             "Tritone, PyTorch float16 channels last in CUDA graphs",
-            "not tensorrt: no plan; not cuda: no FP16",
+            "not tensorrt: no plan; not tensorrt_rtx: no card; not cuda: no FP16",
         ),
     ],
 )
-def test_ours_is_what_the_server_would_take(faults, name, reasons, monkeypatch, tmp_path):
-    def why_not(variant, machine, repository, systems):
+def test_ours_is_what_the_server_would_take(faults, variant, name, reasons, monkeypatch, tmp_path):
+    def why_not(asked, machine, repository, systems):
         assert machine is WITH_GPU and repository.path == tmp_path and systems == [VGG]
-        return faults.get(variant)
+        return faults.get(asked)
 
     monkeypatch.setattr(gpu_networks, "why_not", why_not)
     ours, why = choose_ours(VGG, tmp_path, WITH_GPU)
@@ -170,9 +180,8 @@ def test_ours_is_what_the_server_would_take(faults, name, reasons, monkeypatch, 
     everything, why = contenders(VGG, tmp_path, WITH_GPU)
     assert [c.name for c in everything] == ["PyTorch float32", "PyTorch float16", name] and why == reasons
     made = everything[-1].make
-    assert made.func is (gpu_networks.graphed if len(faults) == 2 else gpu_networks.served)
-    folder = tmp_path / f"{VGG}_network" / "1"
-    assert len(faults) == 2 or made.args == (folder, CUDA if faults else TENSORRT)
+    assert made.func is (gpu_networks.served if variant else gpu_networks.graphed)
+    assert variant is None or made.args == (tmp_path / f"{VGG}_network" / "1", variant)
 
 
 def test_article_as_networks_are_those_of_the_checkpoint(monkeypatch):
@@ -200,19 +209,23 @@ def test_served_networks_give_probabilities(monkeypatch, tmp_path):
     np.testing.assert_allclose(gpu_networks.served(tmp_path, CUDA)(ROWS), [[0.5, 0.25, 0.25]], rtol=1e-6)
 
 
-def test_a_plan_is_given_its_inputs_in_their_order(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("variant", "kind", "file"),
+    [(TENSORRT, "Plan", "model.plan"), (TENSORRT_RTX, "RtxPlan", "model.rtx.plan")],
+)
+def test_a_plan_is_given_its_inputs_in_their_order(variant, kind, file, monkeypatch, tmp_path):
     class Plan:
         inputs = dict.fromkeys(["WAV", "LENGTH"])
 
         def __init__(self, path):
-            assert path == tmp_path / "model.plan"
+            assert path == tmp_path / file
 
         def run(self, inputs, outputs):
             assert outputs == ["LOGITS"]
             return [inputs["WAV"] * inputs["LENGTH"] - inputs["LENGTH"]]
 
-    monkeypatch.setattr("server.backends.plan.Plan", Plan)
-    assert load_network(tmp_path, TENSORRT)(np.float32(3), np.float32(2)) == 4
+    monkeypatch.setattr(f"server.backends.plan.{kind}", Plan)
+    assert load_network(tmp_path, variant)(np.float32(3), np.float32(2)) == 4
 
 
 @pytest.mark.parametrize("variant", [CUDA, "onnxruntime"])
@@ -297,6 +310,14 @@ def test_other_devices_and_parts_are_refused(flags, device, words, monkeypatch, 
     assert stopped.value.code == 2 and words in capsys.readouterr().err
 
 
+def test_every_variant_has_a_precision():
+    said = {name: precision(name) for name in VARIANTS if name != "openvino"}  # whose depends on the CPU
+    assert said == {
+        **{"onnxruntime": "float32", "openvino_int8": "int8"},
+        **dict.fromkeys(("cuda", "tensorrt", "tensorrt_rtx"), "float16"),
+    }
+
+
 def test_a_machine_that_serves_on_a_gpu_needs_no_openvino():
     code = "import sys; sys.modules['openvino'] = None; import bench.gpu, bench.__main__, export.int8"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -316,7 +337,7 @@ def test_the_suite_runs_with_a_cpu_as_the_gpu(watched, monkeypatch, tmp_path):
     measured = []
     monkeypatch.setattr(gpu, "measure_networks", lambda *arguments: measured.append(arguments) or [])
     monkeypatch.setattr(gpu, "choose", lambda *arguments: ("onnxruntime", "asked"))
-    monkeypatch.setattr(gpu, "CUDA", "onnxruntime")
+    monkeypatch.setattr(gpu, "ON_GPU", ("onnxruntime",))
     monkeypatch.setattr(gpu, "CONCURRENCY", 2)
     scale = Scale(2, 1, 1.0, (), (), 0, 0, 0)
     found = gpu.GpuSuite(scale, "auto", tmp_path, systems=[VGG], batches=(1, 8), rounds=1).run()
