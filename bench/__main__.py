@@ -16,29 +16,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 
 from bench.baselines import BaselineError
 from bench.errors import BenchError
+from bench.machine import machine, versions
 from bench.report import part, write_report
 from bench.speech import SpeechSuite
 from bench.suite import Scale, Suite
 from server.installation import ROOT
 
-VERSIONS = (
-    "numpy",
-    "scipy",
-    "soundfile",
-    "soxr",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "openvino",
-    "torch",
-    "librosa",
-)
 DEVICES = ("cpu", "cuda")
 
 QUICK = Scale(
@@ -156,25 +145,6 @@ def finish(measure: Callable[[], dict], arguments: argparse.Namespace, command: 
     (arguments.results / f"{part(results)}.json").write_text(json.dumps(results, indent=1) + "\n")
     print("\n" + write_report(results, arguments.results))
     print(f"\n{results['seconds']:.0f} s; figures, plots and this summary are in {arguments.results}")
-
-
-def versions() -> dict[str, str]:
-    """Of the packages that are installed; ONNX Runtime comes under one of two names."""
-    found = {}
-    for name in VERSIONS:
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
-def machine() -> str:
-    """Processor and cores, for the figures' caption."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
-    flags = next((line.split() for line in lines if line.startswith("flags")), [])
-    matrix = [flag.upper() for flag in ("amx_bf16", "amx_int8", "avx512_bf16", "avx512_vnni") if flag in flags]
-    cores = len(os.sched_getaffinity(0))
-    return f"{name}, {cores} cores, {' '.join(matrix) or 'neither bfloat16 nor VNNI'}"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 
 from answers.activation import softmax
-from bench.__main__ import machine
+from bench.machine import machine
 from preprocess import prepare
 from server.installation import ROOT
 from sounds import FAMILIES, sound

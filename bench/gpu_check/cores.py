@@ -1,0 +1,79 @@
+"""How many recordings so many processes prepare, with the spectrum on the CPU and on the GPU.
+
+The networks are fed by this and by nothing else: it is the ceiling of the server.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.synchronize import Barrier
+from typing import Any
+
+from bench.gpu_check.check import Check
+from preprocess import prepare
+from preprocess.gpu import TorchTransform
+from preprocess.spectrum import NUMPY, Transform
+from systems import SYSTEMS
+
+ON_CPU = "numpy"
+PROCESSES = (1, 8, 16)
+SECONDS = 3.0
+START_SECONDS = 120
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+def cores(check: Check) -> dict[str, list[dict[str, Any]]]:
+    """Where the spectrum is computed -> for each number of processes: recordings per second, ms of each stage."""
+    os.environ |= ONE_THREAD  # as the server's steps have it; the processes inherit it
+    return {
+        where: [measure(check, where, processes) for processes in check.some(PROCESSES)]
+        for where in (ON_CPU, check.device)
+    }
+
+
+def measure(check: Check, where: str, processes: int) -> dict[str, Any]:
+    """Let so many processes prepare at the same time, with the spectrum in NumPy or on a device of PyTorch."""
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(processes, timeout=START_SECONDS)
+    with ProcessPoolExecutor(processes, context, _together, (barrier,)) as pool:
+        work = [pool.submit(_work, check, where) for _ in range(processes)]
+        done = [each.result() for each in work]
+    stages = {stage: round(sum(ms[stage] for _, ms in done) / processes, 2) for stage in done[0][1]}
+    found = {"processes": processes, "per_s": round(sum(rate for rate, _ in done), 1), "ms": stages}
+    print(where, found, flush=True)
+    return found
+
+
+# In one of the processes:
+_barrier: Barrier
+
+
+def _together(barrier: Barrier) -> None:
+    global _barrier
+    _barrier = barrier
+
+
+def _work(check: Check, where: str) -> tuple[float, dict[str, float]]:
+    """Recordings per second, and ms of each stage of one."""
+    transform = NUMPY
+    if where != ON_CPU:
+        import torch
+
+        torch.set_num_threads(1)
+        on = TorchTransform(where)
+        transform = Transform(on.cqt, on.mel)
+    spectrum, songs = SYSTEMS[check.system].spectrum, check.recordings[:4]
+    stages: dict[str, float] = {}
+    for song in songs:  # warm
+        prepare(song, check.profile, spectrum=spectrum, transform=transform)
+    _barrier.wait()
+    start, done = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - start) < (0.5 if check.brief else SECONDS):
+        prepared = prepare(songs[done % len(songs)], check.profile, spectrum=spectrum, transform=transform)
+        for stage, seconds in prepared.seconds.items():
+            stages[stage] = stages.get(stage, 0.0) + seconds
+        done += 1
+    return done / elapsed, {stage: seconds / done * 1e3 for stage, seconds in stages.items()}

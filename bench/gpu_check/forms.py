@@ -1,0 +1,120 @@
+"""Forms in which a network can run on a GPU: ONNX Runtime's options, beside PyTorch's of `bench.gpu_networks`.
+
+All go from rows in the host's memory to probabilities there, which is what a backend of Triton pays. With a CPU in
+the place of the GPU, for a dry run, options of the CUDA provider and page-locked memory fall away.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from answers.activation import ACTIVATIONS
+from bench.gpu_check.check import ARTICLES, Check
+from bench.gpu_networks import Array, Classify, Contender, eager, graphed
+from bench.onnx_session import SERVED, open_session
+from systems import SYSTEMS
+
+NHWC = {"prefer_nhwc": "1"}
+GRAPH = {"enable_cuda_graph": "1"}
+KINDS = ("float16", "float32")
+
+
+def forms(check: Check) -> list[Contender]:
+    """The forms, the most telling first: a check that has little time leaves the last out."""
+    file, system, repository = check.network.fp16.path, check.system, check.repository
+    ours = {"file": file, "device": check.device, "activation": SYSTEMS[system].activation}
+    graphs = [
+        Contender("ONNX Runtime, nhwc, CUDA graph", partial(recorded, **ours, cuda=SERVED | NHWC)),
+        Contender("ONNX Runtime, CUDA graph", partial(recorded, **ours, cuda=SERVED)),
+    ]
+    articles = [Contender(f"PyTorch {kind}", partial(eager, system, repository, kind)) for kind in KINDS]
+    in_graphs = [Contender("PyTorch float16 in CUDA graphs", partial(graphed, system, repository))]
+    on_gpu, in_article = check.device == "cuda", SYSTEMS[system].architecture in ARTICLES
+    return [
+        Contender("ONNX Runtime, as served", partial(plain, **ours, cuda=SERVED)),
+        Contender("ONNX Runtime, nhwc", partial(plain, **ours, cuda=SERVED | NHWC)),
+        Contender("ONNX Runtime, page-locked", partial(bound, **ours, cuda=SERVED)),
+        Contender("ONNX Runtime, nhwc, page-locked", partial(bound, **ours, cuda=SERVED | NHWC)),
+        *(in_graphs if on_gpu and in_article else ()),
+        *(graphs if on_gpu else ()),
+        *(articles if in_article else ()),
+    ]
+
+
+def plain(file: Path, device: str, activation: str, cuda: dict[str, str]) -> Classify:
+    """As the backend calls it: NumPy in, NumPy out."""
+    session, probabilities = open_session(file, device, cuda), ACTIVATIONS[activation]
+    name = session.get_inputs()[0].name
+    return lambda rows: probabilities(session.run(["LOGITS"], {name: rows})[0])
+
+
+def bound(file: Path, device: str, activation: str, cuda: dict[str, str]) -> Classify:
+    """With buffers bound once for each batch, in page-locked memory, from which a GPU copies by itself."""
+    import onnxruntime
+
+    session, probabilities = open_session(file, device, cuda), ACTIVATIONS[activation]
+    kept: dict[int, tuple[Any, Array, Array]] = {}  # rows -> binding, what it reads, what it writes
+
+    def bind(rows: Array) -> tuple[Any, Array, Array]:
+        source, target = (page_locked(shape, device) for shape in (rows.shape, (len(rows), classes(session))))
+        binding = session.io_binding()
+        binding.bind_ortvalue_input(session.get_inputs()[0].name, onnxruntime.OrtValue.ortvalue_from_numpy(source))
+        binding.bind_ortvalue_output("LOGITS", onnxruntime.OrtValue.ortvalue_from_numpy(target))
+        return binding, source, target
+
+    def classify(rows: Array) -> Array:
+        if len(rows) not in kept:
+            kept[len(rows)] = bind(rows)
+        binding, source, target = kept[len(rows)]
+        source[:] = rows
+        session.run_with_iobinding(binding)
+        return probabilities(target)
+
+    return classify
+
+
+def recorded(file: Path, device: str, activation: str, cuda: dict[str, str]) -> Classify:
+    """Its kernels recorded once per batch and launched as one CUDA graph; a session for each, buffers there."""
+    import onnxruntime
+
+    probabilities = ACTIVATIONS[activation]
+    kept: dict[int, tuple[Any, Any, Any, Any]] = {}  # rows -> session, binding, what it reads, what it writes
+
+    def record(rows: Array) -> tuple[Any, Any, Any, Any]:
+        session = open_session(file, device, cuda | GRAPH)
+        there = partial(onnxruntime.OrtValue.ortvalue_from_numpy, device_type=device)
+        source, target = there(rows.copy()), there(np.empty((len(rows), classes(session)), np.float32))
+        binding = session.io_binding()
+        binding.bind_ortvalue_input(session.get_inputs()[0].name, source)
+        binding.bind_ortvalue_output("LOGITS", target)
+        session.run_with_iobinding(binding)  # which records
+        return session, binding, source, target
+
+    def classify(rows: Array) -> Array:
+        if len(rows) not in kept:
+            kept[len(rows)] = record(rows)
+        session, binding, source, target = kept[len(rows)]
+        source.update_inplace(np.ascontiguousarray(rows))
+        session.run_with_iobinding(binding)
+        return probabilities(target.numpy())
+
+    return classify
+
+
+def page_locked(shape: tuple[int, ...], device: str) -> npt.NDArray[np.float32]:
+    """Memory of the host that the system may not move; on the CPU any."""
+    if device != "cuda":
+        return np.empty(shape, np.float32)
+    import torch
+
+    return torch.empty(shape, pin_memory=True).numpy()
+
+
+def classes(session: Any) -> int:
+    """Columns of the logits."""
+    return next(output for output in session.get_outputs() if output.name == "LOGITS").shape[1]

@@ -1,0 +1,65 @@
+"""The real Triton on this machine: is it ready, what does it compute with, are its answers right, how fast?"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tritone_client import Client
+
+from bench.floor import Floor
+from bench.gpu_check.check import Check
+from bench.nvml import watch_gpu
+from bench.perf import measure
+from bench.perf_input import write_input
+from bench.processes import pss_mb
+from server.embedded import Embedded, embedded
+from server.variants import PORTABLE
+from systems import SYSTEMS
+
+CONCURRENCIES = (1, 8, 32, 64)
+WINDOW = 1.5  # seconds; perf_analyzer takes three
+
+
+def server(check: Check) -> dict[str, Any]:
+    """Seconds until it is ready, what it says of itself, how far its answers are from float32's, its load."""
+    flags = (f"--model-repository={check.repository}", f"--systems={check.system}", f"--variant={check.variant}")
+    off = ("--tuned=no", "--cache-size=0", "--probe-seconds=3600")
+    options, start = {"profile": check.profile}, time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="tritone-check-") as folder, embedded(*flags, *off) as running:
+        found: dict[str, Any] = {"variant": running.variant, "ready_s": round(time.monotonic() - start, 1)}
+        with Client(running.grpc) as client:
+            answers = [client.classify(song, model=check.system, **options) for song in check.recordings]
+        found["computed"] = asdict(answers[0].computed) if answers[0].computed else None
+        spectrum = SYSTEMS[check.system].spectrum
+        floor = Floor(check.system, PORTABLE, check.profile, spectrum, check.recordings, check.repository)
+        expected, got = floor.probabilities(), np.stack([answer.probabilities for answer in answers])
+        found["same"] = float((got.argmax(1) == expected.argmax(1)).mean())
+        found["difference"] = round(float(np.abs(got - expected).max()), 5)
+        data = write_input(Path(folder) / "input.json", check.recordings, options)
+        found["load"] = [load(check, running, data, concurrency) for concurrency in check.some(CONCURRENCIES)]
+        found["host_mb"] = round(pss_mb(running.pid))
+    return found
+
+
+def load(check: Check, running: Embedded, data: Path, concurrency: int) -> dict[str, Any]:
+    """What perf_analyzer finds with so many requests in flight, and how busy GPU and cores are meanwhile."""
+    with watch_gpu() if check.device == "cuda" else nullcontext() as usage:
+        m = measure(running, check.system, data, concurrency=concurrency, seconds=0.5 if check.brief else WINDOW)
+    found = {
+        "in_flight": concurrency,
+        "per_s": round(m.rate, 1),
+        "p50_ms": round(m.p50, 1),
+        "p95_ms": round(m.p95, 1),
+        "batch": round(m.mean_batch, 2),
+        "cores_busy": round(m.rate * m.cpu / 1e3, 1),  # by the server; m.cpu is CPU ms per recording
+    }
+    if usage:
+        found |= {"gpu_busy": usage.utilisation, "gpu_mb": round(usage.memory_mb)}
+    print(found, flush=True)
+    return found

@@ -1,0 +1,108 @@
+"""The stages of a check in the order of their value, what each runs, and how its figures are read."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from bench.gpu_check.check import FP16_ROWS, Check
+from server.installation import ROOT
+
+OURS = ("facts", "ceilings", "session", "server", "networks", "cores")
+"""Stages that are the function of that name in the module of that name: `python -m bench.gpu_check NAME`."""
+ITSELF = "tests/bench/test_gpu.py::test_the_benchmark_runs_on_a_gpu"
+"""A test that the stage `bench` makes superfluous."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Part of a check.
+
+    Attributes
+    ----------
+    name : that it can be asked for by
+    seconds : that it may take at most
+    commands : run one after the other, until one fails
+    read : what all of them printed -> its figures; raises ValueError where there are none
+    on_gpu : whether it needs one, also in a dry run
+    """
+
+    name: str
+    seconds: int
+    commands: Sequence[Sequence[str]]
+    read: Callable[[str], dict[str, Any]]
+    on_gpu: bool = False
+
+
+def stages(check: Check, logs: Path) -> list[Stage]:
+    """All stages, in their order.
+
+    Parameters
+    ----------
+    logs : folder for what a stage writes beside its output
+    """
+    python, repository = [sys.executable, "-m"], f"--repository={check.repository}"
+    fp16 = ["export", "fp16", f"--rows={FP16_ROWS}"]
+    export = [[*python, *words, repository, check.system] for words in (["export"], fp16)]
+    bench = ["bench", "--device=cuda", "--quick", f"--systems={check.system}", f"--results={logs}"]
+    tests = ["pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", f"--deselect={ITSELF}", *gpu_tests()]
+
+    def own(name: str) -> list[list[str]]:
+        return [[*python, "bench.gpu_check", name, *check.flags()]]
+
+    return [
+        Stage("facts", 60, own("facts"), last_json),
+        Stage("ceilings", 60, own("ceilings"), last_json, on_gpu=True),
+        Stage("export", 240, export, last_line),
+        Stage("session", 90, own("session"), last_json),
+        Stage("server", 180, own("server"), last_json),
+        Stage("tests", 180, [[*python, *tests]], last_line),
+        Stage("bench", 200, [[*python, *bench]], partial(gpu_figures, logs / "gpu.json"), on_gpu=True),
+        Stage("networks", 180, own("networks"), last_json),
+        Stage("cores", 120, own("cores"), last_json),
+    ]
+
+
+def gpu_tests() -> list[str]:
+    """Files with tests for a GPU: to collect the others takes long, and packages that such a machine lacks."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    return [str(file.relative_to(ROOT)) for file in files if re.search(r"\bmark\.gpu\b", file.read_text())]
+
+
+def figures(name: str, check: Check) -> dict[str, Any]:
+    """Those of a stage of `OURS`; what only others need is not imported, since it may be broken here."""
+    return getattr(import_module(f"bench.gpu_check.{name}"), name)(check)
+
+
+def last_json(printed: str) -> dict[str, Any]:
+    """The object in the last line that has one; libraries may have a word at the end."""
+    lines = [line for line in printed.splitlines() if line.startswith('{"')]
+    if not lines:
+        raise ValueError("no line is a JSON object")
+    return json.loads(lines[-1])
+
+
+def last_line(printed: str) -> dict[str, Any]:
+    """The last line as it is."""
+    return {"said": printed.strip().rpartition("\n")[2].strip("= ")}
+
+
+def gpu_figures(file: Path, printed: str) -> dict[str, Any]:
+    """The figures that the benchmark wrote to gpu.json, the most telling of them."""
+    gpu = json.loads(file.read_text())["gpu"]
+    found: dict[str, Any] = {"networks": {}}
+    for measured in gpu["networks"]:
+        for network in measured["networks"]:
+            ms = {cell["batch"]: round(cell["ms"], 3) for cell in network["batches"]}
+            found["networks"][f"{measured['model']}, {network['name']}"] = ms
+    if "left_out" in gpu:
+        return found | {"left_out": gpu["left_out"]}
+    pipelines = gpu["comparison"]["rows"]
+    return found | {"per_s": {pipeline["name"]: round(pipeline["rate"], 1) for pipeline in pipelines}}
