@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Barrier
 from typing import Any
@@ -21,6 +22,7 @@ from systems import SYSTEMS
 ON_CPU = "numpy"
 PROCESSES = (1, 8, 16)
 SECONDS = 3.0
+SONGS = 4  # that each process prepares by turns
 START_SECONDS = 120
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -36,10 +38,10 @@ def cores(check: Check) -> dict[str, list[dict[str, Any]]]:
 
 def measure(check: Check, where: str, processes: int) -> dict[str, Any]:
     """Let so many processes prepare at the same time, with the spectrum in NumPy or on a device of PyTorch."""
-    context = multiprocessing.get_context("spawn")
+    context, songs = multiprocessing.get_context("spawn"), check.recordings[:SONGS]
     barrier = context.Barrier(processes, timeout=START_SECONDS)
     with ProcessPoolExecutor(processes, context, _together, (barrier,)) as pool:
-        work = [pool.submit(_work, check, where) for _ in range(processes)]
+        work = [pool.submit(_work, check, songs, where) for _ in range(processes)]
         done = [each.result() for each in work]
     stages = {stage: round(sum(ms[stage] for _, ms in done) / processes, 2) for stage in done[0][1]}
     found = {"processes": processes, "per_s": round(sum(rate for rate, _ in done), 1), "ms": stages}
@@ -56,7 +58,7 @@ def _together(barrier: Barrier) -> None:
     _barrier = barrier
 
 
-def _work(check: Check, where: str) -> tuple[float, dict[str, float]]:
+def _work(check: Check, songs: Sequence[bytes], where: str) -> tuple[float, dict[str, float]]:
     """Recordings per second, and ms of each stage of one."""
     transform = NUMPY
     if where != ON_CPU:
@@ -65,7 +67,7 @@ def _work(check: Check, where: str) -> tuple[float, dict[str, float]]:
         torch.set_num_threads(1)
         on = TorchTransform(where)
         transform = Transform(on.cqt, on.mel)
-    spectrum, songs = SYSTEMS[check.system].spectrum, check.recordings[:4]
+    spectrum = SYSTEMS[check.system].spectrum
     stages: dict[str, float] = {}
     for song in songs:  # warm
         prepare(song, check.profile, spectrum=spectrum, transform=transform)

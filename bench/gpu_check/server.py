@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from tritone_client import Client
 
 from bench.floor import Floor
 from bench.gpu_check.check import Check
-from bench.nvml import watch_gpu
 from bench.perf import measure
 from bench.perf_input import write_input
 from bench.processes import pss_mb
@@ -49,7 +48,12 @@ def server(check: Check) -> dict[str, Any]:
 
 def load(check: Check, running: Embedded, data: Path, concurrency: int) -> dict[str, Any]:
     """What perf_analyzer finds with so many requests in flight, and how busy GPU and cores are meanwhile."""
-    with watch_gpu() if check.device == "cuda" else nullcontext() as usage:
+    watch: AbstractContextManager = nullcontext()
+    if check.device == "cuda":
+        from bench.nvml import watch_gpu  # PyTorch
+
+        watch = watch_gpu()
+    with watch as usage:
         m = measure(running, check.system, data, concurrency=concurrency, seconds=0.5 if check.brief else WINDOW)
     found = {
         "in_flight": concurrency,

@@ -9,21 +9,7 @@ import pytest
 
 from requirements import gpu
 from requirements.gpu import PARTS, Part
-
-
-def wheel(folder, name, version="1.0", content=""):
-    """A package of one module."""
-    module = name.replace("-", "_").removesuffix("_gpu")  # onnxruntime-gpu has onnxruntime's files
-    info = f"{name.replace('-', '_')}-{version}.dist-info"
-    with zipfile.ZipFile(folder / f"{name.replace('-', '_')}-{version}-py3-none-any.whl", "w") as archive:
-        files = {
-            f"{module}.py": content,
-            f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-            f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        }
-        record = "".join(f"{file},,\n" for file in (*files, f"{info}/RECORD"))
-        for file, text in (*files.items(), (f"{info}/RECORD", record)):
-            archive.writestr(file, text)
+from tests.support.wheels import wheel
 
 
 @pytest.fixture

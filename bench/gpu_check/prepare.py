@@ -1,0 +1,139 @@
+"""Collects what a GPU machine without a network lacks, in pieces that can travel one by one.
+
+A piece is a folder with a part of one archive of wheels and a Python, and the SHA-256 of the whole. Versions are
+those of requirements/*.txt; PyTorch and CUDA must be on the machine.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from bench.errors import BenchError
+from export.files import sha256
+from requirements.lock import TORCH_NEEDS, CannotResolve, resolve, wanted
+from requirements.pins import FOLDER, PYTHONS, versions
+
+FILES = ("export.txt", "container.txt", "client.txt", "bench.txt")
+TESTS = ("librosa", "matplotlib", "pytest")
+"""Of test.txt: what article A, the reports and the tests for a GPU import."""
+ALONE = {"gpu.txt": "onnxruntime-gpu", "triton.txt": "nvidia-pytriton"}
+"""File -> package that comes without what it asks for: CUDA is there, and only the server is used of the other."""
+REPLACED = ("onnxruntime",)
+"""Whose files another package has."""
+ARCHIVE, SUMS = "packages.tar.gz", "SHA256SUMS"
+GZIP = 1  # wheels are compressed already: xz takes minutes to save a fifth
+MIB = 1 << 20
+NOT_NEEDED = ("__pycache__", "site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3")
+
+
+def prepare(folder: Path, python: str, mib: int, there: Collection[str]) -> list[Path]:
+    """Download what is needed, pack it and cut it.
+
+    Parameters
+    ----------
+    folder : gets the pieces, and `wheels`, which the next time begins with
+    python : version of the machine's Python, "3.12", which must be on PATH here too
+    mib : size of a piece
+    there : names of packages that the machine has, and that do as it has them
+
+    Returns
+    -------
+    the pieces
+
+    Raises
+    ------
+    BenchError
+        no such Python, no wheel of a package, or no index
+    """
+    if python not in PYTHONS:
+        raise BenchError(f"--python is {python!r}, not one of {', '.join(PYTHONS)}")
+    if mib < 1:
+        raise BenchError(f"--mib is {mib}; a piece has 1 MiB at least")
+    home = find_python(python)
+    archive = folder / ARCHIVE
+    pack(download(packages(python, there), python, folder / "wheels"), python, home, archive)
+    pieces = cut(archive, folder, mib * MIB)
+    archive.unlink()
+    return pieces
+
+
+def packages(python: str, there: Collection[str]) -> list[str]:
+    """What to download, each at one version: "numpy==1.26.4"."""
+    tested, alone = versions(FOLDER / "test.txt", python), {}
+    for file, name in ALONE.items():
+        alone[name] = versions(FOLDER / file, python)[name]
+    try:
+        needed = resolve(python, [*wanted(FILES, python), *(f"{name}=={tested[name]}" for name in TESTS)])
+    except CannotResolve as error:
+        raise BenchError(str(error)) from error
+    found = {name: package["metadata"]["version"] for name, package in needed.items()} | alone
+    left_out = {*REPLACED, *TORCH_NEEDS, *there}
+    return [f"{name}=={version}" for name, version in sorted(found.items()) if name not in left_out]
+
+
+def download(pins: Sequence[str], python: str, wheels: Path) -> list[Path]:
+    """The wheels of these packages and no others, in a folder that is kept."""
+    wheels.mkdir(parents=True, exist_ok=True)
+    fresh = wheels.with_name("new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    command = [f"python{python}", "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--only-binary=:all:", f"--find-links={wheels}", f"--dest={fresh}", *pins]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["pip does not say why"]
+        raise BenchError(f"the wheels cannot be had: {said[-1].removeprefix('ERROR: ')}")
+    shutil.rmtree(wheels)
+    fresh.rename(wheels)
+    return sorted(wheels.iterdir())
+
+
+def find_python(python: str) -> Path:
+    """Where the Python on PATH lies, which travels for machines whose own has no shared library.
+
+    Raises
+    ------
+    BenchError
+        it is not there, or has no shared library either
+    """
+    command = shutil.which(f"python{python}")
+    if command is None:
+        raise BenchError(f"python{python} is not on PATH")
+    said = subprocess.run([command, "-c", "import sys; print(sys.base_prefix)"], capture_output=True, text=True)
+    home, library = Path(said.stdout.strip()), f"lib/libpython{python}.so.1.0"
+    if not (home / library).is_file():
+        raise BenchError(f"python{python} on PATH has no {home / library}: take one that has")
+    return home
+
+
+def pack(wheels: Sequence[Path], python: str, home: Path, archive: Path) -> None:
+    """Write the archive: `wheels/`, and `python/` without what nothing here imports."""
+
+    def chosen(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        last = Path(entry.name).name
+        return None if last in NOT_NEEDED or last.startswith("config-") else entry
+
+    with tarfile.open(archive, "w:gz", compresslevel=GZIP) as tar:
+        for path in (f"bin/python{python}", f"lib/libpython{python}.so.1.0", f"lib/python{python}"):
+            tar.add((home / path).resolve(), f"python/{path}", filter=chosen)
+        for wheel in wheels:
+            tar.add(wheel, f"wheels/{wheel.name}")
+
+
+def cut(archive: Path, folder: Path, size: int) -> list[Path]:
+    """Spread a file over as few pieces of at most `size` bytes as there can be; replaces those that are there."""
+    sums = f"{sha256(archive)}  {archive.name}\n"
+    room = size - len(sums)
+    count = -(-archive.stat().st_size // room)
+    for old in folder.glob("*of*"):
+        shutil.rmtree(old)
+    pieces = [folder / f"{number:0{len(str(count))}}of{count}" for number in range(1, count + 1)]
+    with archive.open("rb") as source:
+        for piece in pieces:
+            piece.mkdir()
+            (piece / SUMS).write_text(sums)
+            (piece / f"{archive.name}.part").write_bytes(source.read(room))
+    return pieces
