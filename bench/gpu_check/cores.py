@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Barrier
+from threading import BrokenBarrierError
 from typing import Any
 
 from bench.gpu_check.check import Check
@@ -42,6 +43,11 @@ def measure(check: Check, where: str, processes: int) -> dict[str, Any]:
     barrier = context.Barrier(processes, timeout=START_SECONDS)
     with ProcessPoolExecutor(processes, context, _together, (barrier,)) as pool:
         work = [pool.submit(_work, check, songs, where) for _ in range(processes)]
+        if faults := [fault for each in work if (fault := each.exception())]:
+            first = min(
+                faults, key=lambda fault: isinstance(fault, BrokenBarrierError)
+            )  # others say that alone
+            return {"processes": processes, "failed": f"{type(first).__name__}: {first}"}
         done = [each.result() for each in work]
     stages = {stage: round(sum(ms[stage] for _, ms in done) / processes, 2) for stage in done[0][1]}
     found = {"processes": processes, "per_s": round(sum(rate for rate, _ in done), 1), "ms": stages}
@@ -58,15 +64,23 @@ def _together(barrier: Barrier) -> None:
     _barrier = barrier
 
 
+def _transform(where: str) -> Transform:
+    if where == ON_CPU:
+        return NUMPY
+    import torch
+
+    torch.set_num_threads(1)
+    on = TorchTransform(where)
+    return Transform(on.cqt, on.mel)
+
+
 def _work(check: Check, songs: Sequence[bytes], where: str) -> tuple[float, dict[str, float]]:
     """Recordings per second, and ms of each stage of one."""
-    transform = NUMPY
-    if where != ON_CPU:
-        import torch
-
-        torch.set_num_threads(1)
-        on = TorchTransform(where)
-        transform = Transform(on.cqt, on.mel)
+    try:
+        transform = _transform(where)
+    except Exception:
+        _barrier.abort()  # or the other processes would wait for this one
+        raise
     spectrum = SYSTEMS[check.system].spectrum
     stages: dict[str, float] = {}
     for song in songs:  # warm

@@ -14,7 +14,7 @@ from tritone_client import Client
 
 from bench.floor import Floor
 from bench.gpu_check.check import Check
-from bench.perf import measure
+from bench.perf import PerfError, measure
 from bench.perf_input import write_input
 from bench.processes import pss_mb
 from server.embedded import Embedded, embedded
@@ -53,8 +53,11 @@ def load(check: Check, running: Embedded, data: Path, concurrency: int) -> dict[
         from bench.nvml import watch_gpu  # PyTorch
 
         watch = watch_gpu()
-    with watch as usage:
-        m = measure(running, check.system, data, concurrency=concurrency, seconds=0.5 if check.brief else WINDOW)
+    try:
+        with watch as usage:
+            m = measure(running, check.system, data, concurrency=concurrency, seconds=WINDOW)
+    except PerfError as error:  # what was found before it is worth having
+        return {"in_flight": concurrency, "failed": str(error).strip().rpartition("\n")[2]}
     found = {
         "in_flight": concurrency,
         "per_s": round(m.rate, 1),

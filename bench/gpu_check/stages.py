@@ -60,7 +60,7 @@ def stages(check: Check, logs: Path) -> list[Stage]:
     return [
         Stage("facts", 60, own("facts"), last_json),
         Stage("ceilings", 60, own("ceilings"), last_json, on_gpu=True),
-        Stage("export", 240, export, last_line),
+        Stage("export", 300, export, last_line),
         Stage("session", 90, own("session"), last_json),
         Stage("server", 180, own("server"), last_json),
         Stage("tests", 180, [[*python, *tests]], last_line),

@@ -13,6 +13,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.gpu_check import __main__ as command
+from bench.gpu_check import cores
 from bench.gpu_check.check import Check
 from bench.gpu_check.forms import bound, plain, recorded
 from bench.gpu_check.run import Results, run
@@ -74,6 +75,13 @@ def test_the_server_and_the_forms_of_a_network(check, tmp_path):
     forms = found["networks"]["found"]
     assert all(forms[name]["same"] == 1 for name in forms if name.startswith("ONNX Runtime"))
     assert "failed" in forms["PyTorch float16"]  # it has no weights here, which costs the others nothing
+
+
+@pytest.mark.slow
+def test_a_process_that_cannot_prepare_does_not_hold_the_others_up(check):
+    start, found = time.monotonic(), cores.measure(check, "nowhere", 2)
+    assert found["processes"] == 2 and found["failed"].startswith("RuntimeError: ")
+    assert time.monotonic() - start < cores.START_SECONDS / 2
 
 
 @pytest.mark.parametrize("form", [plain, bound, recorded])

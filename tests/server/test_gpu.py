@@ -31,13 +31,13 @@ RTX4090 = Gpu("NVIDIA GeForce RTX 4090", "8.9", 25757220864, "580.65.06")
 DESKTOP = replace(WHOLE, gpu=RTX4090, tensorrt=None, tensorrt_rtx=RTX)
 
 
-def choose(requested: str, machine: Machine, repository: Path, systems: list[str]) -> tuple[str, str]:
-    """As the server's start, which reads the repository anew."""
-    return variants.choose(requested, machine, Repository(repository), systems)
+def choose(requested: str, machine: Machine, models: Path, systems: list[str]) -> tuple[str, str]:
+    """As the server's start, which reads the models anew."""
+    return variants.choose(requested, machine, Repository(models), systems)
 
 
-def why_unfit(repository: Path, here: Gpu = H200) -> str | None:
-    return variants.why_not("tensorrt", replace(WHOLE, gpu=here), Repository(repository), ["tiny"])
+def why_unfit(models: Path, here: Gpu = H200) -> str | None:
+    return variants.why_not("tensorrt", replace(WHOLE, gpu=here), Repository(models), ["tiny"])
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_the_gpu_of_this_machine():
 
 
 @pytest.fixture
-def repository(tiny_repository):
+def models(tiny_repository):
     """The tiny system with an FP16 network and a plan, as export leaves them."""
     folder = tiny_repository / "tiny_network" / "1"
     (folder / "model.fp16.onnx").write_bytes(b"half")
@@ -158,8 +158,8 @@ def write(path: Path, **entries: object) -> None:
         (replace(WHOLE, gpu=None), "openvino", ["this CPU has AMX, with which OpenVINO computes in bfloat16"]),
     ],
 )
-def test_the_best_that_can_run_is_chosen_and_why_no_better_one(repository, machine, variant, reasons):
-    chosen, why = choose("auto", machine, repository, ["tiny"])
+def test_the_best_that_can_run_is_chosen_and_why_no_better_one(models, machine, variant, reasons):
+    chosen, why = choose("auto", machine, models, ["tiny"])
     assert chosen == variant
     for reason in reasons:
         assert reason in why
@@ -167,19 +167,19 @@ def test_the_best_that_can_run_is_chosen_and_why_no_better_one(repository, machi
 
 
 @pytest.mark.parametrize(("variant", "machine"), [("tensorrt", WHOLE), ("cuda", WHOLE), ("tensorrt_rtx", DESKTOP)])
-def test_what_was_asked_for_and_can_run(repository, variant, machine):
-    assert choose(variant, machine, repository, ["tiny"]) == (variant, "as asked")
+def test_what_was_asked_for_and_can_run(models, variant, machine):
+    assert choose(variant, machine, models, ["tiny"]) == (variant, "as asked")
 
 
 @pytest.mark.parametrize("capability", ["8.6", "12.0", "12.1"])
-def test_one_plan_of_tensorrt_rtx_is_for_every_later_card(repository, capability):
+def test_one_plan_of_tensorrt_rtx_is_for_every_later_card(models, capability):
     machine = replace(DESKTOP, gpu=replace(RTX4090, compute_capability=capability))
-    assert choose("auto", machine, repository, ["tiny"])[0] == "tensorrt_rtx"
+    assert choose("auto", machine, models, ["tiny"])[0] == "tensorrt_rtx"
 
 
-def test_a_plan_that_tensorrt_rtx_cannot_run_here_is_refused_with_the_command(repository):
+def test_a_plan_that_tensorrt_rtx_cannot_run_here_is_refused_with_the_command(models):
     def why(machine):
-        return variants.why_not("tensorrt_rtx", machine, Repository(repository), ["tiny"])
+        return variants.why_not("tensorrt_rtx", machine, Repository(models), ["tiny"])
 
     turing = replace(DESKTOP, gpu=Gpu("Tesla T4", "7.5", 1 << 34, "580.65.06"))
     assert why(turing) == (
@@ -189,7 +189,7 @@ def test_a_plan_that_tensorrt_rtx_cannot_run_here_is_refused_with_the_command(re
     )
     newer = why(replace(DESKTOP, tensorrt_rtx="1.8.0.1"))
     assert "here are TensorRT-RTX 1.8.0.1 and 8.9" in newer and newer.endswith("export tensorrt_rtx tiny")
-    report = repository / "tiny_network" / "1" / "plan.rtx.json"
+    report = models / "tiny_network" / "1" / "plan.rtx.json"
     write(report, compute_capabilities=None)
     assert why(DESKTOP) == (
         "tiny: plan.rtx.json does not say what built model.rtx.plan; rebuild it:"
@@ -197,8 +197,7 @@ def test_a_plan_that_tensorrt_rtx_cannot_run_here_is_refused_with_the_command(re
     )
     report.unlink()
     assert why(DESKTOP) == (
-        f"tiny has no TensorRT-RTX plan of its present weights in {repository}:"
-        " run python -m export tensorrt_rtx tiny"
+        f"tiny has no TensorRT-RTX plan of its present weights in {models}: run python -m export tensorrt_rtx tiny"
     )
 
 
@@ -215,31 +214,31 @@ def test_a_plan_that_tensorrt_rtx_cannot_run_here_is_refused_with_the_command(re
         ),
     ],
 )
-def test_a_machine_that_cannot_run_what_was_asked_for(repository, variant, machine, sentence):
+def test_a_machine_that_cannot_run_what_was_asked_for(models, variant, machine, sentence):
     with pytest.raises(ServerError, match=sentence):
-        choose(variant, machine, repository, ["tiny"])
+        choose(variant, machine, models, ["tiny"])
 
 
-def test_a_plan_of_another_tensorrt_and_gpu_is_refused_with_both_versions_and_the_command(repository, monkeypatch):
-    folder = repository / "tiny_network" / "1"
+def test_a_plan_of_another_tensorrt_and_gpu_is_refused_with_both_versions_and_the_command(models, monkeypatch):
+    folder = models / "tiny_network" / "1"
     a100 = {"name": "NVIDIA A100", "compute_capability": "8.0", "driver": "535"}
     write(folder / "plan.json", tensorrt="10.14.1.48", gpu=a100)
     sentence = (
         "tiny: model.plan was built with TensorRT 10.14.1.48 for compute capability 8.0 (NVIDIA A100), here are "
         "TensorRT 11.4.0.106 and 9.0 (NVIDIA H200); rebuild it: python -m export tensorrt tiny"
     )
-    assert why_unfit(repository) == sentence
+    assert why_unfit(models) == sentence
     write(folder / "plan.json", tensorrt=TENSORRT)  # the GPU alone
-    assert "for compute capability 8.0 (NVIDIA A100)" in why_unfit(repository)
+    assert "for compute capability 8.0 (NVIDIA A100)" in why_unfit(models)
     write(folder / "plan.json", tensorrt="11.4.0.99", gpu=asdict(H200))  # TensorRT alone, another build of it
     monkeypatch.setenv("TRITONE_EXPORT_COMMAND", "docker compose run --rm export")
-    said = why_unfit(repository)
+    said = why_unfit(models)
     assert said.endswith("rebuild it: docker compose run --rm export tiny")
 
 
-def test_a_plan_of_another_gpu_with_the_same_compute_capability_fits(repository):
+def test_a_plan_of_another_gpu_with_the_same_compute_capability_fits(models):
     h100 = Gpu("NVIDIA H100", "9.0", 85899345920, "570")
-    assert why_unfit(repository, h100) is None
+    assert why_unfit(models, h100) is None
 
 
 @pytest.mark.parametrize(
@@ -254,18 +253,18 @@ def test_a_plan_of_another_gpu_with_the_same_compute_capability_fits(repository)
         lambda folder: write(folder / "manifest.json", onnx={"sha256": "b"}),
     ],
 )
-def test_a_plan_that_is_not_whole_or_of_other_weights_is_refused(repository, break_it):
-    assert why_unfit(repository) is None
-    break_it(repository / "tiny_network" / "1")
-    assert why_unfit(repository) == (
-        f"tiny has no TensorRT plan of its present weights in {repository}: run python -m export tensorrt tiny"
+def test_a_plan_that_is_not_whole_or_of_other_weights_is_refused(models, break_it):
+    assert why_unfit(models) is None
+    break_it(models / "tiny_network" / "1")
+    assert why_unfit(models) == (
+        f"tiny has no TensorRT plan of its present weights in {models}: run python -m export tensorrt tiny"
     )
 
 
 @pytest.mark.parametrize("gpu", [None, "H200", {"name": "NVIDIA H200"}])
-def test_a_plan_of_which_nobody_says_what_built_it_is_refused(repository, gpu):
-    write(repository / "tiny_network" / "1" / "plan.json", gpu=gpu)
-    assert why_unfit(repository) == (
+def test_a_plan_of_which_nobody_says_what_built_it_is_refused(models, gpu):
+    write(models / "tiny_network" / "1" / "plan.json", gpu=gpu)
+    assert why_unfit(models) == (
         "tiny: plan.json does not say what built model.plan; rebuild it: python -m export tensorrt tiny"
     )
 
@@ -279,23 +278,23 @@ def test_a_plan_of_which_nobody_says_what_built_it_is_refused(repository, gpu):
         lambda folder: write(folder / "manifest.json", onnx={"sha256": "b"}),
     ],
 )
-def test_cuda_needs_the_fp16_network_of_the_present_weights(repository, break_it):
-    break_it(repository / "tiny_network" / "1")
+def test_cuda_needs_the_fp16_network_of_the_present_weights(models, break_it):
+    break_it(models / "tiny_network" / "1")
     sentence = "tiny has no FP16 network of its present weights in .*: run python -m export fp16 tiny"
     with pytest.raises(ServerError, match=sentence):
-        choose("cuda", WHOLE, repository, ["tiny"])
+        choose("cuda", WHOLE, models, ["tiny"])
 
 
-def test_every_served_system_must_have_a_plan(repository, tmp_path):
+def test_every_served_system_must_have_a_plan(models, tmp_path):
     other = tiny.write_repository(tmp_path / "other") / "tiny_network"
-    other.rename(repository / "other_network")
-    variant, why = choose("auto", WHOLE, repository, ["tiny", "other"])
+    other.rename(models / "other_network")
+    variant, why = choose("auto", WHOLE, models, ["tiny", "other"])
     assert variant == "openvino"
     assert "not tensorrt: other has no TensorRT plan" in why
     assert "not cuda: other has no FP16 network" in why
-    config = repository / "other_network" / "configs" / "tensorrt.pbtxt"
+    config = models / "other_network" / "configs" / "tensorrt.pbtxt"
     config.write_text(tiny.NETWORK % ("other_network", "onnxruntime"))  # from model.onnx, on purpose
-    assert choose("auto", WHOLE, repository, ["tiny", "other"])[0] == "tensorrt"
+    assert choose("auto", WHOLE, models, ["tiny", "other"])[0] == "tensorrt"
 
 
 def test_the_packages_are_looked_for_only_where_there_is_a_gpu(monkeypatch, tmp_path):
@@ -341,13 +340,13 @@ def test_the_launcher_refuses_before_triton_starts(launch, tiny_repository):
 
 
 @pytest.mark.gpu
-def test_served_by_onnxruntime_on_a_gpu(launch, repository):
+def test_served_by_onnxruntime_on_a_gpu(launch, models):
     if not Machine.here().onnxruntime_cuda:
         pytest.skip("this machine has no NVIDIA GPU, or onnxruntime-gpu is not installed: make gpu")
-    folder = repository / "tiny_network"
+    folder = models / "tiny_network"
     shutil.copy(folder / "1/model.onnx", folder / "1/model.fp16.onnx")
     size = (folder / "1/model.fp16.onnx").stat().st_size
-    write(folder / "1/manifest.json", fp16=made("model.fp16.onnx", tiny.sha256(repository)) | {"bytes": size})
+    write(folder / "1/manifest.json", fp16=made("model.fp16.onnx", tiny.sha256(models)) | {"bytes": size})
     config = (tiny.NETWORK % ("tiny_network", "onnxruntime")).replace("model.onnx", "model.fp16.onnx")
     (folder / "configs/cuda.pbtxt").write_text(config.replace("KIND_CPU", "KIND_GPU"))
     launcher = launch("--variant=cuda").until_ready()
