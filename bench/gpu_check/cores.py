@@ -44,9 +44,7 @@ def measure(check: Check, where: str, processes: int) -> dict[str, Any]:
     with ProcessPoolExecutor(processes, context, _together, (barrier,)) as pool:
         work = [pool.submit(_work, check, songs, where) for _ in range(processes)]
         if faults := [fault for each in work if (fault := each.exception())]:
-            first = min(
-                faults, key=lambda fault: isinstance(fault, BrokenBarrierError)
-            )  # others say that alone
+            first = min(faults, key=lambda fault: isinstance(fault, BrokenBarrierError))  # others say that alone
             return {"processes": processes, "failed": f"{type(first).__name__}: {first}"}
         done = [each.result() for each in work]
     stages = {stage: round(sum(ms[stage] for _, ms in done) / processes, 2) for stage in done[0][1]}

@@ -77,6 +77,7 @@ def test_only_what_is_wanted_stays_among_the_wheels(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_FIND_LINKS", str(index))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     wheels = tmp_path / "wheels"
+    assert len(prepare.download(["one==1.0", "two==1.0"], VERSION, wheels)) == 2
     assert [file.name for file in prepare.download(["one==1.0"], VERSION, wheels)] == ["one-1.0-py3-none-any.whl"]
     shutil.rmtree(index)
     with pytest.raises(BenchError, match="^the wheels cannot be had: .*two"):
@@ -96,23 +97,31 @@ def test_pieces_are_full_and_make_the_archive_again(tmp_path):
     assert b"".join((piece / "packages.tar.gz.part").read_bytes() for piece in pieces) == archive.read_bytes()
 
 
+def write_pieces(work, version, wheels):
+    """Pieces as `prepare` makes them, with a Python of this version that says so when it runs."""
+    home, named = work.parent / f"home{version}", f"python{version}"
+    for file, text in {
+        f"bin/{named}": f'#!/bin/sh\necho "came along" >&2; exec {sys.executable} "$@"\n',
+        f"lib/lib{named}.so.1.0": "\x7fELF\x01\x01\x01" + 57 * "\0",  # of 32 bits, which a loader passes over
+        f"lib/{named}/os.py": "",
+        f"lib/{named}/test/long.py": "",
+    }.items():
+        (home / file).parent.mkdir(parents=True, exist_ok=True)
+        (home / file).write_text(text)
+    (home / f"bin/{named}").chmod(0o755)
+    prepare.pack(wheels, version, home, work / prepare.ARCHIVE)
+    prepare.cut(work / prepare.ARCHIVE, work, 600)
+    (work / prepare.ARCHIVE).unlink()
+
+
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     """A project with pieces, and a machine whose python3 has packages of its own; what installs there."""
-    wheels, home, project = tmp_path / "wheels", tmp_path / "home", tmp_path / "project"
+    wheels, project = tmp_path / "wheels", tmp_path / "project"
     wheels.mkdir()
     wheel(wheels, "ours"), wheel(wheels, "both", content="origin = 'ours'")
     b64 = {"nvidia_pytriton.libs__libb64-1a2b.so.0d": "libb64", "nvidia__cuda_runtime__lib__libcudart.so.12": ""}
     wheel(wheels, "triton", **b64)
-    for file, text in {
-        f"bin/{NAMED}": f'#!/bin/sh\necho "came along" >&2; exec {sys.executable} "$@"\n',
-        f"lib/lib{NAMED}.so.1.0": "\x7fELF\x01\x01\x01" + 57 * "\0",  # of 32 bits, which a loader passes over
-        f"lib/{NAMED}/os.py": "",
-        f"lib/{NAMED}/test/long.py": "",
-    }.items():
-        (home / file).parent.mkdir(parents=True, exist_ok=True)
-        (home / file).write_text(text)
-    (home / f"bin/{NAMED}").chmod(0o755)
     for file, text in {
         "bench/__init__.py": "",
         "bench/gpu_check/__init__.py": "",
@@ -125,9 +134,7 @@ def machine(tmp_path, monkeypatch):
     shutil.copy(ROOT / "bench/gpu_check/install.sh", project / "bench/gpu_check")
     work = project / ".gpu_check"
     work.mkdir()
-    prepare.pack(sorted(wheels.iterdir()), VERSION, home, work / prepare.ARCHIVE)
-    prepare.cut(work / prepare.ARCHIVE, work, 600)
-    (work / prepare.ARCHIVE).unlink()
+    write_pieces(work, VERSION, sorted(wheels.iterdir()))
 
     environment = tmp_path / "machine"
     venv.create(environment, symlinks=True)
@@ -154,6 +161,8 @@ def test_the_machine_has_ours_before_its_own(machine):
     assert done.stdout == '[["run", "facts", "--brief"], "ours", true, true]\n', done.stderr
     assert "came along" not in done.stderr
     assert sorted(p.name for p in machine.work.iterdir() if "of" not in p.name) == ["venv"]
+    [cudnn] = machine.work.glob("venv/lib/python3.*/site-packages/nvidia/cudnn")
+    assert cudnn.is_symlink() and (cudnn / "lib").is_dir()
     [library] = machine.work.glob("venv/lib/python3.*/site-packages/nvidia/cuda_runtime/lib/libb64.so.0d")
     assert library.read_text() == "libb64"
     for piece in machine.work.glob("*of*"):
@@ -187,14 +196,7 @@ def test_nothing_is_done_before_all_pieces_have_come(machine):
     assert done.returncode == 2 and "there are no pieces in .gpu_check: make them with" in done.stderr
 
 
-def test_pieces_for_another_python_are_refused(machine, tmp_path):
-    machine_bin = tmp_path / "machine/bin"
-    (machine_bin / "python3").unlink()
-    (machine_bin / "python3").write_text(
-        f'#!/bin/sh\ncase $2 in *sys.version*) exit 1;; esac\nexec {sys.executable} "$@"\n'
-    )
-    (machine_bin / "python3").chmod(0o755)
+def test_pieces_for_another_python_are_refused(machine):
+    write_pieces(machine.work, "3.9", [])
     done = machine(LIBPYTHON="1")
-    assert (
-        done.returncode == 2 and f"the pieces are for Python {VERSION}, and python3 here is Python" in done.stderr
-    )
+    assert done.returncode == 2 and "the pieces are for Python 3.9, and python3 here is Python" in done.stderr
