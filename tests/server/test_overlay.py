@@ -33,7 +33,7 @@ def test_what_so_many_need_is_never_less_than_on_the_cpu():
 
 
 @pytest.fixture
-def repository(tmp_path) -> Repository:
+def models(tmp_path) -> Repository:
     """The tiny system, with a variant for a GPU that runs on the CPU."""
     repository = Repository(tiny.write_repository(tmp_path / "models"))
     step = repository.model("tiny", "preprocess")
@@ -42,10 +42,10 @@ def repository(tmp_path) -> Repository:
     return repository
 
 
-def test_triton_has_as_many_and_answers(repository, tmp_path):
-    folder = tmp_path / "laid out"
+def test_triton_has_as_many_and_answers(models, tmp_path):
+    folder = tmp_path / "laid_out"
     folder.mkdir()
-    overlay.lay_out(repository, folder, ["tiny"], "openvino", 3)
+    overlay.lay_out(models, folder, ["tiny"], "openvino", 3)
     launcher = Launcher(tmp_path, folder, "--variant=openvino").until_ready()
     try:
         assert launcher.classify(tiny.wav(2))["rows"] == 2
@@ -64,10 +64,10 @@ def read(path: Path) -> bytes:
         return b""
 
 
-def test_a_configuration_without_a_count_is_named(repository, tmp_path):
-    step = repository.model("tiny", "preprocess") / "configs" / "openvino.pbtxt"
+def test_a_configuration_without_a_count_is_named(models, tmp_path):
+    step = models.model("tiny", "preprocess") / "configs" / "openvino.pbtxt"
     step.write_text('backend: "python"\n')
-    folder = tmp_path / "laid out"
+    folder = tmp_path / "laid_out"
     folder.mkdir()
     with pytest.raises(ServerError, match="openvino.pbtxt has no line 'instance_group"):
-        overlay.lay_out(repository, folder, ["tiny"], "openvino", 3)
+        overlay.lay_out(models, folder, ["tiny"], "openvino", 3)
