@@ -50,6 +50,7 @@ def gpu_check(check, tmp_path, *chosen):
     return done, {line["stage"]: line for line in lines}
 
 
+@pytest.mark.slow
 def test_the_smallest_dry_run(check, tmp_path):
     done, found = gpu_check(check, tmp_path, "session", "facts", "cores", "ceilings")
     assert done.returncode == 0, done.stdout + done.stderr

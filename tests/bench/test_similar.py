@@ -82,6 +82,7 @@ def test_the_nearest_of_each_file_are_counted(tmp_path: Path):
     assert found["missed"] == ["b"]
 
 
+@pytest.mark.slow
 def test_a_whole_run(music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """On a small Triton, whose embeddings are hashes: what is counted is what was written."""
 

@@ -71,7 +71,7 @@ def test_an_unloaded_system_is_told_as_such(client: Client, triton: Triton):
         triton.post("vgg19_bn_cqt/load")
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("end", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_a_server_that_restarts(triton: Triton, tmp_path: Path, end: signal.Signals):
     ports = free_ports(2)
     with Triton(tmp_path, ports=ports) as server:

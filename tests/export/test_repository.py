@@ -301,7 +301,7 @@ def test_errors_are_one_line_and_exit_code_2(arguments, message, tmp_path, capsy
 
 def test_environment_names_the_checkpoints(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("CHECKPOINTS", str(tmp_path))
-    assert main(["--repository", str(tmp_path / "models")]) == 2
+    assert main([SYSTEM.name, "--repository", str(tmp_path / "models")]) == 2
     assert f"in {tmp_path}" in capsys.readouterr().err
 
 

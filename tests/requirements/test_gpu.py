@@ -49,6 +49,7 @@ def place(tmp_path, monkeypatch):
     return index, run, installed
 
 
+@pytest.mark.slow
 def test_without_nvidia_s_index_the_rest_is_installed_and_the_next_time_all(place, capsys):
     index, run, installed = place
     (index / "tensorrt-1.0-py3-none-any.whl").unlink()
