@@ -26,7 +26,7 @@ help: ## Show this list
 	@grep -hE '^[a-z0-9_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(VENV)/.export ## Start Triton, classify an MP3, print the answers, stop (SONG=my.mp3 for your own; no GPU, no accounts)
-	@$(BIN)/python -m export musicnn_msd musicnn_mtt vgg19_bn_cqt
+	@$(BIN)/python -m export $(if $(SONG),musicnn_msd) musicnn_mtt vgg19_bn_cqt
 	@$(BIN)/python -m demo $(if $(SONG),"$$SONG")
 
 export: $(VENV)/.export $(GPU) ## Weights -> ONNX (CHECKPOINTS=dir for yours; else demo weights, but for musicnn); with an NVIDIA GPU also TensorRT

@@ -1,6 +1,7 @@
-"""`make demo`: Triton starts, the client asks three systems about a recording, Triton stops.
+"""`make demo`: Triton starts, the client asks about a recording, Triton stops.
 
-Without a recording of the user's own, one is generated.
+Without a recording of the user's own one is generated, and the tagger is asked that hears instruments. Both
+taggers are asked about the user's own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from server.embedded import embedded
 from sounds.examples import written
 
-TRAINED = ("musicnn_msd", "musicnn_mtt")
+INSTRUMENTS, GENRES = "musicnn_mtt", "musicnn_msd"
 DEMO = "vgg19_bn_cqt"
 EXAMPLES = Path(".cache/examples")
 
@@ -30,10 +31,11 @@ def main(arguments: list[str]) -> int:
     elif not (song := Path(*arguments)).is_file():
         print(f"demo: there is no file {song}: name one with SONG=", file=sys.stderr)
         return 2
-    with embedded(f"--systems={','.join((*TRAINED, DEMO))}", "--log-level=error") as server:
-        print("\nTwo systems with trained weights:", flush=True)
-        codes = [classify(song, model, server.grpc) for model in TRAINED]
-        print("\nA system of the articles, with demo weights until you bring the released ones:", flush=True)
+    trained = [INSTRUMENTS, GENRES] if arguments else [INSTRUMENTS]
+    with embedded(f"--systems={','.join((*trained, DEMO))}", "--log-level=error") as server:
+        print("\nTrained weights:", flush=True)
+        codes = [classify(song, model, server.grpc) for model in trained]
+        print("\nA system of the articles, with demo weights until you give it yours:", flush=True)
         return max(*codes, classify(song, DEMO, server.grpc))
 
 
