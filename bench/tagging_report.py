@@ -59,7 +59,7 @@ def tags_section(results: Figures) -> str:
     for system, figures in found["systems"].items():
         another, plain = figures["another"], figures["disturbances"]
         scale = (
-            f"`{system}` ({found['variant']}). To tell how much that is: the answer to another song keeps"
+            f"`{system}` ({found['variant']}). For scale: the answer to another song keeps"
             f" {_cell(another)}."
         )
         parts += [fill(scale), table(_disturbed(plain))]
