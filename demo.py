@@ -6,11 +6,13 @@ taggers are asked about the user's own.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 from server.embedded import embedded
+from server.process import HURRY
 from sounds.examples import written
 
 INSTRUMENTS, GENRES = "musicnn_mtt", "musicnn_msd"
@@ -31,6 +33,7 @@ def main(arguments: list[str]) -> int:
     elif not (song := Path(*arguments)).is_file():
         print(f"demo: there is no file {song}: name one with SONG=", file=sys.stderr)
         return 2
+    os.environ[HURRY] = "1"  # each is asked once, which takes less time than to warm it
     trained = [INSTRUMENTS, GENRES] if arguments else [INSTRUMENTS]
     with embedded(f"--systems={','.join((*trained, DEMO))}", "--log-level=error") as server:
         print("\nTrained weights:", flush=True)

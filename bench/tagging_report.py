@@ -58,10 +58,7 @@ def tags_section(results: Figures) -> str:
     parts = ["### On real music", fill(about)]
     for system, figures in found["systems"].items():
         another, plain = figures["another"], figures["disturbances"]
-        scale = (
-            f"`{system}` ({found['variant']}). For scale: the answer to another song keeps"
-            f" {_cell(another)}."
-        )
+        scale = f"`{system}` ({found['variant']}). For scale: the answer to another song keeps {_cell(another)}."
         parts += [fill(scale), table(_disturbed(plain))]
     return "\n\n".join([*parts, caption(results, real=REAL)]) + "\n"
 
