@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -167,8 +168,12 @@ def shown_only(command: str) -> str | None:
             return "" if profile in profiles else "no such profile"
         case ["docker", "compose", "run", "--rm", service, *_]:
             return "" if service in COMPOSE["services"] else "no such service"
-        case ["python", "-m", module, *_]:
-            return missing_flags([sys.executable, "-m", module], words)
+        case ["python", "-m", *called]:  # a module, and perhaps one of its commands
+            return missing_flags(
+                [sys.executable, "-m", *takewhile(lambda w: not w.startswith("-"), called)], words
+            )
+        case ["bash", script, *_]:
+            return "" if (ROOT / script).is_file() else "no such script"
         case ["tritone", "web", *_]:
             return missing_flags([TRITONE, "web"], words)
         case ["tritone", "stats", *_] if "--watch" in words:
