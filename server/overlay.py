@@ -16,14 +16,14 @@ from server.errors import ServerError
 from systems.repository import Repository, configuration
 from systems.system import PROCESSES, Shm
 
-MOST = 32
-"""Processes: a network takes so many rows at once, and each has its own libraries in memory."""
+MOST, MOST_TOGETHER = 32, 64
+"""Processes of a system, and of all: each has its own libraries in memory, and perhaps a context on the GPU."""
 LEAST = 2
 COUNT = re.compile(r"(?<=instance_group \[ \{ count: )\d+")
 
 
 def fitting(needs: Mapping[str, Shm], cores: int, free: int) -> int:
-    """How many processes prepare recordings for each system: one a core, fewer where /dev/shm has no room.
+    """How many processes prepare recordings for each system: one a core, fewer beside many or without room.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def fitting(needs: Mapping[str, Shm], cores: int, free: int) -> int:
     cores : that may be used
     free : bytes of /dev/shm
     """
-    wanted = min(max(cores, LEAST), MOST)
+    wanted = max(min(cores, MOST, MOST_TOGETHER // len(needs)), LEAST)
     return next((n for n in range(wanted, LEAST, -1) if needed(needs, n) <= free), LEAST)
 
 
@@ -47,7 +47,7 @@ def free_bytes() -> int:
 
 
 def needed(needs: Mapping[str, Shm], processes: int) -> int:
-    """Bytes of /dev/shm that so many processes for each system take at most, beside a GPU."""
+    """Bytes of /dev/shm that this number of processes for each system takes at most, beside a GPU."""
     return sum(max(need.gpu * processes // PROCESSES, need.cpu) for need in needs.values()) * 2**20
 
 

@@ -27,6 +27,13 @@ def test_one_for_each_core_as_far_as_there_is_room(cores, free, processes):
     assert overlay.fitting(NEEDS, cores, free) == processes
 
 
+def test_many_systems_share_what_a_machine_bears():
+    five = {f"{k}": SYSTEMS["vgg19_bn_cqt"].task.shm for k in range(5)}
+    assert [overlay.fitting(five, cores, ROOM) for cores in (8, 16, 128)] == [8, 12, 12]
+    forty = {f"{k}": SYSTEMS["vgg19_bn_cqt"].task.shm for k in range(40)}
+    assert overlay.fitting(forty, 16, ROOM) == 2
+
+
 def test_what_so_many_need_is_never_less_than_on_the_cpu():
     assert overlay.needed(NEEDS, 8) == EIGHT and overlay.needed(NEEDS, 16) == 2 * EIGHT
     assert overlay.needed(NEEDS, 2) == (256 + 704) << 20
