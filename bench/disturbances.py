@@ -25,7 +25,7 @@ Silences = tuple[float, float, float]
 
 
 class Form(NamedTuple):
-    """How a recording is written: suffix, rate in Hz, and what soundfile is told."""
+    """How a recording is written: suffix, rate in Hz, and what soundfile is asked for."""
 
     suffix: str
     sr: int

@@ -39,7 +39,7 @@ def main() -> int:
                 start = time.perf_counter()
                 rows[jpeg] = prepare(recording, spectrum=spectrum, jpeg=jpeg).rows
                 seconds[jpeg] += time.perf_counter() - start
-                probabilities[jpeg] = softmax(session.run(None, {"ROWS": rows[jpeg]})[0])
+                probabilities[jpeg] = softmax(session.run(["LOGITS"], {"ROWS": rows[jpeg]})[0])
             levels.append(np.abs(rows[True] - rows[False]).mean() * 127.5)
             moved.append(np.abs(probabilities[True] - probabilities[False]).max())
             agreed += (probabilities[True].argmax(1) == probabilities[False].argmax(1)).tolist()

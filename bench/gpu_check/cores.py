@@ -1,4 +1,4 @@
-"""How many recordings so many processes prepare, with the spectrum on the CPU and on the GPU.
+"""How many recordings 1, 8 and 16 processes prepare, with the spectrum on the CPU and on the GPU.
 
 The networks are fed by this and by nothing else: it is the ceiling of the server.
 """
@@ -38,7 +38,7 @@ def cores(check: Check) -> dict[str, list[dict[str, Any]]]:
 
 
 def measure(check: Check, where: str, processes: int) -> dict[str, Any]:
-    """Let so many processes prepare at the same time, with the spectrum in NumPy or on a device of PyTorch."""
+    """Let a number of processes prepare at the same time, with the spectrum in NumPy or on a device of PyTorch."""
     context, songs = multiprocessing.get_context("spawn"), check.recordings[:SONGS]
     barrier = context.Barrier(processes, timeout=START_SECONDS)
     with ProcessPoolExecutor(processes, context, _together, (barrier,)) as pool:

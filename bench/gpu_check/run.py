@@ -44,7 +44,7 @@ class Results:
 
 
 def run(check: Check, chosen: Sequence[Stage], results: Results, logs: Path, seconds: float) -> int:
-    """Run the stages within so many seconds together; returns how many failed."""
+    """Run the stages within a number of seconds together; returns how many failed."""
     deadline, failed = time.monotonic() + seconds, 0
     for stage in chosen:
         left = deadline - time.monotonic() - GRACE_SECONDS
@@ -88,7 +88,7 @@ def run_stage(stage: Stage, log: Path, seconds: float) -> dict[str, Any]:
 
 
 def call(command: Sequence[str], file: Any, seconds: float) -> int:
-    """Run a command with all that it starts for so many seconds at most; its exit code."""
+    """Run a command with all that it starts for a number of seconds at most; its exit code."""
     limited = ["timeout", f"--kill-after={GRACE_SECONDS}", f"{seconds:.0f}", *command]
     process = subprocess.Popen(limited, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
     try:

@@ -47,7 +47,7 @@ def server(check: Check) -> dict[str, Any]:
 
 
 def load(check: Check, running: Embedded, data: Path, concurrency: int) -> dict[str, Any]:
-    """What perf_analyzer finds with so many requests in flight, and how busy GPU and cores are meanwhile."""
+    """What perf_analyzer finds with a number of requests in flight, and how busy GPU and cores are meanwhile."""
     watch: AbstractContextManager = nullcontext()
     if check.device == "cuda":
         from bench.nvml import watch_gpu  # PyTorch
