@@ -74,15 +74,15 @@ def _transform(where: str) -> Transform:
 
 def _work(check: Check, songs: Sequence[bytes], where: str) -> tuple[float, dict[str, float]]:
     """Recordings per second, and ms of each stage of one."""
+    spectrum = SYSTEMS[check.system].spectrum
     try:
         transform = _transform(where)
+        for song in songs:  # warm
+            prepare(song, check.profile, spectrum=spectrum, transform=transform)
     except Exception:
         _barrier.abort()  # or the other processes would wait for this one
         raise
-    spectrum = SYSTEMS[check.system].spectrum
     stages: dict[str, float] = {}
-    for song in songs:  # warm
-        prepare(song, check.profile, spectrum=spectrum, transform=transform)
     _barrier.wait()
     start, done = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - start) < (0.5 if check.brief else SECONDS):
