@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.progress import track
 from tritone_client import Client, calibrate, evaluate, read_labelled
-from tritone_client.evaluation import Evaluation
+from tritone_client.evaluation.evaluate import Evaluation
 
 from bench import evaluation_sets
 from bench.__main__ import finish

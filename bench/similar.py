@@ -20,9 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tritone_client.bulk_embeddings import read
-from tritone_client.bulk_files import find_files
-from tritone_client.similar import nearest
+from tritone_client.bulk.embeddings import read
+from tritone_client.bulk.similar import nearest
+from tritone_client.bulk.sources import find_files
 
 from bench.__main__ import finish
 from bench.errors import BenchError

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tritone_client import Client
-from tritone_client.client import STEPS
-from tritone_client.stages import server_stages
+from tritone_client.monitoring.stages import server_stages
+from tritone_client.systems import STEPS
 
 from bench.perf import measure
 from bench.statistics import Counts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 
-from tritone_client import statistics
+from tritone_client.monitoring import statistics
 
 from server.embedded import Embedded
 

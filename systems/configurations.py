@@ -99,7 +99,7 @@ def _front(system: System) -> str:
             f" hence no batch dimension here; its {task.texts['rows']} are the batch of {name}_network. The work"
             f" is done, and its answers are cached, in {name}_chain."
         ),
-        pbtxt.head(name, "ensemble", 0),
+        pbtxt.head(name, "ensemble", 0) + pbtxt.parameter("task", task.name),
         pbtxt.tensors("input", _declared(system, RECORDING)) + pbtxt.tensors("output", answers),
         pbtxt.ensemble([(f"{name}_chain", _same(RECORDING), _same(system.own(task.answers)))]),
     )

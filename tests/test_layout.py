@@ -3,6 +3,7 @@
 import ast
 import subprocess
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,24 @@ MAY_IMPORT = {
 }
 """Folder -> those of the others that it may import; the tests import them all."""
 
+BASE = ("answer", "defaults", "errors", "files", "flow", "plain", "systems", "version")
+"""Modules of the client that everything else in it may import."""
+PUBLIC = ("aio", "calls", "client", "html", "inflight", "stream")
+"""Modules of the client's public face, which `tritone_client` itself imports late."""
+CLIENT_MAY_IMPORT = {
+    "base": set(),
+    "transport": {"base"},
+    "display": {"base"},
+    "answers": {"base", "display"},
+    "public": {"answers", "base", "display", "transport"},
+    "bulk": {"base", "transport"},
+    "evaluation": {"base", "display", "public", "transport"},
+    "monitoring": {"answers", "base", "display", "public", "transport"},
+    "web": {"base", "display", "public"},
+    "cli": {"answers", "base", "bulk", "display", "evaluation", "monitoring", "public", "transport", "web"},
+}
+"""Room of the client -> those of the others that it may import."""
+
 OURS = {*MAY_IMPORT, "tests"}
 
 Sources = dict[str, tuple[Path, ast.Module]]
@@ -42,6 +61,7 @@ def read(root: Path, files: Iterable[Path]) -> Sources:
     return {module_name(file): (file, ast.parse((root / file).read_text())) for file in files}
 
 
+@cache
 def ours() -> Sources:
     """All modules of the project but the tests, as git has them or would add them."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"]
@@ -92,13 +112,34 @@ def forbidden(sources: Sources) -> list[str]:
     return sorted(found)
 
 
+def room(module: str) -> str:
+    """The room of a module of the client: its folder, "base" or "public"."""
+    part = module.split(".")[1]
+    return "base" if part in BASE else "public" if part in PUBLIC else part
+
+
+def forbidden_in_client(sources: Sources) -> list[str]:
+    """Imports that CLIENT_MAY_IMPORT does not allow; the package itself may import all that it names."""
+    found = []
+    for name, targets in graph(sources).items():
+        if not name.startswith("tritone_client."):
+            continue
+        assert room(name) in CLIENT_MAY_IMPORT, f"{name} is new: give it a room in BASE, PUBLIC or a folder"
+        for target in targets:
+            if target == "tritone_client" or room(target) not in CLIENT_MAY_IMPORT[room(name)] | {room(name)}:
+                found.append(f"{name} imports {target}")
+    return sorted(found)
+
+
 def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
     """Groups of modules that reach each other."""
-    reached = {name: set(targets) & arrows.keys() for name, targets in arrows.items()}
-    for middle in arrows:  # Warshall
-        for name in arrows:
-            if middle in reached[name]:
-                reached[name] |= reached[middle]
+    reached: dict[str, set[str]] = {}
+    for name in arrows:
+        reached[name], ahead = set(), list(arrows[name])
+        while ahead:
+            if (target := ahead.pop()) in arrows and target not in reached[name]:
+                reached[name].add(target)
+                ahead += arrows[target]
     groups = {frozenset(b for b in reached[a] if a in reached[b]) for a in arrows if a in reached[a]}
     return sorted(sorted(group) for group in groups)
 
@@ -109,11 +150,36 @@ def test_folders_import_only_what_lies_below_them():
 
 def test_no_folder_is_allowed_a_way_back():
     assert circles(MAY_IMPORT) == []
+    assert circles(CLIENT_MAY_IMPORT) == []
+
+
+def test_rooms_of_the_client_import_only_what_lies_below_them():
+    assert forbidden_in_client(ours()) == []
+    files = [file for file, _ in ours().values() if file.parts[:1] == ("client",)]
+    assert len(files) > 60 and max(len((ROOT / file).read_text().splitlines()) for file in files) <= 350
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "target"),
+    [
+        ("tritone_client.transport.new", "from tritone_client.client import Client", "tritone_client.client"),
+        ("tritone_client.bulk.new", "from tritone_client import Client", "tritone_client"),
+        (
+            "tritone_client.errors",
+            "import tritone_client.flow, tritone_client.web.page",
+            "tritone_client.web.page",
+        ),
+    ],
+)
+def test_an_import_upwards_in_the_client_is_found(name, text, target):
+    made = sources(**{name: text, "tritone_client.client": "", "tritone_client.flow": ""})
+    made |= sources(**{"tritone_client.web.page": "", "tritone_client": ""})
+    assert forbidden_in_client(made) == [f"{name} imports {target}"]
 
 
 def test_no_module_imports_itself_by_way_of_others():
-    arrows = {name: targets for name, targets in graph(ours()).items() if not name.startswith("tritone_client")}
-    assert len(arrows) > 150
+    arrows = graph(ours())
+    assert len(arrows) > 200
     assert circles(arrows) == []
 
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 from tritone_client import Client, InvalidRecording
-from tritone_client.prediction import OUTPUTS, parse_prediction
-from tritone_client.request import Request, bytes_tensor
+from tritone_client.answers.prediction import OUTPUTS, parse_prediction
+from tritone_client.transport.request import Request, bytes_tensor
 
 from preprocess import Cleaning, Hearing, prepare
 from sounds import recording
@@ -82,7 +82,7 @@ def test_options_that_are_off_are_not_entered(client, song):
     added.add("pictures")
     assert not added & set(plain.raw)
     inputs = {"AUDIO": bytes_tensor(song), "OPTIONS": bytes_tensor(json.dumps(off).encode())}
-    found = parse_prediction(client._infer(Request(SYSTEM, inputs, OUTPUTS), None), 0.0)
+    found = parse_prediction(client._run(client._infer(Request(SYSTEM, inputs, OUTPUTS), "classify", None)), 0.0)
     of_each = {"timings", "sha256"}  # the second is the hash of the request
     kept, plain_raw = ({k: v for k, v in each.raw.items() if k not in of_each} for each in (found, plain))
     assert kept == plain_raw

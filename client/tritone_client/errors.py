@@ -99,7 +99,7 @@ WRAPPING = re.compile(
 )
 
 
-CODE = re.compile(r"(.*?)(?: \[([a-z_]+)\])?")
+CODE = re.compile(r"^(.*?)(?: \[([a-z_]+)\])?$")
 """A sentence of the server's steps, and the code of the refusal behind it."""
 
 
@@ -124,8 +124,8 @@ def explain(failure: Failure, *, url: str, model: str, seconds: float) -> Triton
             f"Model '{model}' takes no recordings ({clause}): `tritone models` lists those that do."
         )
     if failure.status == "INVALID_ARGUMENT":
-        said, code = CODE.fullmatch(said).groups()
-        return InvalidRecording(said, code or "recording")
+        message, code = CODE.findall(said)[0]
+        return InvalidRecording(message, code or "recording")
     if failure.status == "DEADLINE_EXCEEDED":
         return DeadlineExceeded(
             f"No answer from {url} within {seconds:.1f} s: allow more with `timeout`, or send less at once."

@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from tritone_client.client import Client
+from tritone_client.defaults import IN_FLIGHT
 from tritone_client.errors import TritoneError
-
-AT_ONCE = 4  # recordings in flight: enough to fill a batch, and no load to speak of on the server's queue
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
@@ -22,7 +21,7 @@ def in_order(
     ask: Callable[[Question], Answer],
     questions: Sequence[Question],
     *,
-    at_once: int = AT_ONCE,
+    at_once: int = IN_FLIGHT,
     progress: Callable[[Sequence[Question]], Iterable[Question]] = iter,
 ) -> Generator[tuple[Question, Answer | TritoneError], None, None]:
     """`ask` the server each question, `at_once` at a time; the answers in the questions' order.

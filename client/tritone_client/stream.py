@@ -7,14 +7,14 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tritone_client.defaults import EVERY, WINDOW
 from tritone_client.errors import InvalidRecording
-from tritone_client.request import pcm_tensors
+from tritone_client.transport.request import pcm_tensors
 
 Chunk = bytes | npt.ArrayLike
 Samples = tuple[npt.NDArray[np.generic], int]  # a recording, as `Client.classify` takes it
 Answer = TypeVar("Answer")
 
-EVERY, WINDOW = 10.0, 30.0  # seconds
 SHORTEST_REST = 0.5  # seconds at the end that are worth an answer
 MOST_CHANNELS = 8  # more columns than rows are channels up to here: chunks may be as short as they like
 
@@ -46,14 +46,18 @@ class Windows:
 
     Keeps twice as much as a window, however long the stream or its chunks.
 
-    Args:
-        sample_rate: in Hz.
-        every: seconds of sound from one answer to the next.
-        window: seconds that an answer is about; less than `every` leaves out what is between.
+    Parameters
+    ----------
+    sample_rate : in Hz.
+    every : seconds of sound from one answer to the next.
+    window : seconds that an answer is about; less than `every` leaves out what is between.
 
-    Raises:
-        InvalidRecording: the sample rate is none.
-        ValueError: `every` or `window` is not positive.
+    Raises
+    ------
+    InvalidRecording
+        The sample rate is none.
+    ValueError
+        `every` or `window` is not positive.
     """
 
     def __init__(self, sample_rate: int, every: float = EVERY, window: float = WINDOW) -> None:
@@ -75,9 +79,9 @@ class Windows:
         Raises `InvalidRecording` for what is neither, or is not like the chunks before.
         """
         samples = self._samples(chunk)
-        while len(samples):
+        while len(samples) and self._buffer is not None:
             count = round((self._cuts + 1) * self._every) - self._heard
-            self._keep(samples[:count])
+            self._keep(self._buffer, samples[:count])
             samples = samples[count:]
             if self._heard == round((self._cuts + 1) * self._every):
                 self._cuts += 1
@@ -114,19 +118,20 @@ class Windows:
             samples = np.zeros((MOST_CHANNELS, *samples.shape[1:]), samples.dtype)
         pcm_tensors(samples, sample_rate)
 
-    def _keep(self, samples: npt.NDArray[np.generic]) -> None:
+    def _keep(self, buffer: npt.NDArray[np.generic], samples: npt.NDArray[np.generic]) -> None:
         """Append to the buffer; when it is full, what windows to come can reach moves to its front."""
         self._heard += len(samples)
         samples = samples[-self._window :]
-        if self._filled + len(samples) > len(self._buffer):
+        if self._filled + len(samples) > len(buffer):
             kept = self._window - len(samples)
-            self._buffer[:kept] = self._buffer[self._filled - kept : self._filled]
+            buffer[:kept] = buffer[self._filled - kept : self._filled]
             self._filled = kept
-        self._buffer[self._filled : self._filled + len(samples)] = samples
+        buffer[self._filled : self._filled + len(samples)] = samples
         self._filled += len(samples)
 
     def _cut(self) -> Cut:
         """The window that ends here."""
+        assert self._buffer is not None, "only what was kept is cut"
         samples = self._buffer[max(self._filled - self._window, 0) : self._filled].copy()
         self._answered = self._heard
         start, end = (n / self._sample_rate for n in (self._heard - len(samples), self._heard))

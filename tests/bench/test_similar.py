@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tritone_client.bulk_results import Results
+from tritone_client.bulk.results import Results
 
 from bench import similar
 from bench.errors import BenchError

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from pyarrow import parquet
-from tritone_client.emotion import EmotionPrediction, parse_emotion
-from tritone_client.prediction import Prediction, parse_prediction
+from tritone_client.answers.emotion import EmotionPrediction, parse_emotion
+from tritone_client.answers.prediction import Prediction, parse_prediction
 
 LABELS = {"Symphony": "交响乐", "Opera": "戏曲", "Solo": "独奏", "Chamber": "室内乐"}
 EMOTIONS = ("angry", "happy", "neutral", "sad")

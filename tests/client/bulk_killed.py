@@ -14,22 +14,23 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tritone_client import bulk_parquet, bulk_results
+from tritone_client import files
+from tritone_client.bulk import parquet, results
 from tritone_client.errors import InvalidRecording
 
 from tests.client.bulk_answers import prediction, read_rows
 
-KILLED_IN = {bulk_results.__file__, bulk_parquet.__file__}
-RUNS = ({"failing": (2, 5), "files": 7}, {"retry_failed": True, "files": 7}, {"files": 8})
+KILLED_IN = {module.__file__ for module in (results, parquet, files)}
+RUNS = ({"failing": (2, 5), "count": 7}, {"retry_failed": True, "count": 7}, {"count": 8})
 
 
-def run(out: Path, files: int, failing: tuple[int, ...] = (), retry_failed: bool = False) -> None:
+def run(out: Path, count: int, failing: tuple[int, ...] = (), retry_failed: bool = False) -> None:
     """What a run does with its rows."""
-    with bulk_results.Results(str(out), "vgg19_bn_cqt", {}, retry_failed=retry_failed) as results:
-        for i in range(files):
-            if results.claim(f"file {i}\n"):
-                results.add(f"file {i}\n", InvalidRecording("bad") if i in failing else prediction(float(i)))
-        results.sync()
+    with results.Results(str(out), "vgg19_bn_cqt", {}, retry_failed=retry_failed) as rows:
+        for i in range(count):
+            if rows.claim(f"file {i}\n"):
+                rows.add(f"file {i}\n", InvalidRecording("bad") if i in failing else prediction(float(i)))
+        rows.sync()
 
 
 def killed(out: Path, line: int, arguments: dict[str, Any]) -> bool:

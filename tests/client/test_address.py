@@ -2,7 +2,7 @@
 
 import pytest
 from tritone_client import Client, InvalidUrl
-from tritone_client.address import parse_url
+from tritone_client.transport.address import parse_url
 
 
 @pytest.mark.parametrize(

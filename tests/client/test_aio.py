@@ -25,8 +25,9 @@ import pytest
 import tritone_client
 import uvicorn
 from tritonclient.grpc import service_pb2, service_pb2_grpc
-from tritone_client import Client, retry
+from tritone_client import Client
 from tritone_client.aio import AsyncClient
+from tritone_client.transport import retry
 
 from tests.support.triton import Triton, free_ports
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tritone_client import bulk, retry
-from tritone_client.bulk import Bulk, Stopped
-from tritone_client.bulk_results import Results
+from tritone_client.answers.prediction import Prediction
+from tritone_client.bulk import engine
+from tritone_client.bulk.engine import Bulk, Stopped
+from tritone_client.bulk.results import Results
 from tritone_client.errors import (
     DeadlineExceeded,
     InferenceFailed,
@@ -24,7 +25,7 @@ from tritone_client.errors import (
     ServerUnavailable,
     UnknownModel,
 )
-from tritone_client.prediction import Prediction
+from tritone_client.transport import retry
 
 from tests.client.bulk_answers import prediction, read_rows
 
@@ -89,7 +90,7 @@ class Run:
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "FIRST_PAUSE", 0.002)
     monkeypatch.setattr(retry, "LONGEST_PAUSE", 0.02)
-    monkeypatch.setattr(bulk, "EVERY", 0.02)
+    monkeypatch.setattr(engine, "EVERY", 0.02)
 
 
 async def fine(name: str) -> None:
@@ -261,7 +262,7 @@ def test_a_file_that_takes_the_server_away_does_not_end_the_run(tmp_path: Path):
     beside: list[int] = []
     run = Run(tmp_path, 40, behave, in_flight=8)
     assert run().failures == {"7": "ServerUnavailable"}
-    assert len(down) == 1 + bulk.LIVES and beside[1:] == [0] * bulk.LIVES
+    assert len(down) == 1 + engine.LIVES and beside[1:] == [0] * engine.LIVES
     (error,) = (row["error"] for row in read_rows(run.out) if "error" in row)
     assert error == "The server went away all 3 times that it had this alone: No server."
 
@@ -333,8 +334,8 @@ def test_a_slow_source_holds_nothing_up(tmp_path: Path):
 MEMORY = """
 import asyncio, sys
 from tests.client.bulk_answers import prediction
-from tritone_client.bulk import Bulk
-from tritone_client.bulk_results import Results
+from tritone_client.bulk.engine import Bulk
+from tritone_client.bulk.results import Results
 
 def resident():
     with open("/proc/self/statm") as stream:

@@ -245,7 +245,7 @@ def test_progress_on_a_terminal(triton: Triton, songs: Path, tmp_path: Path):
 
 def test_progress_where_nobody_looks(triton: Triton, songs: Path, tmp_path: Path):
     (songs / "notes.txt").touch()
-    code = "from tritone_client import bulk_progress, cli; bulk_progress.EVERY = 1.0; cli.main()"
+    code = "from tritone_client.bulk import progress as p; p.EVERY = 1; from tritone_client import cli; cli.main()"
     arguments = command(songs, tmp_path / "out.jsonl", triton.grpc, *SLOW, "--in-flight", "1")
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.argv = {arguments!r}; {code}"],

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 from tritone_client import Client
-from tritone_client.bulk_results import Results
-from tritone_client.bulk_rows import Answer
+from tritone_client.answers.prediction import Prediction
+from tritone_client.bulk.results import Results
+from tritone_client.bulk.rows import Answer
 from tritone_client.errors import InvalidRecording, OutputFailed
-from tritone_client.prediction import Prediction
 
 from tests.client.bulk_answers import emotion, prediction, read_rows
 from tests.support.command import tritone

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tritone_client.bulk_files import ENDINGS, LeftOut, count_files, find_files
+from tritone_client.bulk.sources import ENDINGS, LeftOut, count_files, find_files
 from tritone_client.errors import InvalidRecording
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from tritone_client import bulk_parquet
-from tritone_client.bulk_results import Results, check_out
-from tritone_client.bulk_rows import COLUMNS, Answer, written
+from tritone_client.bulk import parquet as bulk_parquet
+from tritone_client.bulk.results import Results, check_out
+from tritone_client.bulk.rows import COLUMNS, Answer, written
 from tritone_client.errors import DeadlineExceeded, InvalidRecording, OutputFailed
 
 from tests.client.bulk_answers import emotion, prediction, read_rows

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from tritone_client.bulk_results import Results
+from tritone_client.bulk.results import Results
 
 from sounds import recording
 from tests.client.bulk_answers import prediction

@@ -22,10 +22,10 @@ from tritone_client import (
     evaluate,
     read_labelled,
 )
-from tritone_client.calibration import manifest_path, store_calibration, without_unused
 from tritone_client.errors import OutputFailed
-from tritone_client.evaluation import letters
-from tritone_client.metrics import fit_temperature
+from tritone_client.evaluation.calibrate import manifest_path, store_calibration, without_unused
+from tritone_client.evaluation.evaluate import letters
+from tritone_client.evaluation.metrics import fit_temperature
 
 from tests.support.command import tritone
 from tests.support.triton import Triton, free_ports

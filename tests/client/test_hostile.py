@@ -14,15 +14,16 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from tritone_client import Client, DeadlineExceeded, InferenceFailed, ServerUnavailable, TritoneError, exchange
+from tritone_client import Client, DeadlineExceeded, InferenceFailed, ServerUnavailable, TritoneError
 from tritone_client.aio import AsyncClient
-from tritone_client.bulk import Bulk
-from tritone_client.bulk_results import Results
-from tritone_client.emotion import parse_emotion
+from tritone_client.answers.emotion import parse_emotion
+from tritone_client.answers.fields import Fields
+from tritone_client.answers.prediction import parse_prediction
+from tritone_client.bulk.engine import Bulk
+from tritone_client.bulk.results import Results
 from tritone_client.errors import MAX_ANSWER
-from tritone_client.prediction import parse_prediction
-from tritone_client.reading import Fields
-from tritone_client.statistics import look, parse
+from tritone_client.monitoring.statistics import parse, scrape
+from tritone_client.transport import exchange
 
 from tests.client import bulk_answers
 from tests.support import answers
@@ -232,7 +233,7 @@ def test_metrics_come_in_time_and_are_read_in_time():
     with http_server(lambda connection: trickle(connection, HEAD)) as url:
         start = time.monotonic()
         with pytest.raises(ServerUnavailable, match="timed out"):
-            look(f"{url}/metrics", 0.5, {})
+            scrape(f"{url}/metrics", 0.5, {})
         assert time.monotonic() - start < 0.9
     start = time.monotonic()
     with pytest.raises(ValueError, match="no sample"):

@@ -11,7 +11,7 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
     top_k_accuracy_score,
 )
-from tritone_client import metrics
+from tritone_client.evaluation import metrics
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tritone_client import AppliedRule, Change, Client, InvalidRecording, UnknownModel, drawing
-from tritone_client.prediction import OUTPUTS
-from tritone_client.request import check_names
+from tritone_client import AppliedRule, Change, Client, InvalidRecording, UnknownModel
+from tritone_client.answers.prediction import OUTPUTS
+from tritone_client.display import figures
+from tritone_client.transport.request import check_names
 
 from tests.support.command import tritone
 from tests.support.triton import Triton
@@ -69,7 +70,7 @@ def test_an_explanation(client: Client):
 
 def test_a_map_is_enlarged_as_pillow_does():
     heat = np.random.default_rng(0).random((14, 14), np.float32)
-    drawn = drawing.overlay(np.zeros((224, 112, 3), np.uint8), heat)
+    drawn = figures.overlay(np.zeros((224, 112, 3), np.uint8), heat)
     larger = np.asarray(Image.fromarray(heat).resize((112, 224), Image.Resampling.BILINEAR))
     np.testing.assert_allclose(drawn[..., 0], larger * 255 * 0.75, atol=0.6)
     assert (drawn[..., 2] == 0).all()
@@ -77,13 +78,13 @@ def test_a_map_is_enlarged_as_pillow_does():
 
 def test_a_picture_loses_its_colours_and_not_its_shape():
     picture = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
-    drawn = drawing.overlay(picture, np.zeros((14, 14), np.float32))
+    drawn = figures.overlay(picture, np.zeros((14, 14), np.float32))
     np.testing.assert_allclose(drawn, np.repeat(picture.mean(axis=2, keepdims=True), 3, axis=2), atol=0.51)
 
 
 def test_a_server_without_maps_is_no_other_system(client: Client, monkeypatch: pytest.MonkeyPatch):
     """As one of an earlier version: asking with the same method again is no advice."""
-    monkeypatch.setattr("tritone_client.client.prediction_outputs", lambda *_: (*OUTPUTS, "NO_MAPS"))
+    monkeypatch.setattr("tritone_client.calls.prediction_outputs", lambda *_: (*OUTPUTS, "NO_MAPS"))
     with pytest.raises(UnknownModel, match="NO_MAPS"):
         client.classify(b"x", explain=1)
 

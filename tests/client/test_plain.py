@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tritone_client import errors
-from tritone_client.bulk_progress import say
+from tritone_client.bulk.progress import say
 from tritone_client.plain import formatted, json_text, plain
 
 from tests.support import answers

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tritone_client import InvalidRecording, request
-from tritone_client.request import Request
+from tritone_client import InvalidRecording
+from tritone_client.transport import request
+from tritone_client.transport.request import Request
 
 
 def build_request(recording: object, model: str, options: dict[str, object]) -> Request:

@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable
 
 import pytest
-from tritone_client import retry
 from tritone_client.errors import Failure
+from tritone_client.flow import Attempt, Step, run
+from tritone_client.transport import retry
 
 BUSY = Failure("UNAVAILABLE", "Exceeds maximum queue size")
 REFUSED = Failure("INVALID_ARGUMENT", "no")
@@ -27,10 +28,20 @@ def failing(*failures: Failure) -> Callable[[float], str]:
 
 
 def call(
-    attempt: Callable[[float], str], retries: int | None = None, timeout: float = 30.0
+    attempt: Callable[[float], str],
+    retries: int | None = None,
+    timeout: float = 30.0,
+    sleep: Callable[[float], object] = lambda _: None,
 ) -> tuple[str, list[float]]:
     pauses: list[float] = []
-    return retry.call(attempt, timeout=timeout, retries=retries, sleep=pauses.append), pauses
+
+    def carry_out(step: Step) -> object:
+        if isinstance(step, Attempt):
+            return step.call(step.seconds)
+        pauses.append(step.seconds)
+        return sleep(step.seconds)
+
+    return run(retry.tried(attempt, timeout=timeout, retries=retries), carry_out), pauses
 
 
 def test_curable_failures_are_tried_again():
@@ -62,7 +73,7 @@ def test_the_deadline_bounds_attempts_and_pauses_and_is_used(monkeypatch: pytest
     monkeypatch.setattr(retry, "pause", lambda _: 5.0)
     start = time.monotonic()
     with pytest.raises(Failure, match="queue"):
-        retry.call(failing(*[BUSY] * 999), timeout=0.6, retries=None, sleep=time.sleep)
+        call(failing(*[BUSY] * 999), timeout=0.6, sleep=time.sleep)
     assert 0.45 < time.monotonic() - start < 3  # a whole pause is 5 s
 
 

@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from tritone_client import InvalidRecording, InvalidResults, bulk_embeddings, nearest
-from tritone_client.bulk_results import Results
+from tritone_client import InvalidRecording, InvalidResults, nearest
+from tritone_client.bulk import embeddings as bulk_embeddings
+from tritone_client.bulk.results import Results
 
 from tests.client.bulk_answers import emotion, prediction
 from tests.support.command import tritone

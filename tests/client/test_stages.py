@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tritone_client import Client, InvalidRecording, ServerUnavailable, UnknownModel, stages
-from tritone_client.prediction import Computed
-from tritone_client.report_server import verdict
-from tritone_client.stages import Profile, profile, server_stages
-from tritone_client.statistics import Counts, look
+from tritone_client import Client, InvalidRecording, ServerUnavailable, UnknownModel
+from tritone_client.answer import Runtime
+from tritone_client.calls import genre_request
+from tritone_client.monitoring import stages
+from tritone_client.monitoring.stages import Profile, profile, server_stages
+from tritone_client.monitoring.statistics import Counts, scrape
+from tritone_client.monitoring.tables import verdict
 
 from tests.support.command import TRITONE, tritone
 from tests.support.staged import TIMES, Staged
@@ -71,21 +73,21 @@ def test_stages_are_where_the_time_went_and_add_up_to_the_client_s(client: Clien
     # Triton's clock of a request stops a little after its answer is on its way.
     assert found.stages["client"] > 0 and found.stages["transport"] > -2
     assert waited - sum(found.runs) > 1e3 * TIMES["cold"]  # which is not counted
-    assert found.others == 0 and found.computed == Computed("CPU", "float32", "onnxruntime")
+    assert found.others == 0 and found.runtime == Runtime("CPU", "float32", "onnxruntime")
 
 
 def test_no_cache_answers_however_often_it_is_asked(client: Client, staged: Staged):
     recording = f"again {client.address.protocol}".encode()
     client.classify(recording, model="staged", timings=True)  # in the cache as it is
-    before, calls = look(staged.metrics, 5.0, {}), staged.calls()
+    before, calls = scrape(staged.metrics, 5.0, {}), staged.calls()
     for _ in range(2):
         profile(client, recording, "staged", {}, repeat=2)
     assert staged.calls() - calls == 2 * (1 + 2)
-    assert look(staged.metrics, 5.0, {}).since(before)["staged"].hits == 0
+    assert scrape(staged.metrics, 5.0, {}).since(before)["staged"].hits == 0
 
 
 def test_blanks_alone_make_the_difference():
-    request = stages.genre_request(b"song", "m", 5, {"profile": "article-a"})
+    request = genre_request(b"song", "m", options={"profile": "article-a"})
     salted = [request.past_cache for _ in range(100)]
     texts = {one.inputs["OPTIONS"][0] for one in salted}
     assert len(texts) == 100 and all(json.loads(text) == {"profile": "article-a", "top_k": 5} for text in texts)
@@ -180,17 +182,17 @@ def test_ctrl_c_ends_it_at_once(client: Client, staged: Staged, tmp_path: Path):
     assert stdout == b"" and b"Traceback" not in stderr
 
 
-def found(computed: Computed | None = None, **ms: float) -> Profile:
+def found(runtime: Runtime | None = None, **ms: float) -> Profile:
     times = dict.fromkeys(ALL, 0.0) | {name.replace("_rest", ", rest"): value for name, value in ms.items()}
-    return Profile("s", times, sum(ms.values()), (1.0,), 0, computed)
+    return Profile("s", times, sum(ms.values()), (1.0,), 0, runtime)
 
 
 @pytest.mark.parametrize(
     "profile, words",
     [
         (found(network=78, decode=22), "The network takes 78%: a GPU or a lower precision"),
-        (found(Computed("CPU", "float32", "onnxruntime"), network=9, decode=1), "90% (float32 on CPU): a GPU"),
-        (found(Computed("NVIDIA H200", "float16", "tensorrt"), network=9, decode=1), "H200): a lower precision"),
+        (found(Runtime("CPU", "float32", "onnxruntime"), network=9, decode=1), "90% (float32 on CPU): a GPU"),
+        (found(Runtime("NVIDIA H200", "float16", "tensorrt"), network=9, decode=1), "H200): a lower precision"),
         (found(network=40, decode=35, spectrogram=25), "Preparing takes 60%, most of it decode"),
         (found(network=30, preprocess_rest=40, spectrogram=30), "most of it preprocess, rest"),
         (found(network=30, queue=70), "Waiting takes 70%"),

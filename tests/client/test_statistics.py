@@ -19,10 +19,20 @@ import pytest
 import tritonclient.grpc as triton_grpc
 from prometheus_client.parser import text_string_to_metric_families
 from tritone_client import Client, ServerUnavailable, TritoneError
-from tritone_client.cli_server import metrics_address, watched
+from tritone_client.cli.server import metrics_address, watched
 from tritone_client.errors import InvalidUrl
-from tritone_client.request import bytes_tensor
-from tritone_client.statistics import Counts, Gpu, Look, Machine, SystemStatistics, by_system, look, parse, read
+from tritone_client.monitoring.statistics import (
+    Counts,
+    Gpu,
+    Machine,
+    Snapshot,
+    SystemStatistics,
+    by_system,
+    parse,
+    read,
+    scrape,
+)
+from tritone_client.transport.request import bytes_tensor
 
 from tests.support.command import TRITONE, tritone
 from tests.support.staged import QUEUE_SECONDS, TIMES, Staged
@@ -95,7 +105,7 @@ def test_the_server_s_own_metrics_are_read_as_prometheus_reads_them(staged: Stag
 
 
 def test_answers_failures_and_the_cache_are_counted_as_they_were(staged: Staged):
-    before = look(staged.metrics, 5.0, {})
+    before = scrape(staged.metrics, 5.0, {})
     slow = threading.Thread(target=lambda: client.classify(b"slow", model="staged", seconds=1.3 * QUEUE_SECONDS))
     with Client(staged.grpc, retries=0) as client:
         for recording in (b"one", b"two", b"one", b"one"):
@@ -113,7 +123,7 @@ def test_answers_failures_and_the_cache_are_counted_as_they_were(staged: Staged)
         slow.join()
 
     def counted() -> SystemStatistics:
-        return by_system(look(staged.metrics, 5.0, {}).since(before))[0]
+        return by_system(scrape(staged.metrics, 5.0, {}).since(before))[0]
 
     wait_until(lambda: counted().answered == 5 and counted().failed == 3)
     found = counted()
@@ -129,7 +139,7 @@ def test_answers_failures_and_the_cache_are_counted_as_they_were(staged: Staged)
 
 
 def test_a_client_that_goes_away_is_counted_at_the_network(staged: Staged):
-    before = look(staged.metrics, 5.0, {})
+    before = scrape(staged.metrics, 5.0, {})
     first = threading.Thread(target=lambda: client.classify(b"first", model="staged", seconds=0.15))
     tensors = []
     for name, data in {"AUDIO": b"second", "OPTIONS": b"{}"}.items():
@@ -145,7 +155,7 @@ def test_a_client_that_goes_away_is_counted_at_the_network(staged: Staged):
         first.join()
 
     def counted() -> SystemStatistics:
-        return by_system(look(staged.metrics, 5.0, {}).since(before))[0]
+        return by_system(scrape(staged.metrics, 5.0, {}).since(before))[0]
 
     # Triton looks whether a client is still there when it hands a request on to the next step.
     wait_until(lambda: counted().failed == 1)
@@ -156,7 +166,7 @@ def test_a_client_that_goes_away_is_counted_at_the_network(staged: Staged):
 def test_the_statistics_interface_counts_the_same(staged: Staged):
     with urllib.request.urlopen(f"{staged.http}/v2/models/stats") as answer:
         entries = json.load(answer)["model_stats"]
-    by_metrics = look(staged.metrics, 5.0, {}).models
+    by_metrics = scrape(staged.metrics, 5.0, {}).models
     assert {entry["name"] for entry in entries} == set(by_metrics) and len(entries) == 4
     for entry in entries:
         found, told = Counts.of_statistics(entry), by_metrics[entry["name"]]
@@ -203,8 +213,8 @@ def test_a_machine_that_is_not_told_or_not_yet_is_left_out():
 
 
 def test_counters_that_fell_begin_anew_and_never_give_less_than_nothing():
-    before = Look(1.0, {"s": Counts(10, total=5.0), "t": Counts(7)}, None, ())
-    after = Look(
+    before = Snapshot(1.0, {"s": Counts(10, total=5.0), "t": Counts(7)}, None, ())
+    after = Snapshot(
         3.0, {"s": Counts(12, total=6.0), "t": Counts(2, failures=Counter(OTHER=1)), "u": Counts(3)}, None, ()
     )
     happened = after.since(before)
@@ -281,7 +291,7 @@ def test_an_address_that_has_other_things_is_told_in_a_sentence(text: str, statu
         Recorded(port, text, status),
         pytest.raises(ServerUnavailable, match=f"HTTP status {status}.*--metrics-url.*8002"),
     ):
-        look(f"http://127.0.0.1:{port}", 5.0, {})
+        scrape(f"http://127.0.0.1:{port}", 5.0, {})
 
 
 def test_where_the_metrics_are_asked_for():
@@ -290,15 +300,15 @@ def test_where_the_metrics_are_asked_for():
     assert metrics_address("localhost", "example.com:9002") == "http://example.com:9002"
     for url in ("grpc://127.0.0.1:8002", "http://", "http://host:port"):
         with pytest.raises(InvalidUrl, match="is no address of metrics"):
-            look(url, 1.0, {})
+            scrape(url, 1.0, {})
 
 
 def test_what_cannot_be_asked_is_a_sentence():
     for url in ("http://..:8002", "http://127.0.0.1:9/ü"):
         with pytest.raises(ServerUnavailable, match="No metrics can be reached at"):
-            look(url, 1.0, {})
+            scrape(url, 1.0, {})
     with pytest.raises(InvalidUrl, match="TLS files for https://127.0.0.1:9/metrics cannot be used"):
-        look("https://127.0.0.1:9/metrics", 1.0, {}, "/nowhere.pem")
+        scrape("https://127.0.0.1:9/metrics", 1.0, {}, "/nowhere.pem")
 
 
 def test_the_command_sends_the_headers_and_names_the_flag_where_nobody_answers():

@@ -1,7 +1,7 @@
 """Which files of a repository are example recordings, and which classes they are named after."""
 
 import pytest
-from tritone_client import labelled
+from tritone_client import files as labelled
 
 from export.examples import MOST_BYTES, MOST_FILES, SUFFIXES, UnclearName, choose, is_recording, named_class
 from systems.label_set import label_set

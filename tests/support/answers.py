@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 from rich.console import Console
-from tritone_client import report
-from tritone_client.emotion import EmotionPrediction, parse_emotion
+from tritone_client.answers.emotion import EmotionPrediction, parse_emotion
+from tritone_client.answers.prediction import Prediction, parse_prediction
+from tritone_client.display import tables
 from tritone_client.errors import TritoneError
-from tritone_client.prediction import Prediction, parse_prediction
 
 GENRES = (
     *(
@@ -116,10 +116,7 @@ def emotion_tensors(frames: int = 400, with_frames: bool = True, **result: objec
 def printed(answer: Prediction | EmotionPrediction | TritoneError, file: str = "song.mp3") -> str:
     """What the commands print of an answer."""
     console = Console(file=io.StringIO(), width=200)
-    if isinstance(answer, EmotionPrediction):
-        report.print_emotions(console, [(file, answer)], timelines=True)
-    else:
-        report.print_predictions(console, [(file, answer)])
+    tables.print_answers(console, [(file, answer)], ("label", "probability", "next", "parts"), 4)
     return console.file.getvalue()
 
 

@@ -51,6 +51,7 @@ GIVEN = ("AUDIO", "PCM", "SAMPLE_RATE", "OPTIONS")
 GIVES = ("RESULT", "PROBABILITIES", "LABELS", "SLICE_PROBABILITIES")
 ENSEMBLE = f"""
 platform: "ensemble" max_batch_size: 0 {INPUTS} {OUTPUTS} response_cache {{ enable: true }}
+parameters {{ key: "task" value: {{ string_value: "genre" }} }}
 ensemble_scheduling {{ step [
   {{ model_name: "staged_preprocess" model_version: -1 {maps("input", *GIVEN)} {maps("output", "ROWS", "INFO")} }},
   {{ model_name: "staged_network" model_version: -1 {maps("input", "ROWS")} {maps("output", "LOGITS")} }},

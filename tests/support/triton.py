@@ -65,8 +65,8 @@ def step(tensors: str, instances: int) -> str:
     return f'backend: "python"\nmax_batch_size: 0\n{tensors}\n{instance_group}\n'
 
 
-def ensemble(tensors: str, step: str) -> str:
-    """Configuration of an ensemble whose only step is `step`."""
+def ensemble(tensors: str, step: str, task: str = "genre") -> str:
+    """Configuration of a system whose only step is `step`."""
     inputs, outputs = (re.findall(r'name: "(\w+)"', part) for part in tensors.split("output ["))
     maps = [f'input_map {{ key: "{n}" value: "{n}" }}' for n in inputs]
     maps += [f'output_map {{ key: "{n}" value: "{n}" }}' for n in outputs]
@@ -74,6 +74,7 @@ def ensemble(tensors: str, step: str) -> str:
     return f"""
 platform: "ensemble"
 max_batch_size: 0
+parameters {{ key: "task" value: {{ string_value: "{task}" }} }}
 {tensors}
 ensemble_scheduling {{ step [ {{ model_name: "{step}" model_version: -1 {body} }} ] }}
 """
@@ -104,7 +105,7 @@ def write_repository(folder: Path) -> Path:
         "musicnn_msd_preprocess": step(WITH_EMBEDDING, 1),
         "narrow": ensemble(GENRE, "narrow_preprocess"),
         "narrow_preprocess": step(GENRE, 1) + queue,
-        "emotion2vec_plus_large": ensemble(EMOTION, "emotion2vec_plus_large_preprocess"),
+        "emotion2vec_plus_large": ensemble(EMOTION, "emotion2vec_plus_large_preprocess", "emotion"),
         "emotion2vec_plus_large_preprocess": step(EMOTION, 1),
         "emotion2vec_plus_large_postprocess": step(EMOTION.replace(INPUTS, FEATURES), 1),
     }

@@ -16,7 +16,7 @@ import soundfile as sf
 import torch
 from safetensors.torch import load_file, save_file
 from tritone_client import Client, InvalidRecording
-from tritone_client.html import answer_html
+from tritone_client.display.html import answer_html
 
 import preprocess
 from export.__main__ import main

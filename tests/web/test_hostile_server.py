@@ -12,8 +12,8 @@ import pytest
 import uvicorn
 from playwright.sync_api import Page
 from tritone_client import InvalidRecording
-from tritone_client.emotion import EmotionPrediction, parse_emotion
-from tritone_client.prediction import Prediction, parse_prediction
+from tritone_client.answers.emotion import EmotionPrediction, parse_emotion
+from tritone_client.answers.prediction import Prediction, parse_prediction
 from tritone_client.web.app import build_app
 from tritone_client.web.uploads import Uploads
 

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from tritone_client.html import answer_html
+from tritone_client.display.html import answer_html
 from tritone_client.web.app import HERE
 
 from tests.support.answers import UNSURE, emotion, genre

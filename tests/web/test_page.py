@@ -9,7 +9,7 @@ from contextlib import nullcontext, suppress
 import pytest
 from playwright.sync_api import Page, TimeoutError
 from tritone_client import TritoneError
-from tritone_client.cli_web import recordings
+from tritone_client.cli.web import recordings
 from tritone_client.web.app import serve
 
 from tests.support.command import tritone

@@ -20,11 +20,12 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.routing import Route
 
 from tritone_client.aio import AsyncClient
+from tritone_client.defaults import WEB_QUOTA_MB
 from tritone_client.errors import TritoneError
 from tritone_client.web.guard import Guard, name_of
 from tritone_client.web.page import THEME, build_page
 from tritone_client.web.texts import LANGUAGES, preferred
-from tritone_client.web.uploads import QUOTA_MB, Refused, Uploads
+from tritone_client.web.uploads import Refused, Uploads
 
 HERE = Path(__file__).parent
 ICON = (
@@ -136,7 +137,7 @@ def serve(
     timeout: float,
     connection: Mapping[str, Any],
     allowed: Sequence[str] = (),
-    quota: int = QUOTA_MB,
+    quota: int = WEB_QUOTA_MB,
 ) -> None:
     """Serve the page until SIGINT or SIGTERM; uploads lie in a folder that is deleted then.
 

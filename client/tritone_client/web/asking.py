@@ -3,13 +3,13 @@
 from html import escape
 
 from tritone_client.aio import AsyncClient
+from tritone_client.display.html import answer_html
+from tritone_client.display.texts import Language
 from tritone_client.errors import InvalidRecording, ServerUnavailable, TritoneError
-from tritone_client.html import answer_html
-from tritone_client.texts import Language
 from tritone_client.web.texts import PAGE
 from tritone_client.web.uploads import Refused
 
-ALL_LABELS = 1000  # so that every label comes with its Chinese name
+ALL_LABELS = 1000
 DROPPED: dict[str, dict[str, object]] = {
     "unexplained": {"explain": None},
     "option": {"explain": None, "uncertainty": None},
@@ -18,22 +18,21 @@ DROPPED: dict[str, dict[str, object]] = {
 
 
 async def ask(
-    client: AsyncClient, data: bytes, system: str, method: str, options: dict, language: Language
+    client: AsyncClient, data: bytes, system: str, method: str, options: dict[str, object], language: Language
 ) -> str:
     """The answer to a recording as HTML. Raises `TritoneError`."""
-    remarks = []
-    if method == "emotion":
-        answer = await client.emotion(data, model=system, granularity="frame", **options)
-    else:
-        options["top_k"] = ALL_LABELS
-        try:
-            answer = await client.classify(data, model=system, **options)
-        except InvalidRecording as error:
-            if error.code not in DROPPED:
-                raise
-            answer = await client.classify(data, model=system, **options | DROPPED[error.code])
-            if error.code == "unexplained":
-                remarks.append(PAGE[language]["not_explained"])
+    remarks: list[str] = []
+    # Every label comes with its Chinese name where all are ranked; the strip of speech needs its frames.
+    options = {"granularity": "frame"} | options if method == "emotion" else {"top_k": ALL_LABELS} | options
+    ask_system = getattr(client, method)
+    try:
+        answer = await ask_system(data, model=system, **options)
+    except InvalidRecording as error:
+        if error.code not in DROPPED:
+            raise
+        answer = await ask_system(data, model=system, **options | DROPPED[error.code])
+        if error.code == "unexplained":
+            remarks.append(PAGE[language]["not_explained"])
     return answer_html(answer, language, remarks)
 
 

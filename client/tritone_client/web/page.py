@@ -10,8 +10,8 @@ from typing import Any
 import gradio as gr
 
 from tritone_client.aio import AsyncClient
+from tritone_client.display.texts import Language
 from tritone_client.errors import ServerUnavailable, TritoneError
-from tritone_client.texts import Language
 from tritone_client.web import asking
 from tritone_client.web.texts import LANGUAGES, PAGE, in_order, system_name
 from tritone_client.web.uploads import Refused, Uploads

@@ -1,8 +1,8 @@
-"""The words of the page, in English and Chinese; `tritone_client.texts` has those of an answer."""
+"""The words of the page, in English and Chinese; `tritone_client.display.texts` has those of an answer."""
 
 from collections.abc import Iterable
 
-from tritone_client.texts import Language
+from tritone_client.display.texts import Language
 
 LANGUAGES: dict[Language, str] = {"en": "English", "zh": "中文"}
 

@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tritone_client.texts import Language
+from tritone_client.defaults import WEB_QUOTA_MB
+from tritone_client.display.texts import Language
 from tritone_client.web.texts import PAGE
 
 LIMIT_MB = 64  # of a recording, as the systems have it
-QUOTA_MB = 1024  # of all uploads on the disk
 MEMORY_MB = 128  # of all recordings that are being asked about; each is in memory about five times meanwhile
 BLOCK = 4096  # bytes that the smallest file takes on a disk
 TURN_SECONDS = 60  # that a question waits for memory
@@ -91,7 +91,7 @@ class Uploads:
     Uploads take at most `quota` MB: for a new one the oldest that no question is about are deleted.
     """
 
-    def __init__(self, folder: Path, examples: Sequence[Path], quota: int = QUOTA_MB) -> None:
+    def __init__(self, folder: Path, examples: Sequence[Path], quota: int = WEB_QUOTA_MB) -> None:
         self.folder, self.examples, self.quota = folder, list(examples), quota << 20
         self.limit = min(LIMIT_MB, quota)
         self.turns = Turns(MEMORY_MB << 20)

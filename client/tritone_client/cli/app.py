@@ -1,0 +1,274 @@
+"""The command `tritone`: `classify`, `emotion`, `models`, `health`; the other commands are beside this module.
+
+What takes long to import is imported where it is used: `tritone --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import asdict, replace
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from tritone_client.cli import bulk, evaluation, server, similar, web
+from tritone_client.cli.options import (
+    MODEL,
+    TIMEOUT,
+    URL,
+    Json,
+    KeyValues,
+    Timeout,
+    Url,
+    bar,
+    connection,
+    exit_code,
+    key_values,
+    open_client,
+    output,
+    print_json,
+)
+from tritone_client.defaults import EMOTION_MODEL, TOP_K
+from tritone_client.errors import TritoneError
+from tritone_client.plain import plain
+
+if TYPE_CHECKING:
+    from tritone_client.answer import Answer
+    from tritone_client.answers.emotion import EmotionPrediction
+    from tritone_client.client import Client
+    from tritone_client.transport.request import Recording
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,  # whose panels take 0.13 s to import
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    help="Ask audio classifiers on a Triton server about recordings.",
+    epilog="The environment variable in an option's line sets that option.",
+)
+
+Files = Annotated[list[str], typer.Argument(help="Audio files; - reads one from the standard input.")]
+Given = TypeVar("Given")
+RUNNERS_UP = 3  # emotions shown beside the best
+
+
+class Granularity(str, Enum):
+    """The values of `--granularity`."""
+
+    utterance = "utterance"
+    frame = "frame"
+
+
+@app.callback()
+def connect(
+    root_certificates: Annotated[
+        str | None, typer.Option(envvar="TRITONE_ROOT_CERTIFICATES", help="PEM file of the authorities to trust.")
+    ] = None,
+    certificate: Annotated[
+        str | None, typer.Option(envvar="TRITONE_CERTIFICATE", help="PEM file with this client's certificate.")
+    ] = None,
+    private_key: Annotated[
+        str | None, typer.Option(envvar="TRITONE_PRIVATE_KEY", help="PEM file with the key of --certificate.")
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(envvar="TRITONE_HEADER", help="'name:value' to send with each request; may be repeated."),
+    ] = None,
+) -> None:
+    """Encrypted or authorized connections: these options stand before the command."""
+    for text in header or []:
+        if ":" not in text:
+            raise typer.BadParameter(f"'{text}' is not of the form name:value.", param_hint="--header")
+    headers = {name.strip(): value.strip() for name, value in (text.split(":", 1) for text in header or [])}
+    connection.update(
+        root_certificates=root_certificates, certificate=certificate, private_key=private_key, headers=headers
+    )
+
+
+@app.command()
+def classify(
+    files: Files,
+    url: Url = URL,
+    model: Annotated[str, typer.Option(envvar="TRITONE_MODEL", help="The system to ask.")] = MODEL,
+    top_k: Annotated[int, typer.Option(envvar="TRITONE_TOP_K", min=1, help="How many labels to rank.")] = TOP_K,
+    profile: Annotated[
+        str | None, typer.Option(envvar="TRITONE_PROFILE", help="Preprocessing, where not the system's own.")
+    ] = None,
+    option: KeyValues = None,
+    timeout: Timeout = TIMEOUT,
+    as_json: Json = False,
+) -> None:
+    """Print the labels of recordings.
+
+    Exit code 1 if any of them failed.
+    """
+    from tritone_client.display import tables
+
+    options = {"top_k": top_k, "profile": profile} | key_values(option)
+
+    def ask(recording: Recording) -> Answer:
+        return client.classify(recording, model=model, **options)
+
+    answers: list[tuple[str, Answer | TritoneError]] = []
+    with open_client(url, timeout) as client, closing(asked(client, ask, files)) as found:
+        for file, answer in found:
+            answers.append((file, answer))
+            if as_json:
+                print_json(tables.record(file, answer))
+    if not as_json:
+        tables.print_answers(output(), answers, ("label", "probability", "next", "slices"), top_k - 1)
+    exit_code(answer for _, answer in answers)
+
+
+@app.command()
+def emotion(
+    files: Files,
+    granularity: Annotated[
+        Granularity,
+        typer.Option(envvar="TRITONE_GRANULARITY", help="One answer for the recording, or also each 20 ms."),
+    ] = Granularity.utterance,
+    embedding: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.NPY",
+            help="Write the 1024 features of one file; with --granularity frame those of each 20 ms.",
+        ),
+    ] = None,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="TRITONE_OUTPUT_DIR",
+            metavar="DIR",
+            help="Write result.json, as the emotion2vec web UI does, and embedding.npy: for each file into a new "
+            "folder NAME_YYYYMMDD_HHMMSS of DIR, with -2, -3, ... where that is taken. Nothing is overwritten, "
+            "and a folder is complete when it appears.",
+        ),
+    ] = None,
+    smoothing: Annotated[
+        float | None,
+        typer.Option(
+            envvar="TRITONE_SMOOTHING", help="Seconds that the timeline is averaged over, where not the server's."
+        ),
+    ] = None,
+    min_segment: Annotated[
+        float | None,
+        typer.Option(
+            envvar="TRITONE_MIN_SEGMENT",
+            help="Seconds of the timeline's shortest stretch, where not the server's.",
+        ),
+    ] = None,
+    url: Url = URL,
+    # A variable of its own: TRITONE_MODEL names a system that labels recordings.
+    model: Annotated[str, typer.Option(envvar="TRITONE_EMOTION_MODEL", help="The system to ask.")] = EMOTION_MODEL,
+    option: KeyValues = None,
+    timeout: Timeout = TIMEOUT,
+    as_json: Json = False,
+) -> None:
+    """Print the emotions in recordings of speech.
+
+    Exit code 1 if any of them failed.
+    """
+    if embedding and len(files) > 1:
+        raise typer.BadParameter(
+            f"It takes one file, not {len(files)}: use --output-dir for several.", param_hint="--embedding"
+        )
+    from tritone_client.cli import folders
+    from tritone_client.display import tables
+
+    # Before anything is asked: the command cannot write everything.
+    array_file = folders.file_for_array(embedding) if embedding else None
+    folder = folders.folder_for_results(output_dir) if output_dir else None
+    options: dict[str, Any] = {"smoothing": smoothing, "min_segment": min_segment} | key_values(option)
+
+    def ask(recording: Recording) -> EmotionPrediction:
+        return client.emotion(
+            recording,
+            model=model,
+            granularity=granularity.value,
+            embedding=bool(array_file or folder),
+            **options,
+        )
+
+    answers: list[tuple[str, EmotionPrediction | TritoneError]] = []
+    with open_client(url, timeout) as client, closing(asked(client, ask, files)) as found:
+        for file, answer in found:
+            written = {}
+            if not isinstance(answer, TritoneError):
+                try:
+                    if array_file:
+                        folders.write_array(array_file, folders.embeddings(answer))
+                    if folder:
+                        written = {"folder": str(folders.write_folder(folder, file, answer))}
+                except TritoneError as error:
+                    answer = error
+            if as_json:
+                print_json(tables.record(file, answer) | written)
+            if not isinstance(answer, TritoneError):  # hours of frames would fill the memory
+                answer = replace(answer, frame_scores=None, embedding=None, frame_embeddings=None)
+            answers.append((file, answer))
+    if not as_json:
+        columns = ("emotion", "score", "next") + ("timeline, s",) * (granularity is Granularity.frame)
+        tables.print_answers(output(), answers, columns, RUNNERS_UP)
+    exit_code(answer for _, answer in answers)
+
+
+@app.command()
+def models(url: Url = URL, timeout: Timeout = TIMEOUT, as_json: Json = False) -> None:
+    """List the systems that the server has."""
+    from tritone_client.display import tables
+
+    with open_client(url, timeout) as client:
+        served = client.models()
+    if as_json:
+        for system in served:
+            print_json(asdict(system))
+    else:
+        tables.print_systems(output(), served)
+
+
+@app.command()
+def health(url: Url = URL, timeout: Timeout = TIMEOUT, as_json: Json = False) -> None:
+    """Report whether the server and its systems are ready.
+
+    Exit code 1 if not.
+    """
+    from tritone_client.display import tables
+
+    with open_client(url, timeout) as client:
+        state = client.health()
+    if as_json:
+        print_json(asdict(state))
+    else:
+        tables.print_health(output(), state, str(client.address))
+    if not (state.ready and all(state.systems.values())):
+        raise typer.Exit(1)
+
+
+for command in (
+    *(bulk.bulk, similar.similar, evaluation.evaluate, evaluation.calibrate),
+    *(server.stats, server.profile, web.web),
+):
+    app.command()(command)
+
+
+def asked(
+    client: Client, ask: Callable[[Recording], Given], files: list[str]
+) -> Generator[tuple[str, Given | TritoneError], None, None]:
+    """`ask` the server of each file; - is the standard input."""
+    from tritone_client.inflight import in_order
+
+    stdin = sys.stdin.buffer.read() if "-" in files else b""
+    return in_order(client, lambda file: ask(stdin if file == "-" else file), files, progress=bar)
+
+
+def run() -> None:
+    """Run the command; an error is one line on the standard error."""
+    try:
+        app()
+    except TritoneError as error:
+        print(f"tritone: {plain(error)}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,168 @@
+"""`tritone evaluate` and `tritone calibrate`: how good answers are, and how true their probabilities."""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tritone_client.cli.options import (
+    MODEL,
+    TIMEOUT,
+    URL,
+    Json,
+    KeyValues,
+    Model,
+    Timeout,
+    Url,
+    bar,
+    key_values,
+    open_client,
+    output,
+    print_json,
+)
+from tritone_client.defaults import IN_FLIGHT
+from tritone_client.files import replacing, writing
+from tritone_client.plain import json_text
+
+DEFAULT = "default"  # the option set that is always there: what the server does unasked
+
+Labelled = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FOLDER|CSV",
+        help="FOLDER/<label>/<recording>, or a CSV file with the columns file, label and, if wanted, group.",
+    ),
+]
+
+
+def evaluate(
+    recordings: Labelled,
+    url: Url = URL,
+    model: Model = MODEL,
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=JSON",
+            help="A set of the server's options to measure beside its defaults, such as "
+            """'clean={"denoise": "quietest"}'; may be repeated.""",
+        ),
+    ] = None,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="TRITONE_OUTPUT_DIR",
+            metavar="DIR",
+            help="Write evaluation.json with every answer and, if Matplotlib is installed, confusion-NAME.png of "
+            "each set; earlier ones are replaced.",
+        ),
+    ] = None,
+    at_once: Annotated[
+        int, typer.Option(min=1, help="Recordings in flight; with 1, ms is the latency of a lone call.")
+    ] = IN_FLIGHT,
+    timeout: Timeout = TIMEOUT,
+    as_json: Json = False,
+) -> None:
+    """Measure how often labels are right.
+
+    Exit code 1 if any recording failed.
+    """
+    from tritone_client.cli.folders import folder_for_results
+    from tritone_client.display import figures
+    from tritone_client.evaluation import evaluate as evaluating
+    from tritone_client.evaluation import tables
+    from tritone_client.evaluation.labelled import read_labelled
+
+    option_sets: dict[str, dict[str, Any]] = {DEFAULT: {}}
+    for name, values in map(option_set, options or []):
+        if name in option_sets:
+            raise typer.BadParameter(
+                f"There is a set '{name}' already: name this one otherwise.", param_hint="--options"
+            )
+        option_sets[name] = values
+    folder = folder_for_results(output_dir) if output_dir else None
+    labelled = read_labelled(recordings)
+    with open_client(url, timeout) as client:
+        found = evaluating.evaluate(client, labelled, option_sets, model, at_once=at_once, progress=bar)
+    records = {name: one.to_dict() for name, one in found.items()}
+    if folder:
+        path = folder / "evaluation.json"
+        with writing(path), replacing(path) as stream:
+            stream.write((json_text(records, indent=1) + "\n").encode())
+        for name, one in found.items() if figures.can_plot() else ():
+            path = folder / f"confusion-{name}.png"
+            with writing(path), replacing(path) as stream:
+                figures.plot_confusion(stream, tables.title(one), one.labels, one.confusion)
+    if as_json:
+        for record in records.values():
+            print_json(record)
+    else:
+        tables.print_evaluations(output(), list(found.values()))
+        if folder and not figures.can_plot():
+            tables.print_note(
+                output(),
+                "No confusion matrix was drawn: pip install 'tritone-client[plot]' brings what that needs.",
+            )
+    if any(one.overall.failed for one in found.values()):
+        raise typer.Exit(1)
+
+
+def option_set(text: str) -> tuple[str, dict[str, Any]]:
+    """The name and the options in NAME=JSON."""
+    name, _, value = text.partition("=")
+    try:
+        options = json.loads(value)
+    except ValueError:
+        options = None
+    if not (re.fullmatch(r"[\w.+-]+", name) and isinstance(options, dict)):
+        raise typer.BadParameter(
+            f"'{text}' is not of the form NAME=JSON, such as 'clean={{\"denoise\": \"quietest\"}}'; "
+            "names have letters, digits and any of . + - _.",
+            param_hint="--options",
+        )
+    return name, options
+
+
+def calibrate(
+    recordings: Labelled,
+    url: Url = URL,
+    model: Model = MODEL,
+    option: KeyValues = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER|FILE",
+            help="Write the temperature where the server reads it: its model_repository, or the manifest.json.",
+        ),
+    ] = None,
+    timeout: Timeout = TIMEOUT,
+    as_json: Json = False,
+) -> None:
+    """Fit the temperature that calibrates probabilities.
+
+    It is fitted on labelled recordings, and used with -o temperature=fitted.
+    """
+    from tritone_client.evaluation import calibrate as calibrating
+    from tritone_client.evaluation import tables
+    from tritone_client.evaluation.labelled import read_labelled
+
+    options = key_values(option)
+    path = calibrating.manifest_path(store, model) if store else None
+    labelled = read_labelled(recordings)
+    with open_client(url, timeout) as client:
+        found = calibrating.calibrate(client, labelled, model, options, progress=bar)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        tables.print_calibration(output(), found)
+    if path:
+        calibrating.store_calibration(found, path)
+        advice = f"Stored in '{path}': restart the server, then ask with -o temperature=fitted."
+    else:
+        advice = (
+            "Nothing was stored: --store model_repository does, for -o temperature=fitted; "
+            f"until then -o temperature={found.fitted.temperature:.3g} does the same."
+        )
+    if not as_json:
+        tables.print_note(output(), advice)

@@ -1,0 +1,100 @@
+"""What the commands share: common options, the client that these describe, and where they print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tritone_client.defaults import MODEL, TIMEOUT, URL
+from tritone_client.errors import TritoneError
+from tritone_client.plain import json_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tritone_client.client import Client
+
+Url = Annotated[
+    str,
+    typer.Option(
+        envvar="TRITONE_URL",
+        help="host:port, grpc(s)://... or http(s)://...; without a scheme, port 8000 is HTTP.",
+    ),
+]
+Timeout = Annotated[
+    float, typer.Option(envvar="TRITONE_TIMEOUT", min=0.01, help="Seconds for each recording, retries included.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+KeyValues = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        "-o",
+        envvar="TRITONE_OPTION",
+        metavar="KEY=VALUE",
+        help="An option of the server, such as denoise=quietest or segments=8; may be repeated.",
+    ),
+]
+
+Model = Annotated[str, typer.Option(envvar="TRITONE_MODEL", help="The system to ask, of genres or of emotions.")]
+__all__ = ["MODEL", "TIMEOUT", "URL"]  # for the commands beside this module
+
+connection: dict[str, Any] = {}  # the options before the command, for `Client`
+
+
+def open_client(url: str, timeout: float) -> Client:
+    """The client that the options ask for."""
+    from tritone_client.client import Client
+
+    return Client(url, timeout=timeout, **connection)
+
+
+def key_values(texts: Sequence[str] | None) -> dict[str, Any]:
+    """The options of `-o KEY=VALUE`, each value JSON or else a bare word."""
+    from tritone_client.transport.request import check_names
+
+    options: dict[str, Any] = {}
+    for text in texts or []:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise typer.BadParameter(f"'{text}' is not of the form KEY=VALUE.", param_hint="-o")
+        try:
+            options[key] = json.loads(value)
+        except ValueError:
+            options[key] = value
+    check_names(options)
+    return options
+
+
+def bar(questions: Sequence[Any]) -> Iterable[Any]:
+    """Go through `questions` beside a progress bar, where there are several and a person looks."""
+    from rich.console import Console
+    from rich.progress import track
+
+    screen = Console(stderr=True)
+    hidden = len(questions) == 1 or not screen.is_terminal
+    return track(questions, "", console=screen, transient=True, disable=hidden)
+
+
+def print_json(record: dict[str, Any]) -> None:
+    """A line of JSON, at once: programs read it while the next recording is on its way."""
+    print(json_text(record), flush=True)
+
+
+def output() -> Console:
+    """Where tables go: the terminal's width there, wide lines in a pipe or file."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=120)
+    return console
+
+
+def exit_code(answers: Iterable[object]) -> None:
+    """Exit with code 1 if any answer is an error."""
+    if any(isinstance(answer, TritoneError) for answer in answers):
+        raise typer.Exit(1)

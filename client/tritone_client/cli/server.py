@@ -1,0 +1,166 @@
+"""`tritone stats` and `tritone profile`: what a server does, and where the time of a recording goes in it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tritone_client.cli.options import (
+    MODEL,
+    TIMEOUT,
+    URL,
+    Json,
+    KeyValues,
+    Model,
+    Timeout,
+    Url,
+    bar,
+    connection,
+    key_values,
+    open_client,
+    output,
+    print_json,
+)
+from tritone_client.defaults import METRICS_PORT
+from tritone_client.errors import ServerUnavailable
+from tritone_client.plain import plain
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
+    from tritone_client.monitoring.statistics import Counts, Snapshot
+
+
+def stats(
+    url: Url = URL,
+    metrics_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="TRITONE_METRICS_URL",
+            help=f"Where Triton's metrics are; unless set, port {METRICS_PORT} of the host in --url.",
+        ),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show what happens now, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two reports of --watch.")] = 2.0,
+    timeout: Annotated[
+        float, typer.Option(envvar="TRITONE_TIMEOUT", min=0.01, help="Seconds to wait for the metrics.")
+    ] = TIMEOUT,
+    as_json: Json = False,
+) -> None:
+    """Report requests, failures, batches, times and cache of a server."""
+    from rich.live import Live
+
+    asked = metrics_address(url, metrics_url)
+    if not watch:
+        watched_once = now(asked, timeout)
+        if as_json:
+            print_json(record(watched_once, None))
+        else:
+            output().print(view(watched_once, None))
+        return
+    screen = Live(console=output(), auto_refresh=False) if output().is_terminal and not as_json else None
+    with suppress(KeyboardInterrupt), screen or nullcontext():
+        earlier: Snapshot | None = None
+        while True:
+            earlier = watched(asked, timeout, earlier, screen, as_json)
+            time.sleep(every)
+
+
+def watched(
+    url: str, timeout: float, earlier: Snapshot | None, screen: Live | None, as_json: bool
+) -> Snapshot | None:
+    """Show what has happened since the `earlier` look; this look, or None where no server answers."""
+    try:
+        found = now(url, timeout)
+    except ServerUnavailable as error:  # it may come back, with counters that begin anew
+        if screen:
+            from rich.text import Text
+
+            screen.update(Text(plain(error), style="red"), refresh=True)
+        else:
+            print(f"tritone: {plain(error)}", file=sys.stderr, flush=True)
+        return None
+    if as_json:
+        print_json(record(found, earlier))
+    elif screen:
+        screen.update(view(found, earlier), refresh=True)
+    else:
+        output().print(view(found, earlier), "")
+    return found
+
+
+def now(url: str, timeout: float) -> Snapshot:
+    """A look at the metrics."""
+    from tritone_client.monitoring import statistics
+
+    headers, authorities = connection.get("headers"), connection.get("root_certificates")
+    return statistics.scrape(url, timeout, headers or {}, authorities)
+
+
+def metrics_address(url: str, metrics_url: str | None) -> str:
+    """Where the metrics are: as told, or at Triton's own port of the server's host."""
+    if metrics_url is None:
+        from tritone_client.transport.address import parse_url
+
+        host = replace(parse_url(url), port=METRICS_PORT).target
+        return f"http://{host}/metrics"
+    return metrics_url if "://" in metrics_url else f"http://{metrics_url}"
+
+
+def view(found: Snapshot, earlier: Snapshot | None) -> RenderableType:
+    """A look as a table, of what has happened since an earlier one if there is one."""
+    from tritone_client.monitoring import statistics, tables
+
+    models, seconds = since(found, earlier)
+    return tables.statistics_view(statistics.by_system(models), found, seconds)
+
+
+def record(found: Snapshot, earlier: Snapshot | None) -> dict[str, Any]:
+    """A look as a line of JSON."""
+    from tritone_client.monitoring import statistics
+
+    models, seconds = since(found, earlier)
+    return {
+        "seconds": seconds,
+        "systems": [asdict(system) for system in statistics.by_system(models)],
+        "machine": asdict(found.machine) if found.machine else None,
+        "gpus": [asdict(gpu) for gpu in found.gpus],
+    }
+
+
+def since(found: Snapshot, earlier: Snapshot | None) -> tuple[dict[str, Counts], float | None]:
+    """What has happened in how many seconds; at the first look all since the server's start, and None."""
+    if earlier is None:
+        return found.models, None
+    return found.since(earlier), found.at - earlier.at
+
+
+def profile(
+    file: Annotated[str, typer.Argument(help="An audio file.")],
+    url: Url = URL,
+    model: Model = MODEL,
+    repeat: Annotated[int, typer.Option(min=1, help="How often to ask, after once that is not counted.")] = 5,
+    option: KeyValues = None,
+    timeout: Timeout = TIMEOUT,
+    as_json: Json = False,
+) -> None:
+    """Report where the time of one recording goes.
+
+    From this program to the network and back.
+    """
+    from tritone_client.monitoring import stages, tables
+
+    options = key_values(option)
+    with open_client(url, timeout) as client:
+        client.retries = 0  # a pause between attempts would be taken for transport
+        found = stages.profile(client, file, model, options, repeat, progress=bar)
+    if as_json:
+        print_json({"file": file, **found.to_dict()})
+    else:
+        output().print(tables.profile_view(file, found))

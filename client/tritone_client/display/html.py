@@ -1,0 +1,288 @@
+"""Answers as HTML, for notebooks and the web page: one fragment, without scripts, links or style sheets.
+
+Colours are the labels' own or shares of the text's, so that the fragment is legible on light and on dark ground.
+Everything that a server says, numbers as well, is text by `shown`; what has a length or a place is `drawn`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from tritone_client.answer import Answer, Part, Ranked, Tick
+from tritone_client.display.svg import Block, area, clock, colour_of, drawn, png_uri, strip
+from tritone_client.display.texts import TEXTS, Language
+from tritone_client.plain import formatted
+
+FEW = 9  # labels that are all shown; of more, the first BARS
+BARS = 5
+MUTED = "opacity:.68"
+AXIS = "font-size:.75em;opacity:.65;font-variant-numeric:tabular-nums"
+TRACK = "background:rgba(128,128,128,.2)"
+NUMBER = "flex:none;font-variant-numeric:tabular-nums"
+AMBER = "border-left:3px solid #c98a12;background:rgba(201,138,18,.12)"
+RUNNERS = {
+    **{"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"},
+    **{"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"},
+}
+
+
+def shown(value: object, form: str = "") -> str:
+    """What a server says as a text of HTML: a number in this form, anything else as it is."""
+    return escape(formatted(value, form))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A value that is `shown` where a text is filled with it."""
+
+    value: object
+
+    def __format__(self, form: str) -> str:
+        return shown(self.value, form)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """In which language an answer is read, and what its labels are called in Chinese, as far as it tells."""
+
+    language: Language
+    chinese: dict[str, str]
+
+    def __getitem__(self, key: str) -> str:
+        return TEXTS[self.language][key]
+
+    def say(self, key: str, **values: object) -> str:
+        """A sentence in the reader's language, filled with what a server says, as HTML."""
+        return self[key].format(**{name: Shown(value) for name, value in values.items()})
+
+    def measure(self, name: str) -> str:
+        """A measure of uncertainty in the reader's language; one that is new here as the server names it."""
+        return TEXTS[self.language].get(name, name)
+
+    def name(self, label: str) -> str:
+        """The label in the reader's language, as HTML."""
+        return shown(self.names(label)[0])
+
+    def both(self, label: str) -> str:
+        """The label in the reader's language and, muted, in the other, as HTML."""
+        first, *other = map(shown, self.names(label))
+        return first + "".join(f' <span style="font-weight:400;{MUTED}">{name}</span>' for name in other)
+
+    def names(self, label: str) -> list[str]:
+        """The label's one or two names, that in the reader's language first."""
+        found = [label, *filter(None, [self.chinese.get(label)])]
+        return found[::-1] if self.language == "zh" else found
+
+
+def answer_html(answer: Answer, language: Language = "en", remarks: Sequence[str] = ()) -> str:
+    """Return an answer as a fragment of HTML; `remarks` are further sentences beside the answer's own notes."""
+    reader = Reader(language, {entry.label: entry.label_zh for entry in answer.ranking})
+    content = [headline(answer.best, answer.needs_review, reader)]
+    if answer.best is None:
+        content.append(f'<p style="margin:.5em 0">{reader["silent"]}</p>')
+    else:
+        ranked = sorted(answer.ranking, key=lambda entry: -drawn(entry.probability))
+        ranked = ranked if len(answer.labels) <= FEW else ranked[:BARS]
+        content += [bars(ranked, answer.labels, reader), timeline(answer, reader), frames(answer, reader)]
+    content += [images(answer, reader), uncertainty(answer, reader)]
+    content += [notes(answer, reader, remarks), facts(answer, reader)]
+    return (
+        f'<div class="tritone-answer" lang="{language}" '
+        f'style="max-width:46em;line-height:1.45;overflow-wrap:anywhere">{"".join(content)}</div>'
+    )
+
+
+def headline(best: Ranked | None, needs_review: bool | None, reader: Reader) -> str:
+    """Return the label in large letters, its probability, and whether a person should check it."""
+    name = reader["silence"] if best is None else reader.both(best.label)
+    share = ""
+    if best is not None:
+        share = f'<span style="font-weight:400;{MUTED}">{percent(best.probability)}</span>'
+    badge = ""
+    if needs_review:
+        badge = (
+            '<span class="tritone-review" style="font-size:.5em;font-weight:600;padding:.25em .7em;'
+            f'border-radius:1em;background:rgba(201,138,18,.2);white-space:nowrap">{reader["review"]}</span>'
+        )
+    return (
+        '<div class="tritone-label" style="display:flex;flex-wrap:wrap;align-items:center;gap:.1em .5em;'
+        f'font-size:1.6em;font-weight:650;line-height:1.3"><span>{name}</span>{share}{badge}</div>'
+    )
+
+
+def bars(ranked: Iterable[Ranked], labels: tuple[str, ...], reader: Reader) -> str:
+    """Return a bar for each label, in its colour."""
+    rows = "".join(
+        '<div class="tritone-bar" style="margin:.45em 0">'
+        '<div style="display:flex;justify-content:space-between;gap:1em">'
+        f'<span>{reader.both(entry.label)}</span><span style="{NUMBER}">{percent(entry.probability)}</span>'
+        f"</div>{meter(entry.probability, colour_of(entry.label, labels))}</div>"
+        for entry in ranked
+    )
+    return f'<div style="margin:.7em 0 1.2em">{rows}</div>'
+
+
+def meter(share: float, fill: str, height: int = 8) -> str:
+    """A share of 1 as a bar."""
+    return (
+        f'<div style="height:{height}px;border-radius:{height}px;overflow:hidden;{TRACK}">'
+        f'<div style="width:{100 * drawn(share, 1):.1f}%;height:100%;border-radius:inherit;background:{fill}">'
+        "</div></div>"
+    )
+
+
+def percent(share: object) -> str:
+    """In percent, with a decimal below ten so that small ones are told apart; as HTML."""
+    return shown(share, ".1%" if drawn(share) < 0.0995 else ".0%")
+
+
+def section(title: str, explanation: str, content: str) -> str:
+    """A part of the answer beneath its title."""
+    return (
+        f'<div style="margin:1.3em 0"><div style="margin-bottom:.45em"><b style="font-weight:600">{title}</b> '
+        f'<span style="font-size:.85em;{MUTED}">{explanation}</span></div>{content}</div>'
+    )
+
+
+def timeline(answer: Answer, reader: Reader) -> str:
+    """Return the parts as a strip; nothing where one slice is the whole recording."""
+    explanation = reader["timeline_of"]
+    if answer.parts_total is not None:
+        if len(answer.parts) < 2:
+            return ""
+        explanation = reader.say("slices_of", used=len(answer.parts), total=answer.parts_total)
+    if answer.agreement is not None:
+        explanation += "; " + reader.say("agreement", share=answer.agreement)
+    content = strip_of(answer, reader)
+    if answer.frames is None:  # whose areas have the legend otherwise
+        content += legend((part.label for part in answer.parts), answer, reader)
+    return section(reader["slices"], explanation, content)
+
+
+def frames(answer: Answer, reader: Reader) -> str:
+    """Return the scores of all frames as areas; nothing where they were not asked for."""
+    if answer.frames is None:
+        return ""
+    areas = area(answer.frames.scores, len(answer.frames.scores) * drawn(answer.frames.hop))
+    return section(reader["frames"], reader["frames_of"], areas + legend(answer.labels, answer, reader))
+
+
+def strip_of(answer: Answer, reader: Reader) -> str:
+    """Return the parts of the recording as a strip over time."""
+
+    def block(part: Part) -> Block:
+        return Block(
+            part.start, part.end, colour_of(part.label, answer.labels), part.probability, caption(part, reader)
+        )
+
+    # The last part may be padded, and end behind the recording.
+    seconds = max(map(drawn, [answer.duration, *(part.end for part in answer.parts[-1:])]))
+    return strip([block(part) for part in answer.parts], seconds)
+
+
+def caption(part: Part, reader: Reader) -> str:
+    """Return when a part is, its label and its probability, as HTML."""
+    return f"{clock(part.start)} – {clock(part.end)}: {reader.name(part.label)} {percent(part.probability)}"
+
+
+def legend(labels: Iterable[str], answer: Answer, reader: Reader) -> str:
+    """What the colours mean, each label once."""
+    entries = "".join(
+        '<span style="display:inline-flex;align-items:center;gap:.4em">'
+        f'<span style="width:.7em;height:.7em;border-radius:.2em;flex:none;'
+        f'background:{colour_of(label, answer.labels)}"></span>{reader.name(label)}</span>'
+        for label in dict.fromkeys(labels)
+    )
+    style = "display:flex;flex-wrap:wrap;gap:.2em 1.1em;margin-top:.4em;font-size:.85em"
+    return f'<div class="tritone-legend" style="{style}">{entries}</div>'
+
+
+def images(answer: Answer, reader: Reader) -> str:
+    """Return what the network saw and, beside it, where it looked; nothing where it was not asked for."""
+    if not answer.images:
+        return ""
+    rows = []
+    for image in answer.images:
+        shown_images = [image.picture] if image.overlay is None else [image.picture, image.overlay]
+        tags = "".join(
+            f'<div style="flex:none;width:min(224px,50% - 22px)"><img src="{png_uri(pixels)}" alt="" '
+            'style="display:block;width:100%;margin:0;border-radius:6px;aspect-ratio:1">'
+            f"{times(image.part)}</div>"
+            for pixels in shown_images
+        )
+        rows.append(
+            '<figure class="tritone-picture" style="margin:0 0 .8em">'
+            f'<div style="display:flex;gap:8px">{scale(image.ticks)}{tags}</div>'
+            f'<figcaption style="font-size:.85em;{MUTED};margin-top:.3em">{caption(image.part, reader)}'
+            "</figcaption></figure>"
+        )
+    explained = any(image.overlay is not None for image in answer.images)
+    return section(reader["pictures"], reader["explained"] if explained else "", "".join(rows))
+
+
+def scale(ticks: Sequence[Tick]) -> str:
+    """Return the frequency axis beside a picture: pitches or Hz."""
+    marks = "".join(
+        f'<span style="position:absolute;right:0;top:{100 * (1 - drawn(tick.at, 1)):.1f}%;'
+        f'transform:translateY(-50%)">{shown(tick.label)}</span>'
+        for tick in ticks
+    )
+    if not marks:
+        return ""
+    # As high as the picture: the times beneath that take 1.5em.
+    style = f"position:relative;flex:none;width:2.4em;margin-bottom:1.5em;{AXIS}"
+    return f'<div class="tritone-scale" style="{style}">{marks}</div>'
+
+
+def times(part: Part) -> str:
+    """Return the time axis beneath a picture: from the part's start to its end."""
+    return (
+        f'<div style="display:flex;justify-content:space-between;height:1.5em;{AXIS}">'
+        f"<span>{clock(part.start)}</span><span>{clock(part.end)}</span></div>"
+    )
+
+
+def uncertainty(answer: Answer, reader: Reader) -> str:
+    """The measures as small bars, and why a person should look; nothing where they were not asked for."""
+    if not answer.uncertainty:
+        return ""
+    measures = "".join(
+        '<div><div style="display:flex;justify-content:space-between;font-size:.85em">'
+        f'<span>{shown(reader.measure(name))}</span><span style="{NUMBER}">{shown(value, ".2f")}</span></div>'
+        f"{meter(value, 'rgba(128,128,128,.9)', 4)}</div>"
+        for name, value in answer.uncertainty.items()
+    )
+    why, review = "", answer.raw.get("review")
+    if answer.needs_review and review:
+        by, threshold = review["by"], review["threshold"]
+        value = answer.uncertainty.get(by, "")
+        why = box(reader.say("reviewed_by", measure=reader.measure(by), value=value, threshold=threshold))
+    style = "display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5em,1fr));gap:.6em 1.4em;margin-top:.7em"
+    return section(reader["uncertainty"], reader["uncertainty_of"], f'{why}<div style="{style}">{measures}</div>')
+
+
+def notes(answer: Answer, reader: Reader, remarks: Sequence[str]) -> str:
+    """What a person should read, a box each; demo weights in other languages, too, than the server's English."""
+    demo = [reader["demo"]] if answer.weights.demo and reader.language != "en" else []
+    return "".join(box(shown(note)) for note in (*demo, *answer.remarks, *answer.notes, *remarks))
+
+
+def box(content: str) -> str:
+    """A sentence that should not be overlooked."""
+    return (
+        f'<div class="tritone-note" style="margin:.5em 0;padding:.5em .8em;border-radius:0 6px 6px 0;{AMBER};'
+        f'font-size:.9em">{content}</div>'
+    )
+
+
+def facts(answer: Answer, reader: Reader) -> str:
+    """By what, where, how and how fast the answer was computed."""
+    parts = [f"{1000 * answer.seconds:.0f} ms", shown(answer.model)]
+    if where := answer.runtime:
+        parts += [shown(where.device), shown(f"{where.precision} ({RUNNERS.get(where.backend, where.backend)})")]
+    parts += [
+        reader.say("profile", profile=answer.raw.get("profile", "")),
+        reader.say("sound", seconds=answer.duration),
+    ]
+    line = " · ".join(parts)
+    return f'<div class="tritone-facts" style="margin-top:1em;font-size:.85em;{MUTED}">{line}</div>'

@@ -1,0 +1,146 @@
+"""Where the time of one recording goes: stages that add up to what the client waits ("X-ray").
+
+They come from three clocks: the preparation's own (option `timings`), Triton's statistics of each step, and the
+client's. What is left of each outer clock has its own name, so nothing is lost between them.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tritone_client.answer import Runtime
+from tritone_client.answers.fields import Fields
+from tritone_client.calls import KINDS
+from tritone_client.client import Client
+from tritone_client.errors import ServerUnavailable, reading_answer
+from tritone_client.monitoring.statistics import Counts
+from tritone_client.systems import STEPS
+from tritone_client.transport.request import Recording, check_names
+
+SETTLED_SECONDS = 2.0  # Triton counts a request just after it has sent the answer
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where the time of a recording goes.
+
+    Attributes
+    ----------
+    model : the system that was asked.
+    stages : stage -> mean ms; they add up to `ms`.
+    ms : what the client waited in the mean.
+    runs : what it waited each time, ms; the cold run before these is not among them.
+    others : requests of others that the same system had in between, at least; the stages are theirs as well.
+    runtime : where the network ran and how; None where the server does not report it.
+    """
+
+    model: str
+    stages: dict[str, float]
+    ms: float
+    runs: tuple[float, ...]
+    others: int
+    runtime: Runtime | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a record for JSON, with each stage's share of the whole."""
+        record = asdict(self)
+        record["computed"] = record.pop("runtime")
+        return record | {"shares": {stage: ms / self.ms for stage, ms in self.stages.items()}}
+
+
+def server_stages(
+    timings: Sequence[Mapping[str, float]], whole: Counts, steps: Mapping[str, Counts]
+) -> dict[str, float]:
+    """Mean ms per stage of recordings within the server, in the order in which they pass them.
+
+    Parameters
+    ----------
+    timings : ms of each stage of the preparation, for each recording.
+    whole : what Triton has counted of the system itself meanwhile, at least one request.
+    steps : likewise of its steps, by `STEPS`; one that the system does not have may be missing.
+
+    The stages add up to the mean time of a request in the server.
+    """
+    n = whole.requests / 1000
+    preprocess, network, postprocess = (steps.get(step, Counts()) for step in STEPS)
+    stages = {stage: statistics.fmean(one[stage] for one in timings) for stage in timings[0]}
+    stages["preprocess, rest"] = (preprocess.total - preprocess.queue) / n - sum(stages.values())
+    stages["queue"] = sum(step.queue for step in steps.values()) / n
+    stages["network"] = (network.total - network.queue) / n
+    stages["postprocess"] = (postprocess.total - postprocess.queue) / n
+    stages["ensemble"] = (whole.total - sum(step.total for step in steps.values())) / n
+    return stages
+
+
+def profile(
+    client: Client,
+    recording: Recording,
+    model: str,
+    options: Mapping[str, object],
+    repeat: int = 5,
+    progress: Callable[[Sequence[int]], Iterable[int]] = iter,
+) -> Profile:
+    """Ask for one recording `repeat` times, after once that is not counted, and tell where the time went.
+
+    Raises what `Client.classify` does; `ServerUnavailable` also where the server was started anew meanwhile.
+    """
+    check_names(options)
+    options = {**options, "timings": True}
+    method = client.method(model)
+    build, parse = KINDS[method]
+    timings, runs, calls = [], [], []
+    before = counted(client, model)
+    for number in progress(range(1 + repeat)):
+        if number == 1:  # what follows is counted
+            before = settled(client, model, before, 1)
+        start = time.perf_counter()
+        request = build(recording, model, options=options).past_cache
+        sent = time.perf_counter()
+        tensors = client._run(client._infer(request, method, None))
+        received = time.perf_counter()
+        answer = parse(tensors, received - sent)
+        end = time.perf_counter()
+        if number:
+            with reading_answer():
+                timings.append(Fields(answer.raw.get("timings", {}), "RESULT.timings").numbers())
+            runs.append(1e3 * (end - start))
+            calls.append(1e3 * (received - sent))
+    after = settled(client, model, before, repeat)
+    whole, *parts = (after[name] - before[name] for name in after)
+    steps = dict(zip(list(after)[1:], parts, strict=True))
+    count = min(whole.requests, steps["preprocess"].requests)
+    if count < repeat:
+        raise ServerUnavailable(
+            f"The server has counted {count} of {repeat} answers: it was started anew meanwhile, ask again."
+        )
+    others = max(one.requests for one in (whole, *parts)) - repeat
+    ms, call = statistics.fmean(runs), statistics.fmean(calls)
+    stages = {"client": ms - call, "transport": call - 1e3 * whole.total / whole.requests}
+    with reading_answer():
+        stages |= server_stages(timings, whole, steps)
+    return Profile(model, stages, ms, tuple(runs), others, answer.runtime)
+
+
+def settled(client: Client, model: str, before: Mapping[str, Counts], requests: int) -> dict[str, Counts]:
+    """`counted` as soon as so many requests more than `before` are in, or `SETTLED_SECONDS` are over.
+
+    Triton counts a request of the system last, when all of its steps are done with it.
+    """
+    deadline = time.monotonic() + SETTLED_SECONDS
+    while True:
+        now = counted(client, model)
+        if (now[""] - before[""]).requests >= requests or time.monotonic() > deadline:
+            return now
+        time.sleep(0.005)
+
+
+def counted(client: Client, model: str) -> dict[str, Counts]:
+    """What Triton has counted of a system, under "", and of those of `STEPS` that it has."""
+    entries = client._run(client._call(client._transport.statistics))
+    names = {"": model} | {step: f"{model}_{step}" for step in STEPS}
+    with reading_answer():
+        return {step: Counts.of_statistics(entries[name]) for step, name in names.items() if name in entries}

@@ -1,0 +1,61 @@
+"""The systems that a server has: their steps, their state, and the method that asks each."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tritone_client.errors import UnknownModel, reading_answer
+
+STEPS = ("preprocess", "network", "postprocess")
+"""A system S is the ensemble S of these steps: S_preprocess, S_network, S_postprocess."""
+
+Method = Literal["classify", "emotion"]
+METHODS: dict[str, Method] = {"genre": "classify", "emotion": "emotion"}
+"""The parameter `task` in a system's configuration -> the client's method that asks such a system."""
+
+
+@dataclass(frozen=True)
+class System:
+    """A served system, and whether it takes requests.
+
+    `platform` is what runs its network, such as `onnxruntime_onnx`; empty while that is not loaded.
+    """
+
+    name: str
+    version: str
+    ready: bool
+    platform: str
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether the server runs, whether all its models take requests, and whether each system does."""
+
+    live: bool
+    ready: bool
+    systems: dict[str, bool]
+
+
+def systems(models: Collection[str]) -> list[str]:
+    """Return the names of the systems whose steps are among the served models, loaded themselves or not."""
+    return sorted(
+        {name.removesuffix(f"_{step}") for name in models for step in STEPS if name.endswith(f"_{step}")}
+    )
+
+
+def served_system(
+    name: str, ready: bool, served: Mapping[str, Mapping[str, Any]], network: Mapping[str, Any]
+) -> System:
+    """Return a system, by Triton's statistics of all models and its metadata of the system's network."""
+    with reading_answer():
+        version = served[name]["version"] if name in served else ""
+        return System(name, str(version), ready, str(network["platform"]) if network else "")
+
+
+def method_of(model: str, config: Mapping[str, Any]) -> Method:
+    """Return the method that asks `model`, by its configuration. Raises `UnknownModel` for any other model."""
+    with reading_answer():
+        task = config.get("parameters", {}).get("task", {}).get("string_value", "")
+    if task not in METHODS:
+        raise UnknownModel(f"Model '{model}' takes no recordings: `tritone models` lists those that do.")
+    return METHODS[task]

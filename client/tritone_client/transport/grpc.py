@@ -1,0 +1,99 @@
+"""Triton's gRPC protocol, on tritonclient's client; `grpc_aio` has the same for event loops."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+import tritonclient.grpc as triton_grpc
+from tritonclient.utils import InferenceServerException
+
+from tritone_client.errors import MAX_ANSWER, Failure, reading_answer
+from tritone_client.transport.address import Address
+from tritone_client.transport.common import Statistics, Tensors, Tls, arrays, by_name, tensors
+from tritone_client.transport.request import Request
+
+GRPC_OPTIONS = [
+    ("grpc.max_send_message_length", -1),  # unlimited: long recordings
+    ("grpc.max_receive_message_length", MAX_ANSWER),
+    ("grpc.compression_enabled_algorithms_bitset", 1),  # none: what is compressed has that length behind it
+    # Triton hangs up on clients that ping more often than every five minutes while no data flows.
+    ("grpc.keepalive_time_ms", 310_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # Defaults of 1 s growing to 120 s would keep a client away from a server that is long back.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+]
+
+
+class GrpcTransport:
+    """Triton's gRPC protocol; its channel serves any number of threads."""
+
+    def __init__(self, address: Address, tls: Tls, headers: Mapping[str, str]) -> None:
+        self._headers = grpc_headers(headers)
+        self._client = triton_grpc.InferenceServerClient(**grpc_channel(address, tls))
+        self._closed = False
+
+    def infer(self, request: Request, timeout: float) -> Tensors:
+        """Run one inference; the wanted outputs by name."""
+        inputs, outputs = tensors(triton_grpc, request)
+        result = self._call("infer", timeout, request.model, inputs, outputs=outputs)
+        return arrays(result, request)
+
+    def live(self, timeout: float) -> bool:
+        """Whether the server runs."""
+        return bool(self._call("is_server_live", timeout))
+
+    def ready(self, timeout: float, model: str = "") -> bool:
+        """Whether the server, or one of its models, can take requests."""
+        name = ("is_model_ready", timeout, model) if model else ("is_server_ready", timeout)
+        return bool(self._call(*name))
+
+    def statistics(self, timeout: float) -> Statistics:
+        """What Triton has counted of each loaded model, by name."""
+        return by_name(self._call("get_inference_statistics", timeout, as_json=True))
+
+    def metadata(self, model: str, timeout: float) -> dict[str, Any]:
+        """Triton's metadata of a model."""
+        return dict(self._call("get_model_metadata", timeout, model, as_json=True))
+
+    def config(self, model: str, timeout: float) -> dict[str, Any]:
+        """Return a model's configuration."""
+        with reading_answer():
+            return dict(self._call("get_model_config", timeout, model, as_json=True)["config"])
+
+    def close(self) -> None:
+        """End all calls and the channel."""
+        self._closed = True
+        self._client.close()
+
+    def _call(self, method: str, timeout: float, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return getattr(self._client, method)(*args, client_timeout=timeout, headers=self._headers, **kwargs)
+        except InferenceServerException as error:
+            raise grpc_failure(error, self._closed) from None
+        except ValueError as error:  # gRPC's way to say that the channel was closed
+            raise Failure("CANCELLED", str(error)) from None
+
+
+def grpc_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers as gRPC takes them: it refuses capitals."""
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def grpc_channel(address: Address, tls: Tls) -> dict[str, Any]:
+    """What tritonclient's gRPC clients are made with. Reads the TLS files."""
+    credentials = None
+    if address.tls:
+        files = (tls.root_certificates, tls.private_key, tls.certificate)
+        credentials = grpc.ssl_channel_credentials(*(Path(file).read_bytes() if file else None for file in files))
+    return {"url": address.target, "creds": credentials, "channel_args": GRPC_OPTIONS}
+
+
+def grpc_failure(error: InferenceServerException, closed: bool) -> Failure:
+    """What tritonclient's gRPC clients raised; `closed` tells whether the client was closed by its user."""
+    status = (error.status() or "INTERNAL").removeprefix("StatusCode.")
+    if status == "CANCELLED" and not closed:  # not by us: a server that stops ends its calls so
+        return Failure("UNAVAILABLE", "the server is stopping")
+    return Failure(status, error.message() or "")

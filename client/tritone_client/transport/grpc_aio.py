@@ -1,0 +1,123 @@
+"""Requests over gRPC in an event loop, on tritonclient's asyncio client: `GrpcTransport` with methods to await.
+
+Cancelling whoever awaits a method ends its call on the wire, so that the server drops it. A call younger than
+`YOUNG` is ended when it is that old: Triton 24.10 may die of one that is cancelled as it arrives (its issues 7368
+and 8034).
+All methods take the seconds left for them and raise `Failure`, or `InferenceFailed` for an answer that is none.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+import tritonclient.grpc as triton_grpc
+import tritonclient.grpc.aio as triton_aio
+from tritonclient.utils import InferenceServerException
+
+from tritone_client.errors import Failure, reading_answer
+from tritone_client.transport.address import Address
+from tritone_client.transport.common import Statistics, Tensors, Tls, arrays, by_name, tensors, tls_files
+from tritone_client.transport.grpc import grpc_channel, grpc_failure, grpc_headers
+from tritone_client.transport.request import Request
+
+YOUNG = 0.05  # seconds
+
+
+class AsyncGrpcTransport:
+    """Triton's gRPC protocol for any number of tasks of one event loop; connects at the first call."""
+
+    def __init__(self, address: Address, tls: Tls, headers: Mapping[str, str]) -> None:
+        self._headers = grpc_headers(headers)
+        with tls_files(address, tls):
+            self._channel = grpc_channel(address, tls)
+        self._client: triton_aio.InferenceServerClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: dict[asyncio.Task[Any], float] = {}  # and when each began
+        self._closed = False
+
+    async def infer(self, request: Request, timeout: float) -> Tensors:
+        """Run one inference; the wanted outputs by name."""
+        inputs, outputs = tensors(triton_grpc, request)
+        result = await self._call("infer", timeout, request.model, inputs, outputs=outputs)
+        return arrays(result, request)
+
+    async def live(self, timeout: float) -> bool:
+        """Whether the server runs."""
+        return bool(await self._call("is_server_live", timeout))
+
+    async def ready(self, timeout: float, model: str = "") -> bool:
+        """Whether the server, or one of its models, can take requests."""
+        name = ("is_model_ready", timeout, model) if model else ("is_server_ready", timeout)
+        return bool(await self._call(*name))
+
+    async def statistics(self, timeout: float) -> Statistics:
+        """What Triton has counted of each loaded model, by name."""
+        return by_name(await self._call("get_inference_statistics", timeout, as_json=True))
+
+    async def metadata(self, model: str, timeout: float) -> dict[str, Any]:
+        """Triton's metadata of a model."""
+        return dict(await self._call("get_model_metadata", timeout, model, as_json=True))
+
+    async def config(self, model: str, timeout: float) -> dict[str, Any]:
+        """Return a model's configuration."""
+        with reading_answer():
+            return dict((await self._call("get_model_config", timeout, model, as_json=True))["config"])
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, unless the transport is closed."""
+        await self._run(asyncio.sleep(seconds))
+
+    async def close(self) -> None:
+        """End all calls, pauses and the channel."""
+        self._closed = True
+        if self._running:
+            await asyncio.sleep(self._until_grown(max(self._running.values())))
+        for task in self._running:
+            task.cancel()
+        if self._client:
+            await self._client.close()
+
+    async def _call(self, method: str, timeout: float, *args: Any, **kwargs: Any) -> Any:
+        call = getattr(self._connected(), method)
+        try:
+            return await self._run(call(*args, client_timeout=timeout, headers=self._headers, **kwargs))
+        except InferenceServerException as error:
+            raise grpc_failure(error, self._closed) from None
+
+    def _connected(self) -> triton_aio.InferenceServerClient:
+        """tritonclient's client, made within the event loop that runs it from then on."""
+        if self._closed:
+            raise Failure("CANCELLED", "the client was closed")
+        loop = asyncio.get_running_loop()
+        if self._client is None:
+            self._client, self._loop = triton_aio.InferenceServerClient(**self._channel), loop
+        if loop is not self._loop:
+            raise RuntimeError("This AsyncClient belongs to another event loop: make one in each.")
+        return self._client
+
+    async def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """The coroutine's result; cancelled with whoever awaits it, a `Failure` where `close` cancelled it.
+
+        A task of its own keeps the two apart: gRPC raises CancelledError for both.
+        """
+        task, loop = asyncio.ensure_future(coroutine), asyncio.get_running_loop()
+        self._running[task] = loop.time()
+        task.add_done_callback(self._ended)
+        try:
+            await asyncio.wait([task])
+        finally:
+            if not task.done():
+                loop.call_later(self._until_grown(self._running[task]), task.cancel)
+        if task.cancelled():
+            raise Failure("CANCELLED", "the client was closed")
+        return task.result()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        del self._running[task]
+        if not task.cancelled():
+            task.exception()  # which nobody asks for where it was cancelled too late
+
+    @staticmethod
+    def _until_grown(began: float) -> float:
+        """Seconds until a call may be cancelled."""
+        return max(0.0, began + YOUNG - asyncio.get_running_loop().time())
