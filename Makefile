@@ -111,7 +111,7 @@ clean: ## Remove what can be made again (weights, caches, the virtual environmen
 
 # The stamps below are newer than the requirements that they stand for. Triton comes without its wheel's
 # dependencies: only the server inside is used.
-$(VENV)/.serve: $(SERVE) client/pyproject.toml
+$(VENV)/.serve: $(SERVE) client/pyproject.toml client/tritone_client/version.py
 	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else \
 	  'Python %d.%d cannot be used: choose 3.10, 3.11 or 3.12 with make PYTHON=python3.11 ...' % v)"
 	@echo "Installing the server and the client into $(VENV) ..."

@@ -25,6 +25,7 @@ from systems.label_set import LabelSet
 from systems.manifest import FORMAT, NETWORK, Manifest
 from systems.own import declaration
 from systems.repository import Network, Repository
+from systems.version import __version__
 
 EXPORTER = 1
 """To be raised with every change that should replace exported networks."""
@@ -154,7 +155,8 @@ def _write(system: System, weights: Weights, description: dict[str, Any], networ
     description |= {
         NETWORK: {"file": path.name, "sha256": sha256(path), "bytes": size, "opset": onnx_export.OPSET},
         "parity": parity,
-        "versions": {name: version(name) for name in ("torch", "onnx")}
+        "versions": {"tritone": __version__}
+        | {name: version(name) for name in ("torch", "onnx")}
         | {"onnxruntime": onnx_export.onnxruntime.__version__},  # the package is named after its device
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -23,6 +23,7 @@ from server.process import EXIT_SECONDS, HURRY, SharedMemory, Triton
 from server.settings import LOG_LEVELS, parse_settings
 from server.supervisor import Supervisor
 from systems.repository import Repository
+from systems.version import __version__
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,7 +60,7 @@ def serve(settings: argparse.Namespace, stack: ExitStack) -> None:
     http, grpc, metrics = preflight.settle_ports(
         settings.host, settings.http_port, settings.grpc_port, settings.metrics_port
     )
-    say(f"starting {', '.join(systems)} on {variant}: {why}")
+    say(f"version {__version__}, starting {', '.join(systems)} on {variant}: {why}")
     is_tuned = False
     if settings.tuned == "yes":
         is_tuned, said = tuned.judge(repository, systems, variant, tuned.this_machine())

@@ -17,6 +17,7 @@ from server.errors import ServerError
 from server.installation import ROOT
 from server.settings import parse_settings
 from systems.repository import Repository
+from systems.version import __version__
 
 BACKENDS = ROOT.parent / "tritonserver" / "backends"  # NVIDIA's and ours lie side by side, in /opt
 
@@ -39,7 +40,7 @@ def main() -> int:
     except ServerError as error:
         print(f"tritone: {error}", file=sys.stderr)
         return 2
-    print(f"tritone: starting {', '.join(systems)} on {variant}: {why}", file=sys.stderr)
+    print(f"tritone: version {__version__}, starting {', '.join(systems)} on {variant}: {why}", file=sys.stderr)
     print(f"--model-repository={served}")
     print(*(f"--load-model={model}" for model in preflight.models(repository, systems)), sep="\n")
     if variant != variants.PORTABLE:

@@ -24,6 +24,7 @@ from systems import SYSTEMS
 from systems.files import atomically
 from systems.label_set import label_set
 from systems.repository import Repository
+from systems.version import __version__
 from tests.support.exported import state
 from tests.support.project import ROOT
 from tests.support.project import SYSTEMS as GENRES
@@ -140,6 +141,15 @@ def in_child(work):
         work()
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_new_manifest_has_the_version_and_an_old_one_without_it_stays_valid(quick, tmp_path):
+    assert run(Source("a"), tmp_path)
+    manifest = Repository(tmp_path).network(SYSTEM.name).manifest
+    assert manifest.content["versions"].pop("tritone") == __version__
+    manifest.write()
+    assert Repository(tmp_path).network(SYSTEM.name).why_not is None
+    assert not run(Source("a"), tmp_path)
 
 
 def test_export_is_repeated_only_where_something_changed(quick, tmp_path):

@@ -18,6 +18,7 @@ import pytest
 from server import installation, preflight
 from systems import SYSTEMS
 from systems.system import PROCESSES
+from systems.version import __version__
 from tests.server import nvml
 from tests.server.image import COMPOSE, Image, ignored, instructions, interpolate
 from tests.support import tiny
@@ -168,7 +169,7 @@ def test_the_container_serves_and_its_health_check_finds_it_well(server, models,
                 return False
 
         wait_until(ready)
-        assert "starting tiny on onnxruntime" in log.read_text()
+        assert f"tritone: version {__version__}, starting tiny on onnxruntime" in log.read_text()
         command, *words = COMPOSE["services"]["triton-gpu"]["healthcheck"]["test"]
         assert (command, words[-1]) == ("CMD", "--stop-after=3")  # which would end process 1, here not ours
         healthy = run(server, "triton-gpu", [*words[:-1], f"--url={url}"])

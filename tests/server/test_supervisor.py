@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from systems.version import __version__
 from tests.support import tiny
 from tests.support.launcher import Load, alive, shared_memory
 from tests.support.waiting import wait_until
@@ -193,7 +194,7 @@ def test_a_signal_while_it_loads_stops_it(launch, tiny_repository):
     step = tiny_repository / "tiny_postprocess/1/model.py"
     step.write_text("import time\ntime.sleep(8)\n" + tiny.POSTPROCESS)
     launcher = launch()
-    wait_until(lambda: "starting" in launcher.log)
+    wait_until(lambda: launcher.log.startswith(f"tritone: version {__version__}, starting tiny on"))
     time.sleep(1.5)
     assert launcher.stop() == 0
     assert "did not start" not in launcher.log
