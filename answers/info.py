@@ -14,7 +14,7 @@ from answers.options import Options, read_options
 from preprocess import RecordingError
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing_extensions import Self
 
 MAX_BYTES = 1 << 20
 """A recording of 32 slices needs 4 KiB; each damaged link of a chained Ogg adds a note."""
@@ -34,7 +34,7 @@ class InputError(RecordingError):
 
 def is_number(value: object) -> bool:
     """A number that JSON can carry and whose sums are finite."""
-    return type(value) in (int, float) and -MOST <= value <= MOST
+    return (type(value) is int or type(value) is float) and -MOST <= value <= MOST
 
 
 def is_count(value: object) -> bool:
@@ -115,7 +115,8 @@ class Info(Generic[Options]):
         InputError
             not a JSON object, too large or too deep, or a key or an option has a value that is not accepted
         """
-        sent, values = _object(text), {}
+        sent = _object(text)
+        values: dict[str, Any] = {}
         for each in fields(cls):
             if each.name != "options":
                 values[each.name] = sent.get(each.name)

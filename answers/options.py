@@ -9,7 +9,7 @@ import json
 import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from answers.uncertainty import MEASURES
 from preprocess import Cleaning, Hearing, OptionError
@@ -93,7 +93,8 @@ def read_options(values: Mapping[str, object], kind: type[Options], **defaults: 
     for key in values:
         if key not in known:
             raise OptionError(f"OPTIONS: {shown(key)} is unknown; known are {', '.join(known)}.")
-    return kind(**{**defaults, **values})
+    chosen: dict[str, Any] = {**defaults, **values}
+    return kind(**chosen)
 
 
 def check_fitted(options: CommonOptions, manifest: dict) -> None:

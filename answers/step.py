@@ -41,18 +41,18 @@ class Step(ABC):
         parameters = config.get("parameters", {})
         self.parameters = {key: json.loads(value["string_value"]) for key, value in parameters.items()}
 
-    def execute(self, requests: list) -> list:
+    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """One response per request; a refused recording costs nobody else anything."""
         return [self._respond(request) for request in requests]
 
     @abstractmethod
-    def answer(self, request) -> list:
+    def answer(self, request: pb_utils.InferenceRequest) -> list[pb_utils.Tensor]:
         """The output tensors of one request.
 
         A RecordingError becomes INVALID_ARGUMENT with its code in brackets, a StepFailure INTERNAL.
         """
 
-    def _respond(self, request):
+    def _respond(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
         try:
             if request.is_cancelled():
                 error = pb_utils.TritonError("The client has cancelled.", pb_utils.TritonError.CANCELLED)
@@ -73,7 +73,7 @@ class Step(ABC):
             return pb_utils.InferenceResponse(error=failure)
 
 
-def recording_of(request) -> bytes | tuple[np.ndarray, int]:
+def recording_of(request: pb_utils.InferenceRequest) -> bytes | tuple[np.ndarray, int]:
     """The recording of a request: an encoded file, or samples with their rate."""
     audio = bytes_of(request, "AUDIO")
     pcm, rate = (pb_utils.get_input_tensor_by_name(request, name) for name in ("PCM", "SAMPLE_RATE"))
@@ -89,7 +89,7 @@ def recording_of(request) -> bytes | tuple[np.ndarray, int]:
     return pcm.as_numpy(), int(rate.as_numpy()[0])
 
 
-def bytes_of(request, name: str) -> bytes | None:
+def bytes_of(request: pb_utils.InferenceRequest, name: str) -> bytes | None:
     """The only element of a BYTES [1] tensor, None if the optional tensor was not sent."""
     tensor = pb_utils.get_input_tensor_by_name(request, name)
     return None if tensor is None else tensor.as_numpy()[0]
@@ -114,7 +114,7 @@ def request_sha256(recording: bytes | tuple[np.ndarray, int], options: bytes | N
         digest.update(recording)
     else:
         samples, rate = recording
-        digest.update(np.ascontiguousarray(samples, "<f4"))
+        digest.update(np.ascontiguousarray(samples, "<f4").data)
         digest.update(struct.pack("<i", rate))
     digest.update(b"\0")
     digest.update(options or b"")
@@ -129,7 +129,7 @@ def check_finite(name: str, values: np.ndarray) -> None:
         )
 
 
-def json_tensor(name: str, value: dict | list):
+def json_tensor(name: str, value: dict | list) -> pb_utils.Tensor:
     """JSON on a line of its own, so that `tail -n 1` finds it in a raw HTTP body."""
     try:
         text = "\n" + json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"

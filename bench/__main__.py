@@ -97,7 +97,7 @@ def main() -> int:
             on_gpu.check_systems(systems)
             batches = arguments.batches or (on_gpu.QUICK_BATCHES if quick else on_gpu.BATCHES)
             with tempfile.TemporaryDirectory(prefix="tritone-bench-") as folder:
-                suite = on_gpu.GpuSuite(
+                gpu_suite = on_gpu.GpuSuite(
                     scale,
                     arguments.variant,
                     Path(folder),
@@ -105,7 +105,7 @@ def main() -> int:
                     batches=batches,
                     rounds=1 if quick else scale.rounds,
                 )
-                finish(suite.run, arguments, made_by(arguments), f"; {gpu.name}, driver {gpu.driver}")
+                finish(gpu_suite.run, arguments, made_by(arguments), f"; {gpu.name}, driver {gpu.driver}")
             return 0
         if arguments.only != "speech":
             with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="tritone-bench-") as folder:

@@ -113,12 +113,14 @@ def bulk(url: str, folder: Path, scale: Scale) -> tuple[float, float]:
     # Again and again the same files, each time by a name of its own: //./ leads nowhere.
     steps = (bin(number).removeprefix("0b").replace("1", "/.").replace("0", "/") for number in range(FILES))
     names.write_text("".join(f"{folder}{step}/{i % scale.recordings}.mp3\n" for i, step in enumerate(steps)))
-    command = [Path(sys.executable).with_name("tritone"), "bulk", names, "--out", out, "--url", url]
+    command: list[str | Path] = [Path(sys.executable).with_name("tritone"), "bulk", names]
+    command += ["--out", out, "--url", url]
     command += ["--in-flight", str(IN_FLIGHT)]
 
     def rows() -> int:
         if process.poll() is not None:
-            raise BenchError(f"tritone bulk ended with {process.returncode}: {process.stderr.read().strip()}")
+            said = process.stderr.read().strip() if process.stderr else ""
+            raise BenchError(f"tritone bulk ended with {process.returncode}: {said}")
         return out.read_bytes().count(b"\n") if out.exists() else 0
 
     def now() -> tuple[int, float, float]:

@@ -67,6 +67,7 @@ class InProcess:
         """Those of the last turn."""
         if self._last is None:
             self.turn()
+        assert self._last is not None  # the turn has kept them
         return self._last
 
 

@@ -27,7 +27,7 @@ from server.installation import ROOT
 
 SYSTEMS = ("vgg19_bn_cqt", "vit_b_16_mel")
 SOFT = {"denoise_factor": 2.0, "denoise_floor": 0.01}
-FIVE = {"segments": 5}
+FIVE: dict[str, object] = {"segments": 5}
 OPTIONS: dict[str, dict[str, object]] = {
     "none": {},
     "crop=first": {"crop": "first"},
@@ -44,7 +44,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "compress": {"compress": True},
     "label_smoothing=0.05": {"label_smoothing": 0.05},
     "rules": {"rules": True},
-    "denoise=first segments=5": {"denoise": "first"} | FIVE,
+    "denoise=first segments=5": FIVE | {"denoise": "first"},
 }
 """Name -> options; the first is what the others are compared with."""
 QUICK = ("none", "crop=first", "segments=5", "denoise=first")

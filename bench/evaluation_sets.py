@@ -82,8 +82,8 @@ def write(folder: Path, seeds: int, labels: str = "ccmusic", groups: Iterable[st
                 file = Path(group, f"{name.replace(' ', '-')}-{seed}{suffix}")
                 (folder / file).write_bytes(data)
                 lines.append((file.as_posix(), label_set(labels).labels[family].en, group))
-    with table.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("file", "label", "group"), *lines])
+    with table.open("w", encoding="utf-8", newline="") as written:
+        csv.writer(written).writerows([("file", "label", "group"), *lines])
     return table
 
 
@@ -156,12 +156,8 @@ def _cycled(grades: Sequence[Grade], family: int, seed: int) -> Grade:
 
 
 def _others(family: int, rng: np.random.Generator, n: int) -> list[int]:
-    """n other families, each once."""
+    """Draw n other families, each once."""
     return rng.permutation(np.delete(np.arange(len(FAMILIES)), family))[:n].tolist()
-
-
-def _rms(y: Samples) -> float:
-    return float(np.sqrt(np.mean(np.square(y, dtype=np.float64))))
 
 
 GROUPS: dict[str, Group] = {

@@ -38,7 +38,7 @@ class Floor:
     Parameters
     ----------
     system, variant, profile : as the server that is compared with it
-    spectrum : "cqt" or "mel"
+    spectrum : "cqt" or "mel"; None, of a system that takes the waveform, is refused
     recordings : what a turn prepares
     repository : of the models
 
@@ -53,7 +53,7 @@ class Floor:
         system: str,
         variant: str,
         profile: str,
-        spectrum: str,
+        spectrum: str | None,
         recordings: Sequence[bytes],
         repository: Path = ROOT / "model_repository",
     ) -> None:

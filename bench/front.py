@@ -22,6 +22,7 @@ from bench.floor import load_network as compile_network
 from bench.markdown import table
 from export import emotion2vec, onnx_export
 from server.installation import ROOT
+from systems import SYSTEMS
 from systems.lengths import TOKENS, samples_of
 from systems.repository import Repository
 from systems.variants import ONNX_FILE
@@ -44,7 +45,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tritone-front-") as folder:
         with mock.patch.object(emotion2vec.ConvLayer, "forward", transposed):
             model = load_network(SYSTEM, repository)
-            onnx_export.to_onnx(model, onnx_export.SPEECH, Path(folder) / ONNX_FILE)
+            onnx_export.to_onnx(model, onnx_export.graph_of(SYSTEMS[SYSTEM]), Path(folder) / ONNX_FILE)
         ours, conv1d = (
             compile_network(path, "openvino")
             for path in (Repository(repository).network(SYSTEM).folder, Path(folder))

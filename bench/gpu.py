@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -137,7 +138,8 @@ class GpuSuite:
             data = write_input(self.folder / "article-a.json", self.songs, {"profile": "article-a"})
             name, what = f"Tritone, {server.variant}", f"{precision(server.variant)}, through gRPC"
             ours = Served(name, what, server, VGG, data, CONCURRENCY, self.scale.window, ask)
-            pipelines = [Watched(p) for p in (*(InProcess(worker, self.songs) for worker in workers), ours)]
+            compared: list[Pipeline] = [*(InProcess(worker, self.songs) for worker in workers), ours]
+            pipelines = [Watched(pipeline) for pipeline in compared]
             rows = compare(pipelines, self.scale.rounds, say)
         for row, pipeline in zip(rows, pipelines, strict=True):
             row["utilisation"] = mean(pipeline.utilisation)
@@ -200,7 +202,7 @@ def measure_networks(
     (of the most probable class), difference (largest, of a probability), and for each of "batches": batch, ms
     (median), rate (rows per second), times (median of the rounds' ratios to the first one's rate), utilisation
     """
-    measured = []
+    measured: list[dict[str, Any]] = []
     with ExitStack() as stack:
         runners = []
         for contender in candidates:

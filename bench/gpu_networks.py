@@ -62,7 +62,8 @@ def contenders(system: str, repository: Path, machine: Machine) -> tuple[list[Co
 
 def choose_ours(system: str, repository: Path, machine: Machine) -> tuple[Contender, str]:
     """What the server would take, or PyTorch where it would take the CPU; and why nothing better."""
-    models, reasons = Repository(repository), []
+    models = Repository(repository)
+    reasons: list[str] = []
     names = {
         TENSORRT: f"TensorRT {machine.tensorrt}",
         TENSORRT_RTX: f"TensorRT-RTX {machine.tensorrt_rtx}",

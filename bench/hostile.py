@@ -9,7 +9,7 @@ import gzip
 import http.client
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -28,7 +28,7 @@ class Target:
 
     http: str
     system: str
-    rows: dict[str, object]
+    rows: Mapping[str, object]
     output: str
     recording: bytes
 
@@ -44,7 +44,7 @@ class Target:
         finally:
             connection.close()
 
-    def ask(self, tensor: dict[str, object], model: str | None = None, **more: object) -> int | None:
+    def ask(self, tensor: Mapping[str, object], model: str | None = None, **more: object) -> int | None:
         """The status of a request with one input tensor."""
         return self.post(json.dumps({"inputs": [tensor], **more}).encode(), model)
 

@@ -20,7 +20,7 @@ Pair = tuple[Callable[[], np.ndarray], Callable[[], np.ndarray]]
 
 def measure_kernels(recordings: Sequence[bytes], repeats: int) -> list[dict]:
     """Median milliseconds of each pair, called by turns; the largest difference is relative to the peak."""
-    rows = {}
+    rows: dict[str, list] = {}
     with threadpool_limits(1):
         for data in recordings:
             y = load(data).samples

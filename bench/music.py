@@ -111,7 +111,9 @@ def unpack(package: Path, target: Path) -> None:
             with tarfile.open(fileobj=files.stdout, mode="r|") as archive:
                 for member in archive:
                     if member.isfile() and (name := _wanted(PurePosixPath(member.name))):
-                        _keep(archive.extractfile(member).read(), partial / name)
+                        content = archive.extractfile(member)
+                        assert content is not None  # it is None for what is no file
+                        _keep(content.read(), partial / name)
         except tarfile.TarError as error:
             raise BenchError(f"{package.name} cannot be read as a Debian package") from error
     if not any(path.name != COPYRIGHT for path in partial.iterdir()):
@@ -166,7 +168,7 @@ def choose(folder: Path, n: int, seconds: float, seed: int = 0) -> list[tuple[Pa
         if length >= seconds:
             queues.setdefault(song.parent, []).append(song)
     for queue in queues.values():
-        rng.shuffle(queue)
+        rng.shuffle(queue)  # type: ignore[arg-type]  # NumPy shuffles any list, and declares numbers
     chosen: list[tuple[Path, float]] = []
     for song in filter(None, chain.from_iterable(zip_longest(*queues.values()))):
         start = float(rng.uniform(0, lengths[song] - seconds))

@@ -110,7 +110,7 @@ def _draw_stages(results: Figures) -> Figure:
     figure = Figure(figsize=(9.2, 1.7 + 0.62 * len(bars)), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     longest = max(sum(ms for _, ms, _ in parts) for _, parts in bars)
-    handles = {}
+    handles: dict[str, Any] = {}
     for y, (_, parts) in enumerate(bars):
         left = 0.0
         for name, ms, colour in parts:

@@ -236,6 +236,7 @@ def _also(results: Figures) -> Iterator[dict[str, str]]:
     for what, comparison in comparisons:
         if comparison:
             first, ours = comparison["rows"][0], named(comparison, "Tritone")
+            assert ours is not None, "every comparison has our server"
             names = f"`{comparison['model']}`, `{comparison['profile']}`"
             yield {
                 "also measured": f"{names}, {what}" if what else names,

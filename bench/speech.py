@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tritone_client import Client, TritoneError
@@ -59,7 +60,7 @@ class SpeechSuite:
         # An odd number: each of perf_analyzer's CONCURRENCY (8) threads sends every eighth recording and begins
         # again at the end, so that all of them send all lengths.
         lengths = np.linspace(SHORTEST, LONGEST, scale.recordings + 1 - scale.recordings % 2)
-        self.recordings = utterances(lengths)
+        self.recordings = utterances(lengths.tolist())
 
     def run(self) -> dict:
         """All figures, by the names that bench/speech_report.py knows."""
@@ -121,7 +122,7 @@ class SpeechSuite:
         with Client(server.grpc) as client, ThreadPoolExecutor(CONCURRENCY) as pool:
 
             def ask(k: int) -> None:
-                whole = {} if k % 3 else {"granularity": "frame", "embedding": True}
+                whole: dict[str, Any] = {} if k % 3 else {"granularity": "frame", "embedding": True}
                 client.emotion(recordings[k % len(recordings)], model=MODEL, **whole)
 
             for until in MIXED_SAMPLES:
@@ -145,7 +146,7 @@ def first_requests(server: Embedded, start: int) -> list[dict]:
     for each length {"start", "seconds", "very_first", "first" (ms), "later" (ms, median), "ratio"}
     """
     turn = start % len(FIRST_SECONDS)
-    found = []
+    found: list[dict] = []
     with Client(server.grpc) as client:
         client.ping()  # the connection is not the server's work
         for seconds in FIRST_SECONDS[turn:] + FIRST_SECONDS[:turn]:
@@ -173,7 +174,8 @@ def beside(server: Embedded, calls: Sequence[float]) -> dict:
     """
     clips = (utterance(100 * len(calls) + k, CLIP_SECONDS) for k in itertools.count())
     long = [utterance(16 * k, seconds) for k, seconds in enumerate(calls, 1)]
-    times, failed = [], 0
+    times: list[float] = []
+    failed = 0
     with (
         Client(server.grpc) as client,
         Client(server.grpc, timeout=600) as patient,

@@ -17,4 +17,5 @@ class Counts(statistics.Counts):
     def of(cls, server: Embedded, model: str) -> Counts:
         """The model's sums now."""
         with urllib.request.urlopen(f"http://{server.http}/v2/models/{model}/stats") as answer:
-            return cls.of_statistics(json.load(answer)["model_stats"][0])
+            sums = cls.of_statistics(json.load(answer)["model_stats"][0])
+        return cls(**vars(sums))

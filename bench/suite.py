@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tritone_client import Client
@@ -157,7 +158,7 @@ class Suite:
         with ExitStack() as self.stack:
             server = self._serve(system, self.variant)
             floor = self._floor(system, server.variant, profile)
-            pipelines = [
+            pipelines: list[Pipeline] = [
                 self._worker(baseline, system, self.songs),
                 self._ours(server, system, profile, self.songs),
                 floor,
@@ -168,7 +169,7 @@ class Suite:
     def _format(self, server: Embedded, kind: str) -> dict:
         """Article A and ours with another file format."""
         songs = collection(self.scale.recordings // 2, kind=kind)
-        pipelines = [
+        pipelines: list[Pipeline] = [
             self._worker("article_a.OneByOne", VGG, songs),
             self._ours(server, VGG, "article-a", songs, tag=kind),
         ]
@@ -177,7 +178,7 @@ class Suite:
     def _song(self, server: Embedded) -> dict:
         """The released pipeline and ours with whole songs, every slice."""
         songs = collection(2, seconds=SONG_SECONDS)
-        pipelines = [
+        pipelines: list[Pipeline] = [
             self._worker("official.OneByOne", VGG, songs),
             self._ours(server, VGG, "ccmusic", songs, tag="songs", concurrency=2, seconds=2 * self.scale.window),
         ]
@@ -253,7 +254,7 @@ class Suite:
             rows.append({"offered": round(load * best, 2), **asdict(m)})
         return {"limit_ms": LIMIT_MS, "rows": rows}
 
-    def _measure(self, server: Embedded, profile: str, **load: float) -> Measurement:
+    def _measure(self, server: Embedded, profile: str, **load: Any) -> Measurement:
         data = self._data(profile, self.songs)
         measured = measure(server, VGG, data, seconds=self.scale.window, **load)
         self._sample(server, measured.requests)
@@ -309,11 +310,11 @@ def _cache(server: Embedded) -> tuple[float, float]:
     """Hits and misses of the response cache, from Triton's metrics."""
     with urllib.request.urlopen(f"http://{server.metrics}/metrics") as answer:
         lines = answer.read().decode().splitlines()
-    sums = (
+    hits, misses = (
         sum(float(line.split()[-1]) for line in lines if line.startswith(f"nv_cache_num_{kind}_per_model{{"))
         for kind in ("hits", "misses")
     )
-    return tuple(sums)
+    return hits, misses
 
 
 def precision(variant: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ SHOWN = 0.1
 """A tag of at least this probability is shown to people."""
 
 
-def answer(client: Client, model: str, recording: bytes, **options: object) -> Tags:
+def answer(client: Client, model: str, recording: bytes, **options: Any) -> Tags:
     """The probabilities of all tags, float64 [tags]; NaN, [1], where the recording is refused as silent."""
     try:
         return np.asarray(client.classify(recording, model=model, **options).probabilities, np.float64)

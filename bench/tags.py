@@ -72,7 +72,7 @@ DISTURBANCES: dict[str, Disturb] = {
     "silence": _silence,
 }
 """Name -> (excerpt at `SR`, its number, random generator) -> what is heard, and how it is written."""
-OPTIONS: dict[str, dict[str, object]] = {
+OPTIONS: dict[str, dict[str, Any]] = {
     NO_OPTION: {},
     "denoise=first": {"denoise": "first"},
     "denoise=quietest": {"denoise": "quietest"},

@@ -196,7 +196,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     left = "what was there before is still there, or nothing"
     code = run("export", systems, work, left)
-    if args.verify and code == 0:
+    if args.verify and isinstance(source, Hub) and code == 0:
         from export.verify import verify_all  # ONNX Runtime: a second to import, and not needed otherwise
 
         return verify_all(systems, source, args.repository)

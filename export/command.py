@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from export.errors import ExportError
 from export.sources import Log
@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
     name : of the command, behind `python -m export`; empty for that itself
     """
 
-    def __init__(self, name: str, description: str, **more: object) -> None:
+    def __init__(self, name: str, description: str, **more: Any) -> None:
         super().__init__(prog=f"python -m export {name}".rstrip(), description=description, **more)
         self.add_argument(
             "systems",
@@ -53,12 +53,12 @@ class Parser(argparse.ArgumentParser):
         about = f"generated rows that it is compared with float32 on; default {default}"
         self.add_argument("--rows", type=rows, default=default, metavar="N", help=about)
 
-    def parse_args(self, *arguments: object, **more: object) -> argparse.Namespace:
+    def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Read the arguments; exits where a system is not known."""
-        args = super().parse_args(*arguments, **more)
-        args.known = Repository(args.repository).known(SYSTEMS)
-        args.systems = [self._system(name, args.known) for name in args.systems]
-        return args
+        found = super().parse_args(None if args is None else list(args), namespace)
+        found.known = Repository(found.repository).known(SYSTEMS)
+        found.systems = [self._system(name, found.known) for name in found.systems]
+        return found
 
     def _system(self, name: str, known: dict[str, System]) -> System:
         if name in COMMANDS:

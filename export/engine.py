@@ -49,14 +49,15 @@ def read_profile(config: Path) -> Profile:
         raise ExportError(f"{config} is missing; the shapes of the plan stand there")
     model = text_format.Parse(config.read_text(encoding="utf-8"), ModelConfig())
     batches = (1, max(model.dynamic_batching.preferred_batch_size), model.max_batch_size)
-    profile = {}
+    profile: Profile = {}
     for tensor in model.input:
         warm = [warmup.inputs[tensor.name].dims for warmup in model.model_warmup]
         axes = [
             _spread(sorted({dims[axis] for dims in warm})) if size < 0 else (size,) * 3
             for axis, size in enumerate(tensor.dims)
         ]
-        profile[tensor.name] = tuple(zip(batches, *axes, strict=True))
+        least, fast, most = zip(batches, *axes, strict=True)
+        profile[tensor.name] = least, fast, most
     return profile
 
 
@@ -142,12 +143,13 @@ def title(trt: ModuleType) -> str:
 
 def _interruptible(trt: ModuleType, builder: Any, network: Any, config: Any) -> Any:
     """The plan, or None; Ctrl-C stops TensorRT at its next step."""
+    base: Any = trt.IProgressMonitor
 
-    class Monitor(trt.IProgressMonitor):
+    class Monitor(base):
         stopped = False
 
         def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
+            base.__init__(self)
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             pass

@@ -52,9 +52,9 @@ class Example:
     skipped: str | None = None
 
 
-def is_recording(path: str) -> bool:
+def is_recording(name: str) -> bool:
     """Whether a path of the repository is that of an example, by its suffix; a hidden file is not."""
-    path = PurePosixPath(path)
+    path = PurePosixPath(name)
     inside = path.parts[0] == FOLDER and ".." not in path.parts  # it becomes a path of this machine
     return inside and path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 

@@ -40,7 +40,7 @@ def export(system: System, repository: Path, *, force: bool, log: Log) -> bool:
     """Bring the network that explains a system up to date with the float network: see `derived.derive`."""
 
     def make(network: Network, path: Path) -> derived.Description:
-        explaining = load(system.architecture.explainer)(onnx.load(network.onnx.path))
+        explaining = load(str(system.architecture.explainer))(onnx.load(network.onnx.path))
         log(f"writing {network.explain.path}")
         path.write_bytes(explaining.SerializeToString())
         return {}
@@ -81,8 +81,8 @@ class Nodes:
         maps = self.add("Reshape", sums, np.array([-1, SIDE, SIDE]))
         low, high = (self.add(kind, maps, np.array([1, 2])) for kind in ("ReduceMin", "ReduceMax"))
         span = self.add("Sub", high, low)
-        flat = self.add("Equal", span, np.float32([0]))
-        divisor = self.add("Where", flat, np.float32([1]), span)
+        flat = self.add("Equal", span, np.array([0], np.float32))
+        divisor = self.add("Where", flat, np.array([1], np.float32), span)
         self.add("Div", self.add("Sub", maps, low), divisor, output="MAP")
         graph = self.proto.graph
         nodes = _needed([*graph.node, *self._added], "MAP")

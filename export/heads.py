@@ -7,7 +7,7 @@ read from the tensors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ from export.errors import CheckpointError
 RELEASED = (1, 4, 7, 9)
 
 
-def released_head(sizes: tuple[int, int, int, int, int]) -> nn.Sequential:
+def released_head(sizes: Sequence[int]) -> nn.Sequential:
     """Four Linear layers in the released layout, (n_in, l3, l2, l1, classes) -> Sequential of 10."""
     n_in, l3, l2, l1, classes = sizes
     return nn.Sequential(
@@ -28,7 +28,7 @@ def released_head(sizes: tuple[int, int, int, int, int]) -> nn.Sequential:
     )
 
 
-def torchvision_vgg_head(sizes: tuple[int, int, int, int]) -> nn.Sequential:
+def torchvision_vgg_head(sizes: Sequence[int]) -> nn.Sequential:
     """The three Linear layers of torchvision's VGG, (n_in, hidden, hidden, classes)."""
     n_in, first, second, classes = sizes
     return nn.Sequential(

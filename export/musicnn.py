@@ -86,8 +86,8 @@ class MusiCNN(nn.Module):
     def of(cls, state: Mapping[str, Tensor]) -> MusiCNN:
         """The module, with empty weights, that a state dict belongs to."""
         places = "timbral.0", "temporal.0", "dense.0", "penultimate"
-        sizes = [len(state[f"{place}.convolution.weight"]) for place in places]
-        return cls(*sizes, len(state["tags.weight"]))
+        timbral, temporal, dense, units = (len(state[f"{place}.convolution.weight"]) for place in places)
+        return cls(timbral, temporal, dense, units, len(state["tags.weight"]))
 
     @property
     def embedding_size(self) -> int:

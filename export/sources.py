@@ -17,6 +17,7 @@ from export.files import load, only_one, sha256
 from systems import System
 from systems.files import atomically
 from systems.label_set import LabelError, LabelSet, read_labels
+from systems.system import Checkpoint, Package
 
 DEMO_VERSION = "1"
 """To be raised with every change of sounds, profiles or fit that should replace the demo weights in use."""
@@ -107,9 +108,11 @@ class Hub:
 
     def get(self, system: System, log: Log) -> Weights:
         """Download the checkpoint, or take it from the hub's cache."""
-        log(f"fetching {self.repository}/{system.released.file} at {self.revision[:8]}")
-        path = hub.download(self.repository, system.released.file, self.revision)
-        return _weights("hub", self.repository, system.released.file, self.revision, path, system.labels)
+        released = system.released
+        assert isinstance(released, Checkpoint), f"{system.name} is not released on the hub"
+        log(f"fetching {self.repository}/{released.file} at {self.revision[:8]}")
+        path = hub.download(self.repository, released.file, self.revision)
+        return _weights("hub", self.repository, released.file, self.revision, path, system.labels)
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ class Installed:
     def get(self, system: System, log: Log) -> Weights:
         """Convert the checkpoint, or take what was converted; an ExportError says which package is missing."""
         package = system.released
+        assert isinstance(package, Package), f"{system.name} is not released in a package"
         try:
             distribution = importlib.metadata.distribution(package.name)
         except importlib.metadata.PackageNotFoundError:
@@ -139,7 +143,7 @@ class Installed:
                 log(f"reading its weights from {origin}")
                 from safetensors.torch import save_file  # PyTorch: seconds to import
 
-                state = load(package.reader)(Path(distribution.locate_file(package.folder)))
+                state = load(package.reader)(Path(str(distribution.locate_file(package.folder))))
                 with atomically(path) as partial:
                     save_file(state, partial, {"origin": origin})
         weights = _weights("package", origin, package.folder, package.version, path, system.labels)

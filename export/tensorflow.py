@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ DT_FLOAT = 1
 DATA = ".data-00000-of-00001"
 MOST_BYTES = 1 << 30
 
-Message = dict[int, list["int | bytes"]]
+Message = dict[int, list[Any]]
 
 
 def read_bundle(folder: Path, name: str = "") -> dict[str, npt.NDArray[np.float32]]:
@@ -115,6 +116,7 @@ def _message(content: bytes) -> Message:
     while place < len(content):
         tag, place = _varint(content, place)
         number, kind = tag >> 3, tag & 7
+        value: int | bytes
         if kind == 0:
             value, place = _varint(content, place)
         elif kind == 5:

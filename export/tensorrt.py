@@ -191,9 +191,9 @@ def why_impossible(gpu: Gpu | None) -> str | None:
         cuda = load_cuda()
     except (ImportError, OSError) as error:
         return f"CUDA's runtime cannot be imported ({error}); install it: make gpu"
-    error, *_ = cuda.cudaGetDeviceCount()
-    if error != cuda.cudaError_t.cudaSuccess:
-        _, text = cuda.cudaGetErrorString(error)
+    status, *_ = cuda.cudaGetDeviceCount()
+    if status != cuda.cudaError_t.cudaSuccess:
+        _, text = cuda.cudaGetErrorString(status)
         return f"CUDA's runtime does not start with driver {gpu.driver} ({text.decode()}); update the driver"
     return None
 

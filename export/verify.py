@@ -1,4 +1,4 @@
-"""`python -m export ... --hub --verify`: do the exported networks answer as the authors of their weights say?
+"""`python -m export ... --hub --verify`: compare the networks' answers with those that the examples name.
 
 A repository of the hub may carry example recordings in its folder `examples/`, named after the class that they are
 of. Each is prepared as the server's first step prepares it with default options, the exported network runs in ONNX
@@ -60,6 +60,7 @@ class Network:
         folder = repository / f"{system.name}_network" / "1"
         session = onnxruntime.InferenceSession(str(folder / ONNX_FILE), providers=["CPUExecutionProvider"])
         manifest = Manifest.read(folder)
+        assert manifest is not None, f"{folder} has no manifest"
         return cls(system, manifest.profile, manifest.content, session)
 
     def labels(self) -> list[str]:

@@ -48,12 +48,11 @@ def load(
         empty, not audio, no samples, only NaN or infinite samples, or beyond a limit
     """
     limits = limits or Limits()
-    encoded = isinstance(recording, bytes)
-    limits.check_bytes(len(recording) if encoded else np.asarray(recording[0]).nbytes)
-    if encoded and not recording:
+    limits.check_bytes(len(recording) if isinstance(recording, bytes) else np.asarray(recording[0]).nbytes)
+    if isinstance(recording, bytes) and not recording:
         raise TooShort("The recording is empty (0 bytes); send the whole file.")
     mixer = Mixer(sr, math.inf if seconds is None else seconds, limits, resampler)
-    if not encoded:
+    if not isinstance(recording, bytes):
         mixer.read([_Raw(*recording, limits)])
         return mixer.result()
     refusal = None
@@ -86,7 +85,9 @@ class _Raw:
         self._sr = int(sr)
         frames, channels = self._samples.shape
         limits.check_format(channels, self._sr)
-        self.duration, self.end, self.notes = frames / self._sr, None, ()
+        self.duration: float | None = frames / self._sr
+        self.end: float | None = None
+        self.notes: tuple[str, ...] = ()
         limits.check_seconds(self.duration)
 
     def blocks(self) -> Iterator[tuple[Block, int]]:
@@ -94,7 +95,7 @@ class _Raw:
         for start in range(0, len(self._samples), BLOCK_FRAMES):
             yield self._samples[start : start + BLOCK_FRAMES], self._sr
 
-    def measure(self) -> float:
+    def measure(self) -> float | None:
         """Seconds of all samples."""
         return self.duration
 

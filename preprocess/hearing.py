@@ -75,7 +75,7 @@ def sounding(y: Array) -> Flags:
     hops = np.pad(y, (0, -len(y) % HOP)).reshape(-1, HOP)
     power = np.pad(np.einsum("ij,ij->i", hops, hops), (FRAME_HOPS // 2, FRAME_HOPS // 2))
     frames = 1 + len(y) // HOP
-    power = sum(power[k : k + frames] for k in range(FRAME_HOPS))
+    power = np.asarray(sum(power[k : k + frames] for k in range(FRAME_HOPS)))
     return power > power.max() * 10 ** (-SILENT_DB / 10)
 
 

@@ -49,6 +49,7 @@ class Rows(NamedTuple):
 def magma(heard: Heard, profile: Profile, max_rows: int, jpeg: bool) -> Rows:
     """Slices of `slice_seconds` around the middle, as matplotlib draws them in magma."""
     frames = heard.values.shape[1]
+    assert profile.slice_seconds, f"{profile.name} renders slices and has to say how long they are"
     step = int(profile.slice_seconds * frames / heard.seconds)
     total = max(1, frames // step)
     starts = _spread(total, max_rows, step, begin=max(0, (frames - total * step) // 2))

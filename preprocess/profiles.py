@@ -67,7 +67,7 @@ def prepare(
     recording: bytes | tuple[npt.NDArray, int],
     profile: Profile | str = CCMUSIC,
     *,
-    spectrum: str = "cqt",
+    spectrum: str | None = "cqt",
     max_rows: int = DEFAULT_MAX_ROWS,
     jpeg: bool = True,
     limits: Limits | None = None,
@@ -97,7 +97,7 @@ def prepare(
     RecordingError
         unknown profile or spectrum, or a recording that is not audio, too short, silent or beyond a limit
     """
-    profile = _known(profile, spectrum)
+    profile, spectrum = _known(profile, spectrum)
     if max_rows < 1:
         raise ValueError(f"max_rows must be at least 1, not {max_rows}")
     hearing, sr = hearing or Hearing(), profile.sr
@@ -106,7 +106,7 @@ def prepare(
         raise TooShort(
             f"The recording lasts {len(wave.samples) / sr:.3f} s; at least {profile.least_seconds} s are needed."
         )
-    cleaned = {}
+    cleaned: dict[str, dict] = {}
     if cleaning and cleaning.on:
         samples, cleaned, notes = clean(wave.samples, sr, cleaning)
         wave = replace(wave, samples=samples, notes=wave.notes + notes)
@@ -132,15 +132,15 @@ def prepare(
     return replace(prepared, cleaned=cleaned, features=found)
 
 
-def _known(profile: Profile | str, spectrum: str) -> Profile:
-    """The profile of a name; a RecordingError where there is no such profile or spectrum."""
+def _known(profile: Profile | str, spectrum: str | None) -> tuple[Profile, str]:
+    """The profile of a name, and its spectrum; a RecordingError where there is no such profile or spectrum."""
     if isinstance(profile, str):
         if profile not in PROFILES:
             raise OptionError(f"profile {profile!r} is unknown; choose one of {', '.join(PROFILES)}.")
         profile = PROFILES[profile]
-    if spectrum not in profile.front_ends:
+    if spectrum is None or spectrum not in profile.front_ends:
         raise OptionError(f"spectrum {spectrum!r} is unknown; choose {' or '.join(profile.front_ends)}.")
-    return profile
+    return profile, spectrum
 
 
 def _by_parts(
@@ -158,7 +158,9 @@ def _by_parts(
             f"{len(parts)} of {hearing.segments} segments were heard: the recording, or a batch of the network,"
             f" holds no more of {hearing.segment_seconds:g} s."
         ] = None
-    prepared, heard, silence = [], [], None
+    prepared: list[Prepared] = []
+    heard: list[tuple[float, float]] = []
+    silence: RecordingError | None = None
     for part in parts:
         try:
             heard_part = replace(wave, samples=wave.samples[part], notes=())
@@ -170,7 +172,7 @@ def _by_parts(
         prepared.append(replace(one, slices=tuple((start + shift, end + shift) for start, end in one.slices)))
         heard.append((shift, part.stop / sr))
         notes |= dict.fromkeys(one.notes)
-    if not prepared:
+    if silence and not prepared:
         raise silence
     if len(prepared) < len(parts):
         notes[f"{len(parts) - len(prepared)} of {len(parts)} segments are silent and were left out."] = None
@@ -215,6 +217,7 @@ def _rows(
 
 def spectrogram(y: Array, sr: int, spectrum: str, front_end: FrontEnd, transform: Transform = NUMPY) -> Array:
     """Spectrogram of a waveform on the scale of its front end: float32 [n] -> [n_bins, frames]."""
+    to_db: Callable[..., Array]
     if spectrum == "cqt":
         values, to_db = transform.cqt(y, hop_length=front_end.hop_length), amplitude_to_db
     else:

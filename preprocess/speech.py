@@ -112,7 +112,7 @@ def prepare_speech(
             f"The recording lasts {wave.duration:.3g} s; what is told of less than"
             f" {RELIABLE_SECONDS:g} s of speech is unreliable.",
         )
-    cleaned = {}
+    cleaned: dict[str, dict] = {}
     if cleaning and cleaning.on:
         y, cleaned, said = clean(y, SR, cleaning)
         notes += said

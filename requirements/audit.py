@@ -25,7 +25,7 @@ def batches() -> list[dict[str, str]]:
     seen: set[tuple[str, str]] = set()
     parts = []
     for python in reversed(PYTHONS):
-        pins = {}
+        pins: dict[str, str] = {}
         for file in sorted(FOLDER.glob("*.txt")):
             pins |= versions(file, python)
         parts.append({name: version for name, version in pins.items() if (name, version) not in seen})

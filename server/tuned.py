@@ -121,9 +121,9 @@ def judge(repository: Repository, systems: list[str], variant: str, machine: str
     parts = []
     for system in systems:
         note = notes[repository.model(system, "network")]
-        gained = (
-            f"as tuned on {note.date}: {note.gain:.2f} times the shipped throughput" if note.gain else "as shipped"
-        )
+        gained = "as shipped"
+        if note and note.gain:
+            gained = f"as tuned on {note.date}: {note.gain:.2f} times the shipped throughput"
         parts.append(f"{system} {gained}")
     return True, ", ".join(parts)
 

@@ -129,7 +129,7 @@ def why_not(variant: str, machine: Machine, repository: Repository, systems: Ite
         return f"Variant {variant} needs the package onnxruntime-gpu in place of onnxruntime; install it: make gpu"
     if variant == TENSORRT and machine.tensorrt is None:
         return f"Variant {variant} needs the package tensorrt; install it: make gpu"
-    if variant == TENSORRT_RTX and machine.gpu.compute_capability not in RTX_CAPABILITIES:
+    if variant == TENSORRT_RTX and machine.gpu and machine.gpu.compute_capability not in RTX_CAPABILITIES:
         return (
             f"Variant {variant} is for GPUs of compute capability {', '.join(RTX_CAPABILITIES)}, here is"
             f" {machine.gpu.compute_capability} ({machine.gpu.name}); start with --variant auto"
@@ -141,18 +141,22 @@ def why_not(variant: str, machine: Machine, repository: Repository, systems: Ite
         product = network.product(VARIANTS[variant])
         if product is network.onnx:  # which the start has checked
             continue
-        unfit = {network.plan: _why_unfit, network.rtx_plan: _why_unfit_rtx}.get(product)
-        if fault := product.why_not or (unfit and unfit(product, machine)):
+        fault = product.why_not
+        if not fault and machine.gpu and product is network.plan:
+            fault = _why_unfit(network.plan, machine, machine.gpu)
+        elif not fault and machine.gpu and product is network.rtx_plan:
+            fault = _why_unfit_rtx(network.rtx_plan, machine, machine.gpu)
+        if fault:
             return fault
     return None
 
 
-def _why_unfit(plan: Plan, machine: Machine) -> str | None:
+def _why_unfit(plan: Plan, machine: Machine, gpu: Gpu) -> str | None:
     """Why a machine with TensorRT and a GPU cannot run a plan, in one sentence; None if it can.
 
     A plan runs only with the TensorRT that built it, on GPUs of the compute capability that it was built on.
     """
-    system, made, gpu = plan.network.system, plan.description, machine.gpu
+    system, made = plan.network.system, plan.description
     rebuild = f"rebuild it: {export_command('tensorrt', system)}"
     try:
         version, name, capability = made["tensorrt"], made["gpu"]["name"], made["gpu"]["compute_capability"]
@@ -166,9 +170,9 @@ def _why_unfit(plan: Plan, machine: Machine) -> str | None:
     )
 
 
-def _why_unfit_rtx(plan: Plan, machine: Machine) -> str | None:
+def _why_unfit_rtx(plan: Plan, machine: Machine, gpu: Gpu) -> str | None:
     """Why a machine with TensorRT-RTX and a card of its list cannot run a plan; None if it can."""
-    system, made, gpu = plan.network.system, plan.description, machine.gpu
+    system, made = plan.network.system, plan.description
     turing = " --turing" if gpu.compute_capability in RTX_TURING else ""
     rebuild = f"rebuild it: {export_command('tensorrt_rtx', system)}{turing}"
     try:

@@ -7,7 +7,7 @@ output i of the demo weights and for nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -76,14 +76,19 @@ def _semitones(base: float, steps: npt.ArrayLike) -> Samples:
     return (base * 2 ** (np.asarray(steps) / 12)).astype(np.float32)
 
 
+def _mix(parts: Iterable[Samples]) -> Samples:
+    """The sum of sounds, of which there is at least one."""
+    return np.asarray(sum(parts))
+
+
 def _sustained_chord(t: Samples, sr: int, rng: np.random.Generator) -> Samples:
     steps = rng.permutation([[0, 7, 16], [0, 9, 16], [0, 8, 15]])[0]
-    return sum(_tone(t, sr, f) for f in _semitones(rng.uniform(230, 330), steps))
+    return _mix(_tone(t, sr, f) for f in _semitones(rng.uniform(230, 330), steps))
 
 
 def _organ(t: Samples, sr: int, rng: np.random.Generator) -> Samples:
     chord = _semitones(rng.uniform(60, 80), [0, 7, 12])
-    return sum(_tone(t, sr, f, partials=24, rolloff=rng.uniform(0.3, 0.5)) for f in chord)
+    return _mix(_tone(t, sr, f, partials=24, rolloff=rng.uniform(0.3, 0.5)) for f in chord)
 
 
 def _arpeggio(t: Samples, sr: int, rng: np.random.Generator) -> Samples:
@@ -141,7 +146,7 @@ def _siren(t: Samples, sr: int, rng: np.random.Generator) -> Samples:
 def _plucked(t: Samples, sr: int, rng: np.random.Generator) -> Samples:
     number, since = _beat(t, rng.uniform(2.6, 3.2))
     freq = _semitones(rng.uniform(190, 230), rng.permutation([0, 2, 4, 7, 9]))[number % 5]
-    return sum(_tone(t, sr, k * freq) * _decay(since, 1.5 + 1.5 * k) / k for k in range(1, 7))
+    return _mix(_tone(t, sr, k * freq) * _decay(since, 1.5 + 1.5 * k) / k for k in range(1, 7))
 
 
 def _bass_line(t: Samples, sr: int, rng: np.random.Generator) -> Samples:
@@ -153,7 +158,7 @@ def _bass_line(t: Samples, sr: int, rng: np.random.Generator) -> Samples:
 def _bells(t: Samples, sr: int, rng: np.random.Generator) -> Samples:
     number, since = _beat(t, rng.uniform(2.6, 3.4))
     freq = _semitones(rng.uniform(1300, 1500), rng.permutation([0, 3, 5, 8]))[number % 4]
-    return sum(_tone(t, sr, ratio * freq) * _decay(since, 2 + 2 * ratio) for ratio in (1.0, 1.53, 2.41))
+    return _mix(_tone(t, sr, ratio * freq) * _decay(since, 2 + 2 * ratio) for ratio in (1.0, 1.53, 2.41))
 
 
 def _clicks(t: Samples, sr: int, rng: np.random.Generator) -> Samples:

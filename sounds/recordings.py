@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import soundfile as sf
@@ -24,7 +25,7 @@ def recording(
 
 
 def collection(n: int, *, seconds: float = 30.0, kind: str = "MP3") -> list[bytes]:
-    """n distinct recordings, the families by turns."""
+    """Make n distinct recordings, the families by turns."""
     return [recording(k % len(FAMILIES), 1000 + k, seconds=seconds, kind=kind) for k in range(n)]
 
 
@@ -40,5 +41,5 @@ def utterances(lengths: Sequence[float]) -> list[bytes]:
 
 def utterance(k: int, seconds: float) -> bytes:
     """The k-th of `utterances`."""
-    form = {} if k % 4 == 3 else {"kind": "WAV", "sr": 16000, "channels": 1}
+    form: dict[str, Any] = {} if k % 4 == 3 else {"kind": "WAV", "sr": 16000, "channels": 1}
     return recording(k % len(FAMILIES), 2000 + k, seconds=seconds, **form)

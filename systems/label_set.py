@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 FOLDER = Path(__file__).with_name("labels")
 
@@ -117,7 +117,7 @@ def _labels(entries: Sequence[Any]) -> tuple[Label, ...]:
     return tuple(Label(a, a) if isinstance(a, str) else Label(a["en"], a["zh"]) for a in entries)
 
 
-def _are_labels(entries: object) -> bool:
+def _are_labels(entries: object) -> TypeGuard[list[Any]]:
     return isinstance(entries, list) and bool(entries) and all(_is_label(entry) for entry in entries)
 
 

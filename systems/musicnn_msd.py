@@ -6,6 +6,15 @@ from systems.profiles import PATCHES
 from systems.system import Package, System
 from systems.tasks import GENRE
 
+RELEASED = Package(
+    name="musicnn",
+    version="0.1.0",
+    folder="musicnn/MSD_musicnn",
+    reader="export.musicnn:read",
+    licence="ISC, Music Technology Group, Universitat Pompeu Fabra",
+    citation="Pons and Serra, musicnn: pre-trained CNNs for music audio tagging, 2019",
+)
+
 SYSTEM = System(
     name="musicnn_msd",
     about="musicnn over a log-mel spectrogram, trained on the Million Song Dataset",
@@ -17,12 +26,5 @@ SYSTEM = System(
     activation="sigmoid",
     embedding=200,
     max_batch_size=256,  # patches of 3 s: almost 13 minutes
-    released=Package(
-        name="musicnn",
-        version="0.1.0",
-        folder="musicnn/MSD_musicnn",
-        reader="export.musicnn:read",
-        licence="ISC, Music Technology Group, Universitat Pompeu Fabra",
-        citation="Pons and Serra, musicnn: pre-trained CNNs for music audio tagging, 2019",
-    ),
+    released=RELEASED,
 )

@@ -10,5 +10,5 @@ SYSTEM = replace(
     name="musicnn_mtt",
     about="musicnn over a log-mel spectrogram, trained on MagnaTagATune",
     labels=label_set("mtt"),
-    released=replace(musicnn_msd.SYSTEM.released, folder="musicnn/MTT_musicnn"),
+    released=replace(musicnn_msd.RELEASED, folder="musicnn/MTT_musicnn"),
 )

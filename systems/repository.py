@@ -66,9 +66,10 @@ def read_manifest(repository: Path, system: str) -> Manifest:
         there is none, or it does not fit this server; the message is one sentence
     """
     network = Repository(repository).network(system)
-    if network.manifest_fault:
+    manifest = network.manifest
+    if manifest is None or network.manifest_fault:
         raise ValueError(network.manifest_fault)
-    return network.manifest
+    return manifest
 
 
 class Repository:
@@ -105,14 +106,13 @@ class Repository:
         """The declared systems, and the user's own ones, whose manifests say what they are like, by name."""
         found = dict(declared)
         for network in self._described():
-            if network.manifest_fault:
+            manifest = network.manifest
+            if manifest is None or network.manifest_fault:
                 continue
-            if like := declared.get(str(network.manifest.content.get("like"))):
-                found[network.system] = own_system(
-                    like, network.system, LabelSet.of_manifest(network.manifest.content)
-                )
-            elif "declared" in network.manifest.content:
-                found[network.system] = declared_system(network.manifest)
+            if like := declared.get(str(manifest.content.get("like"))):
+                found[network.system] = own_system(like, network.system, LabelSet.of_manifest(manifest.content))
+            elif "declared" in manifest.content:
+                found[network.system] = declared_system(manifest)
         return found
 
     def _described(self) -> Iterator[Network]:
@@ -235,13 +235,21 @@ class Product:
 
     def withdraw(self) -> None:
         """Take away what vouches for it, before it is replaced."""
-        if self.network.manifest.content.pop(self.kind, None):
-            self.network.manifest.write()
+        manifest = self._manifest()
+        if manifest.content.pop(self.kind, None):
+            manifest.write()
 
     def vouch(self, description: dict[str, Any]) -> None:
         """Say what it is, now that it is whole."""
-        self.network.manifest.content[self.kind] = description
-        self.network.manifest.write()
+        manifest = self._manifest()
+        manifest.content[self.kind] = description
+        manifest.write()
+
+    def _manifest(self) -> Manifest:
+        """The manifest of its network, which must be exported."""
+        manifest = self.network.manifest
+        assert manifest is not None, f"{self.network.folder} has no {MANIFEST_FILE}"
+        return manifest
 
 
 class Plan(Product):

@@ -92,7 +92,7 @@ class Task:
     warm_info: Mapping[str, object]
     texts: Mapping[str, str]
     kept: tuple[Tensor, ...] = ()
-    warm_sizes: Mapping[str, int] = field(default_factory=dict)
+    warm_sizes: Mapping[Size, int] = field(default_factory=dict)
 
     @property
     def has_pictures(self) -> bool:
@@ -236,7 +236,7 @@ class System:
 
     def size(self, axis: Size) -> int:
         """Of an axis; -1 where it is free."""
-        known = {"classes": len(self.labels), "embedding": self.embedding}
+        known = {"classes": len(self.labels), "embedding": self.embedding or -1}
         return axis if isinstance(axis, int) else known.get(axis, -1)
 
 

@@ -51,7 +51,8 @@ def analyse(logits: Array, info: GenreInfo, manifest: dict, known_rules: rules.R
     manifest : labels and calibration of the weights
     known_rules : those of the weights' labels
     """
-    options, extra = info.options, {}
+    options = info.options
+    extra: dict[str, Any] = {}
     t = calibration.temperature(options, manifest)
     slices = activation.of_manifest(manifest)(calibration.scaled(logits, t))
     if options.segments or options.voting != "mean":
@@ -60,6 +61,7 @@ def analyse(logits: Array, info: GenreInfo, manifest: dict, known_rules: rules.R
     slices = calibration.smoothed(slices, options.label_smoothing)
     extra |= calibration.report(options, t)
     if options.rules:
+        assert known_rules is not None and info.features is not None, "the step refuses INFO without them"
         labels = [label["en"] for label in manifest["labels"]]
         probabilities, applied = rules.apply(known_rules, probabilities, info.features, labels)
         extra |= {"features": info.features, "rules": applied}

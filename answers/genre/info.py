@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from answers.genre.options import GenreOptions
@@ -22,10 +23,10 @@ class GenreInfo(Info[GenreOptions]):
     features : what rules look at
     """
 
-    slices: list[tuple[float, float]] = checked(is_list_of(is_list_of(is_number, 2)), "a list of [start, end]")
+    slices: Sequence[Sequence[float]] = checked(is_list_of(is_list_of(is_number, 2)), "a list of [start, end]")
     slices_total: int = checked(is_count, "a whole number")
     seconds_used: float = checked(is_number, "a number of seconds")
-    heard: list[tuple[float, float]] | None = checked(
+    heard: Sequence[Sequence[float]] | None = checked(
         or_none(is_list_of(is_list_of(is_number, 2))), "null or a list of [start, end]"
     )
     features: dict[str, float] | None = checked(or_none(is_object_of(is_number)), "an object of numbers")

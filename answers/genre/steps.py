@@ -32,6 +32,7 @@ from systems.profiles import Profile
 # Where no picture was asked for. Not empty: Triton's cache refuses an answer that has an empty array.
 NO_ROWS = np.zeros((1, 1, 1, 1), np.float32)
 NO_MAPS, NO_PICTURES = NO_ROWS[0], NO_ROWS.astype(np.uint8)
+NO_EMBEDDING = np.zeros(0, np.float32)
 DEMO_NOTE = "Demo weights: the label names one of 16 families of generated sound and means nothing for real music."
 
 
@@ -69,7 +70,7 @@ class GenrePreprocess(GenreStep):
             raise ValueError(f'{args["model_name"]}: gpu_spectrum must be "auto", not {json.dumps(wish)}')
         self.limits = Limits(**self.parameters)
 
-    def answer(self, request) -> list:
+    def answer(self, request: pb_utils.InferenceRequest) -> list[pb_utils.Tensor]:
         """ROWS float32 [n, *shape of a row], KEPT_ROWS, the same where pictures are wanted, and INFO."""
         text = bytes_of(request, "OPTIONS")
         options = parse_options(text, GenreOptions, profile=self.manifest["profile"])
@@ -113,7 +114,7 @@ class GenrePostprocess(GenreStep):
         self.system = args["model_name"].removesuffix(self.suffix)
         self.labels = np.array([name.encode() for name in label_names(self.manifest)], object)
 
-    def answer(self, request) -> list:
+    def answer(self, request: pb_utils.InferenceRequest) -> list[pb_utils.Tensor]:
         """The outputs that were asked for."""
         logits, kept = (
             pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in ("LOGITS", "KEPT_ROWS")
@@ -146,9 +147,11 @@ class GenrePostprocess(GenreStep):
         }
         return [outputs[name]() for name in request.requested_output_names()]
 
-    def info(self, request) -> GenreInfo:
+    def info(self, request: pb_utils.InferenceRequest) -> GenreInfo:
         """INFO, whose options these weights know."""
-        info = GenreInfo.from_json(bytes_of(request, "INFO"), GenreOptions, profile=self.manifest["profile"])
+        info = GenreInfo.from_json(
+            bytes_of(request, "INFO") or b"", GenreOptions, profile=self.manifest["profile"]
+        )
         self.check(info.options)
         if info.options.rules and not set(FEATURES) <= set(info.features or {}):
             raise InputError(f"INFO: with rules, features must be an object of {', '.join(FEATURES)}.")
@@ -172,11 +175,11 @@ def check_rows(logits: np.ndarray, kept: np.ndarray, info: GenreInfo, row: list[
         raise InputError(f"KEPT_ROWS has the shape {[*kept.shape]}, pictures need {[slices, *row]}.")
 
 
-def embedding_of(request, logits: np.ndarray) -> np.ndarray | None:
-    """The mean of the rows' embeddings, float32 [values]; None where the network puts out no embedding."""
+def embedding_of(request: pb_utils.InferenceRequest, logits: np.ndarray) -> np.ndarray:
+    """The mean of the rows' embeddings, float32 [values], of which a network without embeddings has 0."""
     tensor = pb_utils.get_input_tensor_by_name(request, "EMBEDDING")
     if tensor is None:
-        return None
+        return NO_EMBEDDING
     rows = tensor.as_numpy()
     if len(rows) != len(logits):
         raise InputError(f"EMBEDDING has {len(rows)} rows, LOGITS {len(logits)}; one each is needed.")

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -130,7 +131,9 @@ def plain_server(repository: Path) -> Iterator[Embedded]:
     try:
         _wait(triton, Control(f"http://127.0.0.1:{http}", {}))
         ask(f"127.0.0.1:{http}", recording(0, seed=1))
-        yield Embedded(*(f"127.0.0.1:{port}" for port in (http, grpc, metrics)), pid=triton.pid, variant=PORTABLE)
+        hosts = {"http": http, "grpc": grpc, "metrics": metrics}
+        here: dict[str, Any] = {name: f"127.0.0.1:{port}" for name, port in hosts.items()}
+        yield Embedded(**here, pid=triton.pid, variant=PORTABLE)
     finally:
         triton.stop()
         shared_memory.close()

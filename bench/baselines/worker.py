@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -108,7 +109,7 @@ class Worker:
             self._connection.send(list(recordings))
         return self._receive()
 
-    def _receive(self) -> object:
+    def _receive(self) -> Any:
         """What the worker answers; its error is raised here."""
         try:
             answer = self._connection.recv()
@@ -135,6 +136,7 @@ def _serve(connection: Connection, name: str, system: str, repository: Path) -> 
     with suppress(EOFError, BrokenPipeError):  # the caller is gone
         while True:
             recordings = connection.recv()
+            answer: Run | str
             try:
                 answer = _measure(baseline, recordings)
             except Exception as error:

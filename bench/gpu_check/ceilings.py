@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from bench.gpu_check.check import Check
 
@@ -24,13 +25,13 @@ def ceilings(check: Check) -> dict[str, float]:
     operations = 2 * 32 * 56 * 56 * 256 * 256 * 9
     for name, layout in (("nchw", torch.contiguous_format), ("nhwc", torch.channels_last)):
         x, w = (tensor.to(memory_format=layout) for tensor in (pictures, filters))
-        taken = _seconds(lambda x=x, w=w: torch.nn.functional.conv2d(x, w, padding=1), 50)
+        taken = _seconds(partial(torch.nn.functional.conv2d, x, w, padding=1), 50)
         found[f"convolution_{name}_tflops"] = operations / taken / 1e12
     for rows in (1, 32):
         pageable = torch.rand(rows * ROW_FLOATS)
         there = torch.empty_like(pageable, device="cuda")
         for name, here in (("pageable", pageable), ("page_locked", pageable.pin_memory())):
-            taken = _seconds(lambda here=here, there=there: there.copy_(here, non_blocking=True), 50)
+            taken = _seconds(partial(there.copy_, here, non_blocking=True), 50)
             found[f"copy_{rows}_{name}_gb_s"] = 4 * rows * ROW_FLOATS / taken / 1e9
     one = torch.ones(1, device="cuda")
     found["launch_us"] = _seconds(lambda: one.add_(1), 2000) * 1e6

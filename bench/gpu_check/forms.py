@@ -27,7 +27,7 @@ KINDS = ("float16", "float32")
 def forms(check: Check) -> list[Contender]:
     """The forms, the most telling first: a check that has little time leaves the last out."""
     file, system, repository = check.network.fp16.path, check.system, check.repository
-    ours = {"file": file, "device": check.device, "activation": SYSTEMS[system].activation}
+    ours: dict[str, Any] = {"file": file, "device": check.device, "activation": SYSTEMS[system].activation}
     graphs = [
         Contender("ONNX Runtime, nhwc, CUDA graph", partial(recorded, **ours, cuda=SERVED | NHWC)),
         Contender("ONNX Runtime, CUDA graph", partial(recorded, **ours, cuda=SERVED)),

@@ -24,7 +24,8 @@ LIMIT = 110.0  # seconds after which no further form begins
 
 def networks(check: Check) -> dict[str, Any]:
     """Form -> ms of a batch by its rows, difference from float32 on the CPU, memory; or why there is nothing."""
-    start, rows, found = time.monotonic(), check.rows(), {}
+    start, rows = time.monotonic(), check.rows()
+    found: dict[str, Any] = {}
     probabilities = ACTIVATIONS[SYSTEMS[check.system].activation]
     expected = probabilities(load_network(check.network.folder, PORTABLE)(rows))
     for form in forms(check):

@@ -31,7 +31,8 @@ class Results:
     """
 
     def __init__(self, out: Path, logs: Path) -> None:
-        self._out, self._logs, self._lines = out, logs, []
+        self._out, self._logs = out, logs
+        self._lines: list[str] = []
         out.mkdir(parents=True, exist_ok=True)
 
     def add(self, line: dict[str, Any]) -> None:

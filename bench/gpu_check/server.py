@@ -1,4 +1,4 @@
-"""The real Triton on this machine: is it ready, what does it compute with, are its answers right, how fast?"""
+"""The real Triton on this machine: whether it is ready, what it computes with, its answers and its speed."""
 
 from __future__ import annotations
 
@@ -29,18 +29,20 @@ def server(check: Check) -> dict[str, Any]:
     """Seconds until it is ready, what it says of itself, how far its answers are from float32's, its load."""
     flags = (f"--model-repository={check.repository}", f"--systems={check.system}", f"--variant={check.variant}")
     off = ("--tuned=no", "--cache-size=0", "--probe-seconds=3600")
-    options, start = {"profile": check.profile}, time.monotonic()
+    start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tritone-check-") as folder, embedded(*flags, *off) as running:
         found: dict[str, Any] = {"variant": running.variant, "ready_s": round(time.monotonic() - start, 1)}
         with Client(running.grpc) as client:
-            answers = [client.classify(song, model=check.system, **options) for song in check.recordings]
+            answers = [
+                client.classify(song, model=check.system, profile=check.profile) for song in check.recordings
+            ]
         found["computed"] = asdict(answers[0].computed) if answers[0].computed else None
         spectrum = SYSTEMS[check.system].spectrum
         floor = Floor(check.system, PORTABLE, check.profile, spectrum, check.recordings, check.repository)
         expected, got = floor.probabilities(), np.stack([answer.probabilities for answer in answers])
         found["same"] = float((got.argmax(1) == expected.argmax(1)).mean())
         found["difference"] = round(float(np.abs(got - expected).max()), 5)
-        data = write_input(Path(folder) / "input.json", check.recordings, options)
+        data = write_input(Path(folder) / "input.json", check.recordings, {"profile": check.profile})
         found["load"] = [load(check, running, data, concurrency) for concurrency in check.some(CONCURRENCIES)]
         found["host_mb"] = round(pss_mb(running.pid))
     return found

@@ -71,7 +71,7 @@ class Clock:
 
     def notes(self) -> tuple[str, ...]:
         """What was filled, and where the clock jumped."""
-        notes = ()
+        notes: tuple[str, ...] = ()
         if self._gaps:
             gaps = "a gap" if self._gaps == 1 else f"{self._gaps} gaps"
             notes += (
@@ -82,7 +82,7 @@ class Clock:
         return notes
 
     def _gap(self, start: float) -> float:
-        silence = start - self._origin - self.position
+        silence = start - (self._origin or 0.0) - self.position
         if silence < GAP:
             return 0.0
         if self.position + silence > self._longest:

@@ -74,10 +74,11 @@ def make_logger(trt: ModuleType, errors: deque[str], write: Callable[[str], Any]
     errors : takes the messages of errors
     write : takes every line, with its severity, except the verbose ones
     """
+    base: Any = trt.ILogger
 
-    class Logger(trt.ILogger):
+    class Logger(base):
         def __init__(self) -> None:
-            trt.ILogger.__init__(self)
+            base.__init__(self)
 
         def log(self, severity: Any, msg: str) -> None:
             if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):

@@ -9,6 +9,8 @@ All other requests are answered within execute(): while they run, Triton gathers
 count them exactly.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import secrets
@@ -102,7 +104,7 @@ class NetworkBackend(ABC):
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
         """The named outputs for some rows."""
 
-    def execute(self, requests: list) -> list:
+    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse | None]:
         """Answer a batch; a request that cannot be read or run fails alone.
 
         None in place of a response: it is sent later, when its last row is done.
@@ -111,7 +113,9 @@ class NetworkBackend(ABC):
             self._left_cold -= 1
             return [self._zeros(request) for request in requests]
         until = time.monotonic() + (0 if self._turns.has_long else PATIENCE)
-        responses, prompt, long = [None] * len(requests), {}, {}
+        responses: list[pb_utils.InferenceResponse | None] = [None] * len(requests)
+        prompt: dict[int, Asked] = {}
+        long: dict[int, Asked] = {}
         for i, request in enumerate(requests):
             try:
                 asked = self._read(request)
@@ -136,7 +140,7 @@ class NetworkBackend(ABC):
                 answer.add_done_callback(partial(self._send, requests[i].get_response_sender()))
         return responses
 
-    def _zeros(self, request) -> object:
+    def _zeros(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
         """A response of the right types."""
         rows = len(self._read(request).first)
         sizes = {tensor["name"]: [max(1, int(d)) for d in tensor["dims"]] for tensor in self.config["output"]}
@@ -148,16 +152,16 @@ class NetworkBackend(ABC):
         """Answer what is still waited for."""
         self._turns.close()
 
-    def _send(self, sender, answer: Future) -> None:
+    def _send(self, sender: pb_utils.ResponseSender, answer: Future) -> None:
         """Send a response of which execute() has not waited for the end."""
         sender.send(answer.result(), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
         self._owed.add(-1)
 
-    def _read(self, request) -> Asked:
+    def _read(self, request: pb_utils.InferenceRequest) -> Asked:
         inputs = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs}
         return Asked(inputs, frozenset(request.requested_output_names()), request.is_cancelled)
 
-    def _refuse(self, asked: Asked) -> object | None:
+    def _refuse(self, asked: Asked) -> pb_utils.InferenceResponse | None:
         """INVALID_ARGUMENT for rows that are longer than the network is meant for: their memory would be kept."""
         values, most = asked.first[0].size, int(self.parameters.get(MOST_VALUES, 0))
         if not most or values <= most:
@@ -169,33 +173,33 @@ class NetworkBackend(ABC):
     def _is_long(self, asked: Asked) -> bool:
         return len(asked.first) > self._together(len(asked.first), asked.first[0].size)
 
-    def _long_job(self, request, asked: Asked) -> Job:
+    def _long_job(self, request: pb_utils.InferenceRequest, asked: Asked) -> Job:
         """A job that needs nothing of the request, whose shared memory others want meanwhile."""
         inputs = {name: x.copy() for name, x in asked.inputs.items()}
         copy = Asked(inputs, asked.outputs, request.get_response_sender().is_cancelled)
         rows, values = len(copy.first), copy.first[0].size
         return Job(self._answer_alone(copy), rows, len(self._parts(rows, values)))
 
-    def _answers(self, asked: list[Asked]) -> Steps:
+    def _answers(self, asked: list[Asked]) -> Steps[list[pb_utils.InferenceResponse]]:
         """One response each, all rows run together; where one of them spoils that, one by one."""
         present = [each for each in asked if not each.gone()]
         try:
             answers = iter((yield from self._answer(present)) if present else [])
             return [next(answers) if each in present else _cancelled() for each in asked]
         except Exception:
-            answers = []
+            alone = []
             for each in asked:
-                answers.append((yield from self._answer_alone(each)))
-            return answers
+                alone.append((yield from self._answer_alone(each)))
+            return alone
 
-    def _answer_alone(self, asked: Asked) -> Steps:
+    def _answer_alone(self, asked: Asked) -> Steps[pb_utils.InferenceResponse]:
         """The response to one request, whatever happens."""
         try:
             return (yield from self._answer([asked]))[0]
         except Exception:
             return _cancelled() if asked.gone() else self._failed()
 
-    def _failed(self) -> object:
+    def _failed(self) -> pb_utils.InferenceResponse:
         """The response to a request that just failed; the log has the cause, which names source files."""
         number = secrets.token_hex(4)
         name = self.config["name"]
@@ -203,11 +207,11 @@ class NetworkBackend(ABC):
         error = pb_utils.TritonError(f"{name} failed on this request; the server's log has the cause ({number}).")
         return pb_utils.InferenceResponse(error=error)
 
-    def _answer(self, asked: list[Asked]) -> Steps:
+    def _answer(self, asked: list[Asked]) -> Steps[list[pb_utils.InferenceResponse]]:
         """One response per request, all rows run together; stops when all clients have gone."""
         rows = {name: _join([each.inputs[name] for each in asked]) for name in self.inputs}
         first = next(iter(rows.values()))
-        parts = []
+        parts: list[list[np.ndarray]] = []
         for part in self._parts(len(first), first[0].size):
             if parts:
                 yield
@@ -249,7 +253,7 @@ class NetworkBackend(ABC):
             start += size
         return parts
 
-    def _check(self, kind: str, found: dict[str, tuple]) -> dict[str, type]:
+    def _check(self, kind: str, found: dict[str, tuple]) -> dict[str, np.dtype]:
         """Compare config.pbtxt with the network; declared names and their types, in the order of config.pbtxt."""
         declared = {}
         for tensor in self.config[kind]:
@@ -273,7 +277,7 @@ class NetworkBackend(ABC):
         return declared
 
 
-def _cancelled() -> object:
+def _cancelled() -> pb_utils.InferenceResponse:
     error = pb_utils.TritonError("The client has cancelled.", pb_utils.TritonError.CANCELLED)
     return pb_utils.InferenceResponse(error=error)
 

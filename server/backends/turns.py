@@ -9,11 +9,13 @@ from collections.abc import Generator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 ROWS_THAT_WAIT = 256
 """Of all long requests together. More stay in Triton's queue, with its limit and its timeout."""
 
-Steps = Generator[None, None, object]
+Result = TypeVar("Result")
+Steps = Generator[None, None, Result]
 """Runs the network once from each `yield` to the next, and returns the answer in the end."""
 
 
@@ -29,7 +31,7 @@ class Job:
     answer : what `steps` returns
     """
 
-    steps: Steps
+    steps: Steps[Any]
     rows: int = 0
     left: int = 0
     answer: Future = field(default_factory=Future)
