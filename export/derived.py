@@ -132,8 +132,10 @@ def agreement(expected: Logits, found: Logits, activation: str = "softmax") -> d
 
 
 def clear_changes(expected: Logits, found: Logits, tie: float, activation: str = "softmax") -> int:
-    """How many rows are answered otherwise: with another label, although `expected` prefers its own by more than a
-    tie; or, after a sigmoid, with a probability that is further away than that.
+    """Count the rows whose answer clearly differs.
+
+    The label is another one, although `expected` prefers its own by more than a tie; or, after a sigmoid, a
+    probability is further away than that.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
-"""Spectrogram -> picture, as the released genre networks were trained on: matplotlib's magma rendering of
-`librosa.display.specshow`, saved without axes as 496x369 JPEG, then resized to 224x224 by Pillow.
+"""Spectrogram -> picture, as the released genre networks were trained on.
 
-Nothing of matplotlib is needed for it: a pixel shows the cell that its centre lies in, and the palette is a
-table of 256 colours (`magma.npy`, uint8 [256, 3]; matplotlib's magma by S. van der Walt and N. Smith, CC0,
-rounded as the Agg renderer rounds it).
+That is matplotlib's magma rendering of `librosa.display.specshow`, saved without axes as 496x369 JPEG, then
+resized to 224x224 by Pillow. Nothing of matplotlib is needed for it: a pixel shows the cell that its centre
+lies in, and the palette is a table of 256 colours (`magma.npy`, uint8 [256, 3]; matplotlib's magma by S. van
+der Walt and N. Smith, CC0, rounded as the Agg renderer rounds it).
 """
 
 from __future__ import annotations

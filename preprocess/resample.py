@@ -1,5 +1,6 @@
-"""The two resamplers, each fed block by block: what an answer is worth depends on hearing what the network was
-trained on, and networks are known to change their answer with the resampler.
+"""The two resamplers, each fed block by block.
+
+Each network gets the one that it was trained with, since networks are known to change their answer with it.
 
 * `soxr_hq`: librosa's default, what the genre networks were trained with.
 * `SincResampler`: torchaudio's default, what Emotion2Vec+ is used with.

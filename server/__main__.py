@@ -129,7 +129,7 @@ def serve(settings: argparse.Namespace, stack: ExitStack) -> None:
 def triton_command(
     settings: argparse.Namespace, installation: Installation, models: list[str], configuration: str
 ) -> list[str]:
-    """tritonserver and its flags, without the ports; only flags that 24.10 knows.
+    """Return tritonserver and its flags, without the ports; only flags that 24.10 knows.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ def song() -> bytes:
 
 
 def probabilities(song: bytes, **how: object) -> np.ndarray:
-    """preprocess -> PyTorch fp32 -> softmax: float64 [slices, 16]."""
+    """Preprocess -> PyTorch fp32 -> softmax: float64 [slices, 16]."""
     import torch
 
     rows = torch.from_numpy(prepare(song, spectrum="cqt", **how).rows)

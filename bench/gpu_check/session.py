@@ -1,4 +1,4 @@
-"""The FP16 network in ONNX Runtime, as variant `cuda` runs it, against float32 on the CPU: same labels? where?"""
+"""The FP16 network in ONNX Runtime, as variant `cuda` runs it, against float32 on the CPU: labels and devices."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def begins_whole(link: bytes) -> bool:
 
 
 def _starts(data: bytes) -> Iterator[int]:
-    """Where links begin: a first page behind one that was none. (The streams of one link begin together.)"""
+    """Where links begin: a first page behind one that was none; the streams of one link begin together."""
     within = True
     for page in PAGE.finditer(data):
         begins = page[1][0] & BEGINS

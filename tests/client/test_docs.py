@@ -1,8 +1,8 @@
-"""The examples of README.md and docs/: run as they stand, against small real Tritons (tests/support/triton.py; for
-what looks into the server, staged.py).
+"""The examples of README.md and docs/, run as they stand against small real Tritons.
 
-Only the server's address is put in. What installs, builds, or serves until Ctrl-C is not run: it must exist, with
-the flags that it is shown with.
+Those are of tests/support/triton.py; of staged.py for what looks into the server. Only the server's address is
+put in. What installs, builds, or serves until Ctrl-C is not run: it must exist, with the flags that it is shown
+with.
 """
 
 import json

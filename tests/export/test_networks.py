@@ -73,7 +73,7 @@ def reference_layer(hidden: int, heads: int, mlp: int) -> nn.TransformerEncoderL
 
 
 def renamed(block: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """torchvision's names of a block -> those of nn.TransformerEncoderLayer."""
+    """Rename: torchvision's names of a block -> those of nn.TransformerEncoderLayer."""
     names = {
         "ln_1": "norm1",
         "ln_2": "norm2",

@@ -164,7 +164,7 @@ def test_a_cover_picture_is_not_decoded(tmp_path):
 
 
 def test_a_header_that_points_before_the_file_prints_nothing(monkeypatch):
-    """soundfile's callbacks would print a traceback to the server's log."""
+    """The callbacks of soundfile would print a traceback to the server's log."""
     printed = []
     monkeypatch.setattr(sys, "unraisablehook", printed.append)
     file = io.BytesIO()

@@ -24,7 +24,7 @@ def network(system: str) -> torch.nn.Module:
 
 
 def in_process(system: str, data: bytes, profile: str) -> tuple[np.ndarray, np.ndarray]:
-    """preprocess -> PyTorch fp32 -> softmax -> mean: (probabilities [16], of each slice [n, 16])."""
+    """Preprocess -> PyTorch fp32 -> softmax -> mean: (probabilities [16], of each slice [n, 16])."""
     rows = torch.from_numpy(prepare(data, profile, spectrum=SPECTRUM[system]).rows)
     with torch.inference_mode():
         slices = torch.softmax(network(system)(rows).double(), -1).numpy()
