@@ -95,8 +95,9 @@ test-slow: $(VENV)/.test ## The tests that take minutes
 test-gpu: $(VENV)/.test $(GPU) ## The tests that need an NVIDIA GPU
 	@$(BIN)/python -m pytest -m gpu
 
-lint: $(VENV)/.test
+lint: $(VENV)/.lint ## Check style, types and generated files (installs ruff and mypy, not PyTorch or Triton)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
 	@$(BIN)/python -m systems --check
 
 lock: $(VENV)/.test ## Pin what requirements/*.txt bring along, with hashes for the images (needs python3.10, 3.11 and 3.12)
@@ -140,6 +141,12 @@ $(VENV)/.rtx: $(VENV)/.export requirements/rtx.txt
 $(VENV)/.test: $(VENV)/.rtx $(TEST) $(WEB)
 	@echo "Installing what the tests and benchmarks need into $(VENV) ..."
 	@$(PIP) install -q -c requirements/constraints.txt -r requirements/test.txt
+	@touch $@
+
+$(VENV)/.lint: requirements/lint.txt
+	@echo "Installing what the checks of the code need into $(VENV) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install -q -c requirements/constraints.txt -r requirements/lint.txt
 	@touch $@
 
 # pip-audit has requirements of its own, which are not to meet ours.

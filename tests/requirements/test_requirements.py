@@ -17,6 +17,7 @@ INSTALLS = [  # what the Makefile and the Dockerfile give pip together
     ["serve.txt", "web.txt"],
     ["export.txt"],
     ["export.txt", "plan.txt"],
+    ["lint.txt"],
     ["test.txt"],
 ]
 HASHED = re.compile(r"([\w.-]+)==\S+ --hash=sha256:[0-9a-f]{64}")
