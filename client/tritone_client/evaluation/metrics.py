@@ -24,7 +24,7 @@ def top_k_accuracy(ranks: Array, k: int) -> float:
 
 
 def confusion_matrix(truth: Whole, answered: Whole, classes: int) -> Whole:
-    """int [classes, classes]: how many recordings of class (row) were answered with class (column)."""
+    """Int [classes, classes]: how many recordings of class (row) were answered with class (column)."""
     matrix = np.zeros((classes, classes), np.int64)
     np.add.at(matrix, (truth, answered), 1)
     return matrix

@@ -85,7 +85,7 @@ class AsyncGrpcTransport:
             raise grpc_failure(error, self._closed) from None
 
     def _connected(self) -> triton_aio.InferenceServerClient:
-        """tritonclient's client, made within the event loop that runs it from then on."""
+        """Tritonclient's client, made within the event loop that runs it from then on."""
         if self._closed:
             raise Failure("CANCELLED", "the client was closed")
         loop = asyncio.get_running_loop()
