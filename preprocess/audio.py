@@ -65,7 +65,7 @@ def load(
         raise refusal
     wave = mixer.result()
     if refusal:
-        wave = replace(wave, notes=(*wave.notes, "A part of the recording cannot be decoded and was left out."))
+        wave = replace(wave, notes=(*wave.notes, "A part of the recording could not be decoded and was skipped."))
     return wave
 
 

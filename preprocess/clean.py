@@ -42,7 +42,7 @@ LEAST_PEAK = 1e-10  # -200 dBFS: below any threshold, and has a logarithm
 
 NO_NOISE: dict[Source, str] = {
     "quietest": "No noise was removed: the recording is too short or digital silence.",
-    "first": "No noise was removed: the first second, where it is taken from, is digital silence or all there is.",
+    "first": "No noise was removed: the first second, where it is measured, is silent or the whole recording.",
 }
 
 
@@ -100,13 +100,13 @@ def clean(y: Array, sr: int, cleaning: Cleaning) -> tuple[Array, dict[str, dict]
             removed = 10 * math.log10(before / _energy(y))
             done["denoise"] = {"from": cleaning.denoise, "removed_db": round(removed, 2)}
             if removed > MOST_NOISE:
-                notes.append(f"Denoising took {removed:.1f} dB away: most of the recording was taken for noise.")
+                notes.append(f"Denoising removed {removed:.1f} dB: it treated most of the recording as noise.")
     if cleaning.loudness is not None:
         loudness = integrated_loudness(y, sr)
         if math.isinf(loudness):
             notes.append(
-                f"The loudness was left as it is: there are no {LOUDNESS_SECONDS} s of sound above -70 LUFS to"
-                " measure it over."
+                f"The loudness was not changed: it cannot be measured without {LOUDNESS_SECONDS} s of sound above"
+                " -70 LUFS."
             )
         else:
             y = y * np.float32(10 ** ((cleaning.loudness - loudness) / 20))

@@ -54,7 +54,7 @@ class Limits:
             )
         if not self.min_sr <= sr <= self.max_sr:
             raise BeyondLimit(
-                f"The recording's sample rate is {sr} Hz, accepted are {self.min_sr} to {self.max_sr} Hz"
+                f"The recording's sample rate is {sr} Hz, the limits are {self.min_sr} and {self.max_sr} Hz"
                 " (min_sr, max_sr); resample it first."
             )
 

@@ -109,13 +109,13 @@ class Mixer:
                 f"All {frames} samples of the recording are NaN or infinite; send finite samples."
             )
         if bad:
-            notes.append(f"{bad} samples were NaN or infinite and were taken as silence.")
+            notes.append(f"{bad} samples were NaN or infinite and were replaced by silence.")
         mixed, channels = sum(take.mixed for take in takes), sum(take.channels for take in takes)
         if mixed < CANCELLED * channels:
             below = -10 * math.log10(mixed / channels + 1e-12)
             notes.append(
-                f"The channels cancel each other: their mean, which was classified, is {below:.0f} dB below"
-                " them; send one channel alone."
+                f"The channels cancel each other: their mean, which was analysed, is {below:.0f} dB quieter than"
+                " they are; send one channel alone."
             )
         pieces = [piece for take in takes for piece in take.pieces]
         samples = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)

@@ -155,8 +155,8 @@ def _by_parts(
     notes = dict.fromkeys(wave.notes)
     if hearing.segments and len(parts) < hearing.segments:
         notes[
-            f"{len(parts)} of {hearing.segments} segments were heard: the recording, or a batch of the network,"
-            f" holds no more of {hearing.segment_seconds:g} s."
+            f"{len(parts)} of {hearing.segments} segments were analysed: the recording, or a batch of the network,"
+            f" holds no more segments of {hearing.segment_seconds:g} s."
         ] = None
     prepared: list[Prepared] = []
     heard: list[tuple[float, float]] = []
@@ -164,7 +164,7 @@ def _by_parts(
     for part in parts:
         try:
             heard_part = replace(wave, samples=wave.samples[part], notes=())
-            one = make(heard_part, max_rows // len(parts) or 1, "A part that was heard")
+            one = make(heard_part, max_rows // len(parts) or 1, "A selected part")
         except RecordingError as error:
             silence = error
             continue
@@ -175,13 +175,13 @@ def _by_parts(
     if silence and not prepared:
         raise silence
     if len(prepared) < len(parts):
-        notes[f"{len(parts) - len(prepared)} of {len(parts)} segments are silent and were left out."] = None
+        notes[f"{len(parts) - len(prepared)} of {len(parts)} segments are silent and were skipped."] = None
     rows = np.concatenate([one.rows for one in prepared])
     slices = [times for one in prepared for times in one.slices]
     if hearing.skip_silence:
         kept = sounding_slices(wave.samples, sr, slices)
         if len(kept) < len(slices):
-            notes[f"{len(slices) - len(kept)} of {len(slices)} slices are silent and were left out."] = None
+            notes[f"{len(slices) - len(kept)} of {len(slices)} slices are silent and were skipped."] = None
             rows, slices = rows[kept], [slices[i] for i in kept]
             heard = [(begin, end) for begin, end in heard if any(begin <= start < end for start, _ in slices)]
     return replace(

@@ -109,8 +109,8 @@ def prepare_speech(
         )
     if wave.duration < RELIABLE_SECONDS:
         notes += (
-            f"The recording lasts {wave.duration:.3g} s; what is told of less than"
-            f" {RELIABLE_SECONDS:g} s of speech is unreliable.",
+            f"The recording lasts {wave.duration:.3g} s; results for less than {RELIABLE_SECONDS:g} s of speech"
+            " are unreliable.",
         )
     cleaned: dict[str, dict] = {}
     if cleaning and cleaning.on:
@@ -123,7 +123,7 @@ def prepare_speech(
     if silent:
         notes += (
             f"The recording is silent (its RMS is below {20 * math.log10(SILENCE):g} dB of full scale):"
-            " no emotion can be told.",
+            " no emotion can be recognised.",
         )
     windows = _windows(frames)
     wav, lengths = _rows(y, windows, frames, mean, 1 / math.sqrt(variance + EPS), buckets)

@@ -270,7 +270,7 @@ def test_recordings_of_the_field_through_the_server(clients, tmp_path):
         "7.1": (by(f"{FFMPEG}-c:a aac {{out}}", "m4a", 48000, 8)(tmp_path), None),
         "no decoder": (by(two, "mov")(tmp_path).replace(b"alac", b"apac"), None),
         "behind a tag": (id3v2() + by("sox {src} {out}", "wav")(tmp_path), None),
-        "unfinished": (unfinished[:at] + bytes(4) + unfinished[at + 4 :], "a size of 0 bytes"),
+        "unfinished": (unfinished[:at] + bytes(4) + unfinished[at + 4 :], "declares 0 bytes of samples"),
         "cancelled": (encode(music(4.0, channels=1)[:, None] * [1, -1], 44100, "wav"), "cancel each other"),
     }
     for name, (data, note) in heard.items():

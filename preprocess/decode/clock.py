@@ -78,7 +78,7 @@ class Clock:
                 f"Silence fills {gaps} of {self._filled:.2f} s where packets are missing or cannot be decoded.",
             )
         if self._jumped:
-            notes += (f"The time stamps jump by {self._jumped:.0f} s; what follows was joined to what is before.",)
+            notes += (f"The time stamps jump by {self._jumped:.0f} s; the sound before and after was joined.",)
         return notes
 
     def _gap(self, start: float) -> float:

@@ -72,12 +72,12 @@ class Ffmpeg:
         """What had to be mended so far."""
         notes = self._clock.notes()
         if self._unfinished:
-            notes += ("The WAV header gives its samples a size of 0 bytes; the file was read to its end.",)
+            notes += ("The WAV header declares 0 bytes of samples; the file was read to its end.",)
         if self._damaged and not self._clock.notes():
             packets = "A damaged packet" if self._damaged == 1 else f"{self._damaged} damaged packets"
-            notes += (f"{packets} of the recording could not be decoded and left no gap.",)
+            notes += (f"{packets} of the recording could not be decoded; the sound before and after was joined.",)
         if self._is_broken:
-            notes += ("The file is damaged: what follows the last packet that can be read was left out.",)
+            notes += ("The file is damaged: everything after the last readable packet was skipped.",)
         return notes
 
     def close(self) -> None:

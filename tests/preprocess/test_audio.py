@@ -87,8 +87,8 @@ def test_refusals_are_one_sentence_with_the_value(name):
         (Limits(max_bytes=1000), "limit is 1000 (max_bytes)"),
         (Limits(max_seconds=1.5), "limit is 1.5 s (max_seconds)"),
         (Limits(max_channels=1), "limit is 1 (max_channels)"),
-        (Limits(min_sr=48000), "accepted are 48000 to"),
-        (Limits(max_sr=22050), "to 22050 Hz"),
+        (Limits(min_sr=48000), "the limits are 48000 and"),
+        (Limits(max_sr=22050), "and 22050 Hz"),
     ],
 )
 def test_each_limit_is_configurable_and_named(limits, words):
@@ -140,7 +140,7 @@ def test_single_bad_samples_become_silence_with_a_note():
     samples[100:103] = np.nan, np.inf, -np.inf
     wave = load((samples, 22050))
     assert np.isfinite(wave.samples).all()
-    assert wave.notes == ("3 samples were NaN or infinite and were taken as silence.",)
+    assert wave.notes == ("3 samples were NaN or infinite and were replaced by silence.",)
 
 
 def test_int16_samples_are_scaled():

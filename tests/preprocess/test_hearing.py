@@ -127,9 +127,9 @@ def test_silence_is_skipped_and_said():
     skipped = prepare((y, SR), hearing=Hearing(skip_silence=True))
     assert len(all_of_it.rows) == 4 and len(skipped.rows) == 2
     np.testing.assert_array_equal(skipped.rows, all_of_it.rows[[0, 3]])
-    assert "2 of 4 slices are silent and were left out." in skipped.notes
+    assert "2 of 4 slices are silent and were skipped." in skipped.notes
     silent = prepare((y, SR), hearing=Hearing(segments=4, segment_seconds=8))
-    assert len(silent.rows) == 2 and "2 of 4 segments are silent and were left out." in silent.notes
+    assert len(silent.rows) == 2 and "2 of 4 segments are silent and were skipped." in silent.notes
     assert [round(start) for start, _ in silent.heard] == [2, 38]
     y = np.concatenate([sound(2, 1, seconds=12), np.zeros(11 * SR, np.float32), y[: SR // 2], y[: 24 * SR]])
     found = prepare((y, SR), hearing=Hearing(segments=2, skip_silence=True))  # the first has a click in it
@@ -140,9 +140,9 @@ def test_silence_is_skipped_and_said():
 
 def test_what_fits_is_told():
     notes = prepare((sound(3, 0, seconds=25), SR), hearing=Hearing(segments=5)).notes
-    assert any(note.startswith("2 of 5 segments were heard: the recording, or a batch") for note in notes)
+    assert any(note.startswith("2 of 5 segments were analysed: the recording, or a batch") for note in notes)
     notes = prepare((sound(3, 0, seconds=25), SR), hearing=Hearing(segments=2, segment_seconds=5)).notes
-    assert notes == ("A part that was heard lasts 5 s and was repeated to fill 11.4 s.",)
+    assert notes == ("A selected part lasts 5 s and was repeated to fill 11.4 s.",)
 
 
 def test_cleaning_comes_before_hearing():

@@ -172,7 +172,7 @@ def test_silence_is_told(y, silent):
 
 def test_short_recordings_get_a_note():
     (note,) = prepare_speech((noise(SR - 1000), SR)).notes
-    assert note == "The recording lasts 0.938 s; what is told of less than 1 s of speech is unreliable."
+    assert note == "The recording lasts 0.938 s; results for less than 1 s of speech are unreliable."
     assert prepare_speech((noise(SR), SR)).notes == ()
 
 
@@ -183,7 +183,7 @@ def test_bad_samples_become_silence_before_the_mean_is_taken():
     mended[100:103] = 0
     prepared = prepare_speech((bad, SR))
     np.testing.assert_array_equal(prepared.wav, prepare_speech((mended, SR)).wav)
-    assert prepared.notes == ("3 samples were NaN or infinite and were taken as silence.",)
+    assert prepared.notes == ("3 samples were NaN or infinite and were replaced by silence.",)
 
 
 def test_channels_are_averaged():

@@ -109,7 +109,7 @@ def bad_recordings() -> dict[str, tuple[bytes, str]]:
         "silence": (encode(np.zeros(16000, np.float32), 8000, "wav"), "silent"),
         "too short": (encode(tone[:800], 8000, "wav"), "0.100 s; at least 0.5 s"),
         "16 channels": (encode(np.repeat(tone[:, None], 16, 1), 8000, "wav"), "16 channels, the limit is 8"),
-        "1 kHz": (encode(tone, 1000, "wav"), "1000 Hz, accepted are 4000 to 192000"),
+        "1 kHz": (encode(tone, 1000, "wav"), "1000 Hz, the limits are 4000 and 192000"),
         "384 kHz": (encode(tone, 384_000, "wav"), "384000 Hz"),
         "more than an hour": (long_file.getvalue(), "3700.0 s, the limit is 3600 s"),
     }
