@@ -138,7 +138,7 @@ def milliseconds(seconds: dict[str, float]) -> dict[str, float]:
 
 def _object(text: bytes) -> dict:
     if len(text) > MAX_BYTES:
-        raise InputError(f"INFO has {len(text)} bytes, at most {MAX_BYTES} are read.")
+        raise InputError(f"INFO has {len(text)} bytes, the limit is {MAX_BYTES}.")
     try:
         info = json.loads(text)
         json.dumps(
@@ -149,7 +149,7 @@ def _object(text: bytes) -> dict:
     if not isinstance(info, dict):
         raise InputError(f"INFO must be a JSON object, not {type(info).__name__}.")
     if _deeper(info, MAX_DEPTH):
-        raise InputError(f"INFO may have lists and objects in each other {MAX_DEPTH} deep, not more.")
+        raise InputError(f"INFO may nest lists and objects at most {MAX_DEPTH} deep.")
     return info
 
 

@@ -77,7 +77,7 @@ def parse_options(text: bytes | None, kind: type[Options], **defaults: object) -
         not a JSON object, an unknown key or a value that is not accepted
     """
     if text and len(text) > MAX_BYTES:
-        raise OptionError(f"OPTIONS has {len(text)} bytes, at most {MAX_BYTES} are read.")
+        raise OptionError(f"OPTIONS has {len(text)} bytes, the limit is {MAX_BYTES}.")
     try:
         values = json.loads(text) if text and text.strip() else {}
     except (ValueError, RecursionError) as error:  # also invalid UTF-8
@@ -92,7 +92,7 @@ def read_options(values: Mapping[str, object], kind: type[Options], **defaults: 
     known = [field.name for field in fields(kind)]
     for key in values:
         if key not in known:
-            raise OptionError(f"OPTIONS: {shown(key)} is unknown; known are {', '.join(known)}.")
+            raise OptionError(f"OPTIONS: {shown(key)} is unknown; choose from {', '.join(known)}.")
     chosen: dict[str, Any] = {**defaults, **values}
     return kind(**chosen)
 
@@ -101,8 +101,8 @@ def check_fitted(options: CommonOptions, manifest: dict) -> None:
     """OptionError for a fitted temperature that these weights do not have."""
     if options.temperature == "fitted" and "calibration" not in manifest:
         raise OptionError(
-            'OPTIONS: temperature "fitted" is not known for these weights; send a number, or let'
-            " tritone calibrate --store find it."
+            'OPTIONS: temperature cannot be "fitted": none has been fitted for these weights; send a number, or'
+            " run tritone calibrate --store."
         )
 
 

@@ -55,7 +55,7 @@ class Step(ABC):
     def _respond(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
         try:
             if request.is_cancelled():
-                error = pb_utils.TritonError("The client has cancelled.", pb_utils.TritonError.CANCELLED)
+                error = pb_utils.TritonError("The client cancelled the request.", pb_utils.TritonError.CANCELLED)
                 return pb_utils.InferenceResponse(error=error)
             return pb_utils.InferenceResponse(self.answer(request))
         except RecordingError as error:
@@ -82,7 +82,7 @@ def recording_of(request: pb_utils.InferenceRequest) -> bytes | tuple[np.ndarray
         raise InputError(f"Send either AUDIO (an encoded file) or PCM with SAMPLE_RATE, not {sent}.")
     if audio is not None:
         if rate is not None:
-            raise InputError("SAMPLE_RATE goes with PCM; an encoded file (AUDIO) carries its own.")
+            raise InputError("SAMPLE_RATE goes with PCM; an encoded file (AUDIO) has its own.")
         return audio
     if rate is None:
         raise InputError("PCM needs SAMPLE_RATE (Hz, INT32 [1]).")
@@ -134,5 +134,7 @@ def json_tensor(name: str, value: dict | list) -> pb_utils.Tensor:
     try:
         text = "\n" + json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
     except ValueError as error:
-        raise StepFailure(f"{name} would have NaN or an infinite number, which JSON does not know.") from error
+        raise StepFailure(
+            f"{name} would contain NaN or an infinite number, which JSON cannot represent."
+        ) from error
     return pb_utils.Tensor(name, np.array([text.encode()], object))

@@ -222,7 +222,9 @@ def answer(found: Found, info: EmotionInfo, manifest: dict) -> dict:
     best = None if info.silent else int(found.scores.argmax())
     notes = list(info.notes)
     if windows > 1:
-        notes.append(f"The answer is joined from {windows} windows of the recording and is an approximation.")
+        notes.append(
+            f"The answer is joined from {windows} overlapping windows of the recording and is an approximation."
+        )
     listed = REVIEW_TOP if best is not None and found.extra.get("needs_review") else 0
     top = np.argsort(-found.scores, kind="stable")[:listed].tolist()
     return {

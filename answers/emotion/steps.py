@@ -104,7 +104,7 @@ def check_windows(windows: Sequence[Sequence[int]], features: np.ndarray, logits
             f"FEATURES has {rows} rows of {frames} frames, FRAME_LOGITS {len(logits)} of {logits.shape[1]}."
         )
     if len(windows) != rows or not rows:
-        raise InputError(f"FEATURES has {rows} rows, INFO {len(windows)} windows; one each is needed.")
+        raise InputError(f"FEATURES has {rows} rows, INFO {len(windows)} windows; each row needs one window.")
     end = 0
     for first, start, stop in windows:
         if start != end or not first <= start < stop <= first + frames:

@@ -67,8 +67,8 @@ def check_activation(options: GenreOptions, manifest: dict) -> None:
     for name, default in ONE_IS_RIGHT.items():
         if getattr(options, name) != default:
             raise OptionError(
-                f"OPTIONS: {name} is for systems of which one class is right; the classes of {manifest['system']}"
-                " are each for itself (sigmoid): leave it out."
+                f"OPTIONS: {name} needs classes of which exactly one is right; those of {manifest['system']} are"
+                " independent (sigmoid): leave it out."
             )
 
 
@@ -77,6 +77,6 @@ def check_explained(options: GenreOptions, manifest: dict) -> None:
     kind = ARCHITECTURES.get(manifest.get("architecture", ""))
     if options.explain and kind and not kind.explainer:
         raise OptionError(
-            f"OPTIONS: explain is for networks that look at a picture; {manifest['system']} ({kind.title}) has no"
-            " map: leave it out."
+            f"OPTIONS: explain needs a network of images; {manifest['system']} ({kind.title}) cannot be explained:"
+            " leave it out."
         )

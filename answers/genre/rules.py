@@ -147,7 +147,7 @@ def _rule(place: str, entry: dict[str, Any]) -> Rule:
 
 def _bounds(place: str, name: str, bounds: object) -> tuple[float, float]:
     if name not in FEATURES:
-        raise ValueError(f"{place}: {name!r} is no feature; choose from {', '.join(FEATURES)}.")
+        raise ValueError(f"{place}: {name!r} is not a feature; choose from {', '.join(FEATURES)}.")
     if not isinstance(bounds, dict) or not bounds or not set(bounds) <= {"above", "below"}:
         raise ValueError(f"{place}: the condition on {name} must be above, below or both, not {bounds!r}.")
     for bound in bounds.values():

@@ -162,7 +162,7 @@ def check_rules(options: GenreOptions, rules: Rules | None) -> None:
     """OptionError where rules are asked for and these weights have none."""
     if options.rules and rules is None:
         raise OptionError(
-            "OPTIONS: rules must be false: no file in answers/genre/rule_files/ is for these weights' labels."
+            "OPTIONS: rules must be false: no file in answers/genre/rule_files/ has rules for these labels."
         )
 
 
@@ -170,9 +170,9 @@ def check_rows(logits: np.ndarray, kept: np.ndarray, info: GenreInfo, row: list[
     """InputError where the rows are not those of INFO; `row` is the shape of one as the network saw it."""
     slices, options = len(info.slices), info.options
     if len(logits) != slices or not slices:
-        raise InputError(f"LOGITS has {len(logits)} rows, INFO {slices} slices; one each is needed.")
+        raise InputError(f"LOGITS has {len(logits)} rows, INFO {slices} slices; each row needs one slice.")
     if (options.explain or options.pictures) and kept.shape != (slices, *row):
-        raise InputError(f"KEPT_ROWS has the shape {[*kept.shape]}, pictures need {[slices, *row]}.")
+        raise InputError(f"KEPT_ROWS has the shape {[*kept.shape]}, explain and pictures need {[slices, *row]}.")
 
 
 def embedding_of(request: pb_utils.InferenceRequest, logits: np.ndarray) -> np.ndarray:
@@ -182,7 +182,7 @@ def embedding_of(request: pb_utils.InferenceRequest, logits: np.ndarray) -> np.n
         return NO_EMBEDDING
     rows = tensor.as_numpy()
     if len(rows) != len(logits):
-        raise InputError(f"EMBEDDING has {len(rows)} rows, LOGITS {len(logits)}; one each is needed.")
+        raise InputError(f"EMBEDDING has {len(rows)} rows, LOGITS {len(logits)}; both need the same number.")
     check_finite("EMBEDDING", rows)
     return rows.mean(axis=0, dtype=np.float64).astype(np.float32)
 

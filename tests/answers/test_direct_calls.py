@@ -92,8 +92,8 @@ NOT_INFO = [
     (b"", "INFO is not JSON"),
     (b"\xff\xfe\xfd", "INFO is not JSON"),
     (b"[" * 100_000, "INFO is not JSON"),
-    (b'{"notes": ' + b"[" * 900 + b"]" * 900 + b"}", "INFO may have lists and objects in each other 3 deep"),
-    (b" " * (MAX_BYTES + 1), f"INFO has {MAX_BYTES + 1} bytes, at most {MAX_BYTES} are read"),
+    (b'{"notes": ' + b"[" * 900 + b"]" * 900 + b"}", "INFO may nest lists and objects at most 3 deep"),
+    (b" " * (MAX_BYTES + 1), f"INFO has {MAX_BYTES + 1} bytes, the limit is {MAX_BYTES}"),
     (b"[1]", "INFO must be a JSON object, not list"),
     (b"{}", "INFO: duration must be a number of seconds"),
     (b'{"duration": NaN}', "INFO is not JSON"),
@@ -107,13 +107,13 @@ WRONG = [
     ({"notes": [1]}, "notes must be a list of texts"),
     ({"notes": None}, "notes must be a list of texts"),
     ({"milliseconds": {"decode": "1"}}, "milliseconds must be an object of numbers"),
-    ({"cleaned": {"compress": {"most_db": [1]}}}, "INFO may have lists"),
+    ({"cleaned": {"compress": {"most_db": [1]}}}, "INFO may nest lists"),
     ({"cleaned": {"compress": 1}}, "cleaned must be an object of objects"),
     ({"sha256": "0" * 63}, "sha256 must be 64 hexadecimal digits"),
     ({"sha256": "x" * 64}, "sha256 must be 64 hexadecimal digits"),
     ({"options": None}, "options must be an object"),
     ({"options": {"voice": 1}}, "INFO: OPTIONS: 'voice' is unknown"),
-    ({"options": {"temperature": "fitted"}}, 'temperature "fitted" is not known'),
+    ({"options": {"temperature": "fitted"}}, 'temperature cannot be "fitted"'),
 ]
 WRONG_GENRE = [
     ({"slices": [[0, 1]]}, "LOGITS has 3 rows, INFO 1 slices"),
@@ -166,7 +166,7 @@ def test_rows_that_are_not_those_of_info_are_refused(client, song, talk):
     for shape in ((1, 1, 1, 1), (2, 3, 224, 224), (3, 3, 224, 223)):
         kept = np.zeros(shape, np.float32)
         said = refused(client, f"{GENRE}_postprocess", **song | {"KEPT_ROWS": kept})
-        assert f"KEPT_ROWS has the shape {list(shape)}, pictures need [3, 3, 224, 224]" in said
+        assert f"KEPT_ROWS has the shape {list(shape)}, explain and pictures need [3, 3, 224, 224]" in said
     other = {"FRAME_LOGITS": talk["FRAME_LOGITS"][:, 1:]}
     assert "rows of" in refused(client, f"{SPEECH}_postprocess", **talk | other)
 

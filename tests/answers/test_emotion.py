@@ -243,7 +243,7 @@ def test_the_answer_of_several_windows_calls_itself_an_approximation():
     about = info(160, [0, 0, 100], [50, 100, 160], timings=True)
     answer = emotion.answer(emotion.analyse(features, logits, about, MANIFEST), about, MANIFEST)
     assert answer["windows"] == 2 and answer["timings"] == {"decode": 12.5}
-    assert answer["notes"][0] == "a note" and "joined from 2 windows" in answer["notes"][1]
+    assert answer["notes"][0] == "a note" and "joined from 2 overlapping windows" in answer["notes"][1]
 
 
 def test_a_temperature_divides_the_mean_logits_and_those_of_each_frame():

@@ -72,7 +72,7 @@ def test_answers_equal_the_network_over_each_frame(client, seconds):
     assert list(result["scores"].values()) == pytest.approx(answer["SCORES"].tolist())
     assert result["emotion"] == NAMES[logits.mean(0).argmax()] and result["frames"] == len(features)
     assert result["windows"] == (3 if seconds > 40 else 1)
-    assert any("joined from 3 windows" in note for note in result["notes"]) == (seconds > 40)
+    assert any("joined from 3 overlapping windows" in note for note in result["notes"]) == (seconds > 40)
     assert any("Demo weights" in note for note in result["notes"])
 
 
@@ -124,7 +124,7 @@ def test_options_clean_calibrate_and_tell_how_sure(client):
     assert set(result["cleaned"]) == {"denoise", "compress"} and "needs_review" in result
     p = answer["SCORES"].astype(np.float64)
     assert result["uncertainty"]["entropy"] == pytest.approx(-(p * np.log(p)).sum() / np.log(9), abs=1e-4)
-    with pytest.raises(triton.InferenceServerException, match='temperature "fitted" is not known') as error:
+    with pytest.raises(triton.InferenceServerException, match='temperature cannot be "fitted"') as error:
         ask(client, recording, temperature="fitted")
     assert error.value.status() == "StatusCode.INVALID_ARGUMENT"
 

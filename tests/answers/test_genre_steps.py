@@ -87,7 +87,7 @@ def test_json_has_no_numbers_that_it_does_not_know(preprocess):
     preprocess(label_set("ccmusic"))
     step = sys.modules["answers.step"]
     for value in (math.nan, math.inf, -math.inf):
-        with pytest.raises(step.StepFailure, match="RESULT would have NaN or an infinite number"):
+        with pytest.raises(step.StepFailure, match="RESULT would contain NaN or an infinite number"):
             step.json_tensor("RESULT", {"probability": value})
 
 

@@ -139,7 +139,7 @@ def test_two_files_for_the_same_labels(tmp_path):
         (
             "when.tempo",
             "when.speed",
-            "'speed' is no feature; choose from tempo, beat_strength, low_frequency_share",
+            "'speed' is not a feature; choose from tempo, beat_strength, low_frequency_share",
         ),
         (
             "tempo.above = 140",

@@ -118,7 +118,7 @@ def test_a_sentence_loses_all_layers_of_wrapping():
             "The recording is silent.",
             "silent",
         ),
-        ("OPTIONS: [x] is unknown; known are a. [option]", "OPTIONS: [x] is unknown; known are a.", "option"),
+        ("OPTIONS: [x] is unknown; choose from a. [option]", "OPTIONS: [x] is unknown; choose from a.", "option"),
         ("unexpected shape for input 'PCM' [1,2]", "unexpected shape for input 'PCM' [1,2]", "recording"),
         ("The recording is empty.", "The recording is empty.", "recording"),
     ],

@@ -112,11 +112,11 @@ def test_the_client_gets_what_pytorch_computes(guest, server):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"voting": "majority"}, "voting is for systems of which one class is right"),
-        ({"temperature": 2.0}, "temperature is for systems of which one class is right"),
-        ({"label_smoothing": 0.1}, "label_smoothing is for systems"),
-        ({"uncertainty": "entropy"}, "uncertainty is for systems"),
-        ({"rules": True}, "rules is for systems"),
+        ({"voting": "majority"}, "voting needs classes of which exactly one is right"),
+        ({"temperature": 2.0}, "temperature needs classes of which exactly one is right"),
+        ({"label_smoothing": 0.1}, "label_smoothing needs classes"),
+        ({"uncertainty": "entropy"}, "uncertainty needs classes"),
+        ({"rules": True}, "rules needs classes"),
         ({"profile": "ccmusic"}, "profile 'ccmusic' is unknown; choose one of mood"),
         ({"explain": 1}, "explain needs the network mood_explain"),
     ],
@@ -161,7 +161,7 @@ def test_no_temperature_is_fitted_where_more_than_one_class_can_be_right(guest, 
     command = ["tritone", "calibrate", "songs", "--model", "mood"]
     done = subprocess.run(command, cwd=guest, env=variables, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert "temperature is for systems of which one class is right" in " ".join(done.stderr.split())
+    assert "temperature needs classes of which exactly one is right" in " ".join(done.stderr.split())
 
 
 @pytest.mark.slow
