@@ -53,14 +53,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns 0, or 1 where --check has found something."""
     parser = argparse.ArgumentParser(prog="python -m systems", description=str(__doc__).partition("\n")[0])
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit with 1 where a file is not as declared"
+        "--check",
+        action="store_true",
+        help="write nothing; exit with status 1 if a file differs from its declaration",
     )
     parser.add_argument("--repository", type=Path, default=REPOSITORY, metavar="DIR", help="default: %(default)s")
     parser.add_argument(
         "--able",
         nargs="+",
         metavar=("COMMAND", "SYSTEM"),
-        help="only print which systems python -m export COMMAND works on, of those named or by default",
+        help="only print which systems python -m export COMMAND supports, of those named or of the default ones",
     )
     options = parser.parse_args(arguments)
     known = Repository(options.repository).known(SYSTEMS)
@@ -74,14 +76,14 @@ def main(arguments: list[str] | None = None) -> int:
     }
     if options.repository == REPOSITORY:
         declared[CLIENT_VERSION] = client_module()
-    work, said = (
-        (stale_files, "is not as declared: run python -m systems")
+    work, message = (
+        (stale_files, "differs from its declaration: run python -m systems")
         if options.check
-        else (write_files, "was written")
+        else (write_files, "written")
     )
     changed = work(declared)
     for path in changed:
-        print(f"{path} {said}", file=sys.stderr if options.check else sys.stdout)
+        print(f"{path} {message}", file=sys.stderr if options.check else sys.stdout)
     return int(options.check and bool(changed))
 
 

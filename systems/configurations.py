@@ -22,13 +22,13 @@ SIDE = 14  # of a map that explains
 SECOND = Path(__file__).with_name("second.mp3")
 """A second of sound."""
 BOUNDED = (
-    "More than this waiting is refused with UNAVAILABLE at once (the client backs off and tries again) instead of"
-    " growing a queue that nobody waits for; nobody waits longer than the timeout."
+    "A full queue rejects further requests with UNAVAILABLE at once (the client backs off and tries again) instead"
+    " of growing beyond what clients wait for. A request that waits longer than the timeout is rejected, too."
 )
 UNBOUNDED = (
-    "Without dynamic batching, and so without a bound on its queue: Triton 24.10's batcher does not notice that"
-    " this step is done with a request, and lets the next one wait until another arrives (300 ms in the mean, with"
-    " 8 in flight). What reaches it has passed the bounded queues before it."
+    "No dynamic batching, and therefore an unbounded queue: Triton 24.10's batcher does not notice that this step"
+    " has finished a request, and delays the next one until another arrives (300 ms on average, with 8 in flight)."
+    " Requests that reach this step have already passed the bounded queues of the steps before it."
 )
 
 
@@ -95,9 +95,9 @@ def _front(system: System) -> str:
         answers.append((text, note))
     return pbtxt.file(
         pbtxt.comment(
-            f"The system a client calls: {task.texts['answers']} ({system.about}). One request is one recording,"
-            f" hence no batch dimension here; its {task.texts['rows']} are the batch of {name}_network. The work"
-            f" is done, and its answers are cached, in {name}_chain."
+            f"The model that clients call: {task.texts['answers']} ({system.about}). One request is one recording,"
+            f" so there is no batch dimension here; its {task.texts['rows']} are the batch of {name}_network."
+            f" {name}_chain does the work and caches the answers."
         ),
         pbtxt.head(name, "ensemble", 0) + pbtxt.parameter("task", task.name),
         pbtxt.tensors("input", _declared(system, RECORDING)) + pbtxt.tensors("output", answers),
@@ -111,7 +111,7 @@ def _raw(system: System) -> str:
     [audio], [result] = (_declared(system, [tensor]) for tensor in (_required(AUDIO), RESULT))
     return pbtxt.file(
         pbtxt.comment(
-            f"Front of {name} for plain HTTP bodies. Triton takes a raw body only for a model with exactly one"
+            f"Entry to {name} for plain HTTP bodies. Triton accepts a raw body only for a model with exactly one"
             " input:",
             call,
         ),
@@ -133,17 +133,19 @@ def _chain(system: System) -> str:
     kept = {tensor.name: inner[tensor.name] for tensor in (INFO, *task.kept)}
     used = {tensor.name: inner[tensor.name] for tensor in system.used}
     return pbtxt.file(
-        pbtxt.comment(f"The three steps of {name}; clients call {name}, which calls this.")
+        pbtxt.comment(f"The three steps of {name}. Clients call {name}, which calls this ensemble.")
         + "#\n"
         + pbtxt.comment(
-            "Why two ensembles: Triton's response cache keys on the inputs alone and keeps the outputs that the"
-            f" first request happened to ask for. {name} asks for all of them whatever its client wants, so what"
-            f" is cached here is complete. {task.texts.get('cached', '')}"
+            "Why two ensembles: the key of Triton's response cache is the inputs alone, and its value the outputs"
+            f" that the first request asked for. {name} always asks for all outputs, so the entries cached here"
+            f" are complete. {task.texts.get('cached', '')}"
         ),
         pbtxt.head(f"{name}_chain", "ensemble", 0),
         pbtxt.tensors("input", _declared(system, RECORDING))
         + pbtxt.tensors("output", _declared(system, system.own(task.answers))),
-        pbtxt.comment("The same recording with the same options is answered from memory (sized by --cache-size).")
+        pbtxt.comment(
+            "A repeated recording with the same options is answered from the cache (--cache-size sets its size)."
+        )
         + "response_cache { enable: true }\n",
         pbtxt.ensemble(
             [
@@ -158,13 +160,16 @@ def _chain(system: System) -> str:
 def _preprocess(system: System, variant: str | None = None) -> str:
     """With a variant: for a network on a GPU."""
     task = system.task
-    chosen = f"Chosen by --variant {variant} (Triton's --model-config-name): config.pbtxt for a network on a GPU."
+    chosen = (
+        f"Selected by --variant {variant} (Triton's --model-config-name): config.pbtxt for a network on a GPU."
+    )
     count, more = (
-        (PROCESSES, "The launcher takes one a core: decoding limits what a GPU answers.") if variant else (2, "")
+        (PROCESSES, "The launcher starts one per core: decoding limits the throughput of a GPU.")
+        if variant
+        else (2, "")
     )
-    processes = (
-        f"One process each, single-threaded{'.' if variant else ': as many as there are cores to spare.'} {more}"
-    )
+    spare = "" if variant else ": as many as there are spare cores"
+    processes = f"Each instance is a single-threaded process{spare}. {more}"
     most = Parameter("max_rows", str(system.max_batch_size), "the network's max_batch_size")
     parameters = [*task.limits, *([most] if task.has_pictures else []), *([task.on_gpu] if variant else [])]
     warm = pbtxt.tensor("", "STRING", [1], input_data_file="AUDIO")
@@ -177,9 +182,9 @@ def _preprocess(system: System, variant: str | None = None) -> str:
         ),
         pbtxt.comment(processes) + pbtxt.instances(count),
         pbtxt.comment(BOUNDED) + pbtxt.queue(QUEUE_SIZE),
-        pbtxt.comment("What is accepted; a refusal names the limit.")
+        pbtxt.comment("The limits; an error that rejects a recording names the limit.")
         + pbtxt.parameters((p.key, p.value, p.note) for p in parameters),
-        pbtxt.comment(f"A second of sound as MP3, so that the first request finds {task.texts['ready']} ready.")
+        pbtxt.comment(f"One second of MP3, so that {task.texts['ready']} are ready for the first request.")
         + pbtxt.warmups([("mp3", 1, {AUDIO.name: warm})]),
     )
 
@@ -207,7 +212,7 @@ def _postprocess(system: System) -> str:
 def _explain(system: System) -> str:
     name, architecture = system.name, system.architecture
     rows = system.task.inputs[0]
-    number = Tensor("CLASS", "INT64", (1,), "its number among the labels")
+    number = Tensor("CLASS", "INT64", (1,), "index of the label")
     warm = {
         rows.name: pbtxt.tensor("", rows.type, system.shape(rows), random_data=True),
         number.name: pbtxt.tensor("", number.type, [1], zero_data=True),
@@ -215,15 +220,15 @@ def _explain(system: System) -> str:
     explained_by = str(architecture.explained_by)
     return pbtxt.file(
         pbtxt.comment(
-            f"{explained_by[0].upper()}{explained_by[1:]} of {architecture.title}: which parts of a picture spoke"
-            " for a class. Optional: written by `make explain` (1/model.onnx) and loaded where it was made of"
-            f" the served weights. {name}_postprocess calls it (answers/genre/explain.py) for requests with"
-            " the option `explain`."
+            f"{explained_by[0].upper()}{explained_by[1:]} of {architecture.title}: which parts of an image are"
+            " evidence for a class. Optional: `make explain` writes it (1/model.onnx), and the server loads it if"
+            f" it was made from the served weights. {name}_postprocess calls it (answers/genre/explain.py) for"
+            " requests with the option `explain`."
         ),
         pbtxt.head(f"{name}_explain", "onnxruntime", MOST_SHOWN, ONNX_FILE),
         pbtxt.tensors("input", _declared(system, [rows, number]))
         + pbtxt.tensors("output", [(pbtxt.tensor("MAP", "FP32", [SIDE, SIDE]), "in [0, 1]")]),
-        pbtxt.comment("On the CPU on every machine: few requests ask for it.") + pbtxt.instances(1),
+        pbtxt.comment("On the CPU of every machine: few requests need it.") + pbtxt.instances(1),
         pbtxt.queue(QUEUE_SIZE),
         pbtxt.warmups([("batch of 1", 1, warm)]),
     )

@@ -11,70 +11,72 @@ PLANS = (TENSORRT, TENSORRT_RTX)
 
 ABOUT = {
     "onnxruntime": (
-        "FP32 on ONNX Runtime: runs on every machine. Written by `make export`: 1/model.onnx, 1/manifest.json,"
+        "FP32 on ONNX Runtime: runs on every machine. `make export` writes 1/model.onnx, 1/manifest.json and"
         " labels.txt."
     ),
     "openvino": "on OpenVINO: for CPUs with AMX or AVX512_BF16, where it computes in bfloat16.",
-    "openvino_int8": "in INT8 on OpenVINO: for CPUs with AVX512_VNNI or AMX. make int8 makes it.",
-    "cuda": "FP16 on ONNX Runtime's CUDA provider: for NVIDIA GPUs without a plan. python -m export fp16 makes"
-    " it.",
+    "openvino_int8": "in INT8 on OpenVINO: for CPUs with AVX512_VNNI or AMX. `make int8` writes the network.",
+    "cuda": "FP16 on ONNX Runtime's CUDA provider: for NVIDIA GPUs without a plan. `python -m export fp16` writes"
+    " the network.",
     "tensorrt": "as a TensorRT plan: for machines with an NVIDIA GPU.",
-    "tensorrt_rtx": "as a plan of TensorRT-RTX, in the embedded server: for NVIDIA's RTX cards. It is built"
-    " without a GPU, and compiled further by the card that loads it.",
+    "tensorrt_rtx": "as a TensorRT-RTX plan, in the embedded server: for NVIDIA's RTX cards. It is built without a"
+    " GPU; the card that loads it completes the compilation.",
 }
-NOT_INT8 = "on OpenVINO, as by --variant openvino: there is no INT8 network of this system."
+NOT_INT8 = "on OpenVINO, like --variant openvino: this system has no INT8 network."
 PLAN = (
-    "python -m export {command} builds it, fast for the largest preferred_batch_size{rows} and able to take 1 to"
+    "`python -m export {command}` builds it, optimised for the largest preferred_batch_size{rows}, for 1 to"
     " max_batch_size rows{lengths}."
 )
 SMALLER = (
-    " On a smaller one lower max_batch_size, with which it grows, but not below the windows of the longest"
-    " recording, max_seconds of the preprocess step / 19.6 s, and build again; or serve the genre systems alone"
-    " (TRITONE_SYSTEMS)."
+    " On smaller ones, lower max_batch_size, with which the memory grows, and build again; keep it at or above the"
+    " number of windows of the longest recording, max_seconds of the preprocess step / 19.6 s. Or serve the genre"
+    " systems alone (TRITONE_SYSTEMS)."
 )
 PLAN_MEMORY = {
-    TENSORRT: "Memory: TensorRT reserves what the largest shape needs, 32 rows of 30.5 s, and plan.json says how"
-    " much that was. Values of that size are what goes through the first norm, in float32 (97679 x 512 a row: 6.4"
-    " GB in and as much out), and the scores of attention (16 x 1536 x 1536 a row: 4.8 GB), unless TensorRT fuses"
-    " them away. That is meant for GPUs of 40 GB and more." + SMALLER,
-    TENSORRT_RTX: "Memory: TensorRT-RTX reserves what the largest shape needs, 32 rows of 30.5 s: by its builder"
-    " 14.7 GB, beside 0.3 GB of weights. That is meant for cards of 24 GB and more." + SMALLER,
+    TENSORRT: "Memory: TensorRT reserves what the largest shape needs, 32 rows of 30.5 s; plan.json has the"
+    " figure. The largest tensors are the input and output of the first norm, in float32 (97679 x 512 per row: 6.4"
+    " GB each), and the attention scores (16 x 1536 x 1536 per row: 4.8 GB), unless TensorRT fuses them away. This"
+    " is meant for GPUs with 40 GB or more." + SMALLER,
+    TENSORRT_RTX: "Memory: TensorRT-RTX reserves what the largest shape needs, 32 rows of 30.5 s: its builder"
+    " reports 14.7 GB, beside 0.3 GB of weights. This is meant for cards with 24 GB or more." + SMALLER,
 }
-GATHERING = "While one batch runs the next gathers; no artificial delay."
+GATHERING = "The next batch gathers while one runs; there is no artificial delay."
 OF_LIKE_LENGTH = (
-    "Rows are of one of a few lengths ({} of systems/lengths.py), so that recordings of like length share a batch."
+    "Rows have one of a few lengths ({} of systems/lengths.py), so that recordings of similar length share a"
+    " batch."
 )
 AT_A_TIME = (
-    "So many samples are run together, five seconds, and always one row: a longer row gains nothing from company"
-    " on a CPU. (Known to the embedded server's backends.)"
+    "The samples that run together, five seconds, but always at least one row: on a CPU a longer row gains nothing"
+    " from a batch. (Only the embedded server's backends read this parameter.)"
 )
 LONGEST_ROW = "The longest row, in samples"
 LONGEST_ELSEWHERE = (
-    ": the memory that a row needs grows with the square of its length, and is kept. The embedded server's"
-    " backends refuse a longer one with INVALID_ARGUMENT. The container's {} backend does not know this"
-    " parameter: there the preprocess step bounds the rows of recordings, and nothing those of a client that"
-    " calls this network directly."
+    ": the memory for a row grows with the square of its length and is not released. The embedded server's"
+    " backends reject a longer row with INVALID_ARGUMENT. The container's {} backend ignores this parameter: there"
+    " the preprocess step limits the rows of recordings, but clients that call this network directly are not"
+    " limited."
 )
 LONGEST_IN_PLANS = (
-    ". The embedded server's backends refuse a longer one with INVALID_ARGUMENT; in the container it is the plan"
-    " that has no optimisation profile for it."
+    ". The embedded server's backends reject a longer row with INVALID_ARGUMENT; in the container the plan rejects"
+    " it, because it has no optimisation profile of that length."
 )
-LONGEST_IN_RTX = ". The embedded server's backends refuse a longer one with INVALID_ARGUMENT."
+LONGEST_IN_RTX = ". The embedded server's backends reject a longer row with INVALID_ARGUMENT."
 SEARCH = (
-    "Convolution algorithms by rules (1): to try them all, the default, stops the first batch of every {} for it."
+    "Select convolution algorithms by heuristics (1). The default tries them all, which delays the first batch of"
+    " every {}."
 )
 ARENA = (
-    "No more memory than asked for (1): the default doubles, and a batch of 32 long rows takes gigabytes as it is."
+    "Allocate only the memory that is needed (1): the default doubles it, and a batch of 32 long rows already"
+    " takes gigabytes."
 )
 GRAPHS = (
-    "One launch for the whole network instead of one for each layer. A graph is of one batch size and also serves"
-    " the smaller ones down to its bound, whose answers do not depend on the rows that fill it up; without the"
-    " shapes the backend would take it for its own size only. (Not in the embedded server, whose backend launches"
-    " the layers.)"
+    "One launch for the whole network instead of one per layer. A graph is captured for one batch size and also"
+    " serves smaller batches down to its lower bound; the rows that fill them up do not change the answers."
+    " Without the shapes the backend would use a graph for its own batch size only. (Not in the embedded server,"
+    " whose backend launches the layers.)"
 )
 NO_GRAPHS = (
-    "No CUDA graphs: each is of one batch size and one length, and a row must not be answered in a graph of longer"
-    " ones."
+    "No CUDA graphs: a graph has one batch size and one length, and a row must not run in a graph of longer rows."
 )
 
 
@@ -103,11 +105,13 @@ def _about(system: System, variant: Variant) -> str:
     text = NOT_INT8 if variant is OPENVINO_INT8 and not pictures else ABOUT[variant.name]
     plan = ""
     if variant in PLANS:
-        rows, lengths = ("", "") if pictures else (" of rows of five seconds", " of 1.3 to 30.5 s")
+        rows, lengths = ("", "") if pictures else (" and rows of five seconds", " of 1.3 to 30.5 s")
         plan = " " + PLAN.format(command=variant.name, rows=rows, lengths=lengths)
-    chosen = "" if variant is PORTABLE else f" Chosen by --variant {variant.name} (Triton's --model-config-name)"
+    chosen = "" if variant is PORTABLE else f" Selected by --variant {variant.name} (Triton's --model-config-name)"
     if chosen:
-        chosen += ", never by itself: answers move a little." if variant is OPENVINO_INT8 and pictures else "."
+        chosen += (
+            ", never automatically: answers change slightly." if variant is OPENVINO_INT8 and pictures else "."
+        )
     memory = PLAN_MEMORY.get(variant, "") if not pictures else ""
     return pbtxt.comment(f"{system.about}, {text}{plan}{chosen}", memory)
 
@@ -123,13 +127,13 @@ def _tensors(system: System, kind: str) -> str:
 def _instances(system: System, variant: Variant) -> str:
     if variant is TENSORRT and system.task.has_pictures:
         why = (
-            "Two instances: while one computes, rows and answers of the other are copied, 19 MB for a full batch."
+            "Two instances: while one computes, inputs and outputs of the other are copied, 19 MB per full batch."
         )
         return pbtxt.comment(why) + pbtxt.instances(2, on_gpu=True)
     if variant in PLANS:
-        why = "One instance: each reserves the memory of the largest batch."
+        why = "One instance: each reserves the memory for the largest batch."
         return pbtxt.comment(why) + pbtxt.instances(1, on_gpu=True)
-    why = "" if variant.on_gpu else "One instance that uses all cores: two would fight for them."
+    why = "" if variant.on_gpu else "One instance that uses all cores: two would compete for them."
     return pbtxt.comment(why) + pbtxt.instances(1, variant.on_gpu)
 
 
@@ -140,7 +144,7 @@ def _batching(system: System, variant: Variant) -> str:
         why.append(OF_LIKE_LENGTH.format("COARSE_BUCKETS" if variant.on_gpu else "BUCKETS"))
     if variant in PLANS:
         preferred = (8, 16) if system.task.has_pictures else (8,)
-        why.append(f"Where enough rows wait, {' or '.join(map(str, preferred))} are taken.")
+        why.append(f"If enough rows wait, a batch has {' or '.join(map(str, preferred))} rows.")
     return pbtxt.comment(" ".join(why)) + pbtxt.queue(QUEUE_SIZE, preferred)
 
 
@@ -194,7 +198,7 @@ def _picture_warmups(system: System, variant: Variant) -> str:
     [first] = system.task.inputs
     planned = (1, 8, 16, system.max_batch_size)
     sizes = {**dict.fromkeys(PLANS, planned), CUDA: (1, 2, 4, 8, 16, 32)}.get(variant, (1, 2, 4, 8))
-    why = "One row, the batches that are preferred and the largest." if variant in PLANS else ""
+    why = "One row, the preferred batches and the largest." if variant in PLANS else ""
     row = pbtxt.tensor("", first.type, system.shape(first), random_data=True)
     return pbtxt.comment(why) + pbtxt.warmups((f"batch of {n}", n, {first.name: row}) for n in sizes)
 
@@ -210,18 +214,18 @@ def _length_warmups(system: System, variant: Variant) -> str:
         return f"{name}{lengths.frames_of(samples)} frames", rows, zeros
 
     if variant.on_gpu:
-        why = "Every length, alone and in company."
+        why = "Every length, alone and in a batch."
         if variant in PLANS:
-            why = "One row and the batch that is preferred, of every length."
+            why = "One row and the preferred batch, of every length."
         entries = [row(n, rows, f"{rows} x ") for n in lengths.COARSE_BUCKETS for rows in (1, 8)]
     elif variant is PORTABLE:
         why = (
-            "The shortest row, one of ten seconds and the longest: ONNX Runtime prepares nothing for each shape,"
-            " but it keeps the memory that it has needed once."
+            "The shortest row, one of ten seconds and the longest: ONNX Runtime prepares nothing per shape, but it"
+            " keeps the memory that it has once allocated."
         )
         entries = [row(n, 1, "") for n in (lengths.BUCKETS[0], lengths.TEN_SECONDS, lengths.BUCKETS[-1])]
     else:
-        why = "All that can be run together, because OpenVINO prepares itself for a shape when it first sees it."
+        why = "Every shape that can run, because OpenVINO compiles for a shape when it first meets it."
         entries = [
             row(n, rows, f"{rows} x ")
             for n in lengths.BUCKETS

@@ -46,7 +46,7 @@ def check_name(name: str, declared: dict[str, System]) -> None:
     for part in PARTS:
         if name.endswith(f"_{part}"):
             raise UnusableName(
-                f"{name} cannot be the name of a system: names in _{part} are those of a system's parts"
+                f"{name} cannot be the name of a system: names that end in _{part} belong to the parts of a system"
             )
 
 

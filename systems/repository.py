@@ -40,7 +40,7 @@ from systems.variants import (
 VERSION = "1"
 """Of every model: the folder of its files."""
 TITLES = {
-    **{"fp16": "FP16 network", "int8": "INT8 network", "explain": "network that explains"},
+    **{"fp16": "FP16 network", "int8": "INT8 network", "explain": "explanation network"},
     **{"tensorrt": "TensorRT plan", "tensorrt_rtx": "TensorRT-RTX plan"},
 }
 BY_MAKE = ("int8", "explain")

@@ -199,7 +199,7 @@ class System:
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"{self.name}: activation {self.activation!r} is not one of {', '.join(ACTIVATIONS)}")
         if self.activation == "sigmoid" and self.labels.levels:
-            raise ValueError(f"{self.name}: classes that are each for itself (sigmoid) have no coarser levels")
+            raise ValueError(f"{self.name}: independent classes (sigmoid) have no coarser levels")
 
     @property
     def is_own(self) -> bool:

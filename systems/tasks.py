@@ -17,7 +17,7 @@ RECORDING = (
 )
 """What every system takes."""
 RESULT = Tensor("RESULT", "STRING", (1,), "the whole answer as JSON")
-INFO = Tensor("INFO", "STRING", (1,), "what the answer needs to explain itself")
+INFO = Tensor("INFO", "STRING", (1,), "metadata of the recording, from preprocess to postprocess")
 
 MAX_SECONDS, MAX_SPEECH_SECONDS = 3600, 600
 
@@ -43,7 +43,9 @@ GENRE = Task(
         Tensor("LOGITS", "FP32", ("classes",)),
     ),
     used=("LOGITS", "EMBEDDING"),
-    kept=(Tensor("KEPT_ROWS", "FP32", ("n", "channels", "height", "width"), "the rows, if one is shown"),),
+    kept=(
+        Tensor("KEPT_ROWS", "FP32", ("n", "channels", "height", "width"), "the rows, for explain and pictures"),
+    ),
     answers=(
         Tensor("PROBABILITIES", "FP32", ("classes",)),
         Tensor("LABELS", "STRING", ("classes",)),
@@ -55,7 +57,7 @@ GENRE = Task(
     ),
     labelled="PROBABILITIES",
     limits=limits(MAX_SECONDS),
-    on_gpu=Parameter("gpu_spectrum", '"auto"', "on the GPU where that is faster"),
+    on_gpu=Parameter("gpu_spectrum", '"auto"', "on the GPU if that is faster"),
     # Two preprocess instances with a file of 64 MiB and 32 rows of 3 x 224 x 224 floats (18.4 MiB) each, those
     # rows once more for the network; and where an answer is to be explained, the rows again from either instance
     # and for the postprocess step, which sends on four of them: 243 MiB. A GPU has two instances of the network
@@ -66,11 +68,11 @@ GENRE = Task(
         **{"duration": 1.0, "seconds_used": 1.0, "notes": []},
     },
     texts={
-        "answers": "recording in, genre out",
+        "answers": "recording in, labels out",
         "rows": "slices",
         "file": "song.mp3",
-        "prepares": "Decodes a recording and draws its spectrogram: preprocess/ behind answers/genre/steps.py.",
-        "concludes": "Logits to answer: answers/genre/. Labels come from the network's manifest.json.",
+        "prepares": "Decodes a recording and computes its spectrogram (answers/genre/steps.py, preprocess/).",
+        "concludes": "Turns logits into the answer (answers/genre/). The labels come from manifest.json.",
         "ready": "the decoder and the filters",
         "warm": "one slice",
     },
@@ -80,13 +82,13 @@ EMOTION = Task(
     steps=("EmotionPreprocess", "EmotionPostprocess"),
     profiles=(WAVEFORM,),
     inputs=(
-        Tensor("WAV", "FP32", ("samples",), "normalised samples, zeros behind them"),
-        Tensor("LENGTH", "INT64", (1,), "how many are samples of the recording"),
+        Tensor("WAV", "FP32", ("samples",), "normalised samples, padded with zeros"),
+        Tensor("LENGTH", "INT64", (1,), "how many of them are not padding"),
     ),
     outputs=(
         Tensor("FEATURES", "FP32", ("frames", "embedding"), "one for every 20 ms"),
         Tensor("FRAME_LOGITS", "FP32", ("frames", "classes")),
-        Tensor("EMBEDDING", "FP32", ("embedding",), "of the row: the mean over its own frames"),
+        Tensor("EMBEDDING", "FP32", ("embedding",), "the mean over the row's own frames"),
         Tensor("LOGITS", "FP32", ("classes",)),
     ),
     used=("FEATURES", "FRAME_LOGITS"),
@@ -97,7 +99,10 @@ EMOTION = Task(
         Tensor("SEGMENTS", "STRING", (1,), "the timeline as a JSON list"),
         Tensor("EMBEDDING", "FP32", ("embedding",)),
         Tensor(
-            "FRAME_EMBEDDINGS", "FP32", ("frames", "embedding"), "if OPTIONS asks for it; else one row, the mean"
+            "FRAME_EMBEDDINGS",
+            "FP32",
+            ("frames", "embedding"),
+            "with option frame_embeddings; else one row, the mean",
         ),
         RESULT,
     ),
@@ -113,15 +118,15 @@ EMOTION = Task(
         "answers": "speech in, emotions out, of the whole recording and of every 20 ms of it",
         "rows": "windows",
         "file": "speech.wav",
-        "prepares": "Decodes a recording to 16 kHz and cuts it into windows: preprocess/speech.py behind"
-        " answers/emotion/steps.py.",
-        "concludes": "Features and logits of the frames to answer: answers/emotion/. Labels come from the"
-        " network's manifest.json.",
-        "cached": "For the same reason FRAME_EMBEDDINGS is an option and not just an output: 4 KiB for every 20"
-        " ms would fill the cache for clients that never look at them. Without it one row stands there, the mean,"
-        " because the cache keeps no answer with an empty tensor.",
-        "outputs": "A row has frames of its padding, too; they mean nothing. What the recording has is known by"
-        " INFO of the ensemble.",
+        "prepares": "Decodes a recording, resamples it to 16 kHz and cuts it into windows"
+        " (answers/emotion/steps.py, preprocess/speech.py).",
+        "concludes": "Turns features and logits of the frames into the answer (answers/emotion/). The labels come"
+        " from manifest.json.",
+        "cached": "For the same reason FRAME_EMBEDDINGS has an option of its own: 4 KiB for every 20 ms would fill"
+        " the cache for clients that never read them. Without the option the tensor has one row, the mean, because"
+        " the cache does not store an answer with an empty tensor.",
+        "outputs": "Padded frames have outputs, too, which mean nothing. INFO says which frames are the"
+        " recording's.",
         "ready": "the decoder and the resampler",
         "warm": "one second",
     },

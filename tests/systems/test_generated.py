@@ -36,7 +36,7 @@ def test_check_names_what_is_stale_and_write_mends_it(tmp_path, capsys):
     config.write_text(config.read_text() + "# by hand\n")
     capsys.readouterr()
     assert main(["--check", *command]) == 1
-    assert capsys.readouterr().err == f"{config} is not as declared: run python -m systems\n"
+    assert capsys.readouterr().err == f"{config} differs from its declaration: run python -m systems\n"
     assert write(SYSTEMS["vgg19_bn_cqt"], tmp_path) == [config]
 
 

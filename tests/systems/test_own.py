@@ -38,7 +38,7 @@ def test_names_that_cannot(name):
 @pytest.mark.parametrize("part", PARTS)
 def test_names_of_the_parts_of_another_system(part):
     assert (ROOT / "model_repository" / f"vgg19_bn_cqt_{part}").is_dir()  # it is a part
-    with pytest.raises(UnusableName, match=f"names in _{part} are those of"):
+    with pytest.raises(UnusableName, match=f"names that end in _{part} belong to"):
         check_name(f"songs_{part}", SYSTEMS)
 
 

@@ -111,7 +111,7 @@ def test_what_is_not_whole_and_of_the_present_weights_is_not_current(path, kind,
     what, command = {
         "fp16": ("FP16 network", "python -m export fp16 tiny"),
         "int8": ("INT8 network", "make int8"),
-        "explain": ("network that explains", "make explain"),
+        "explain": ("explanation network", "make explain"),
         "plan": ("TensorRT plan", "python -m export tensorrt tiny"),
         "rtx_plan": ("TensorRT-RTX plan", "python -m export tensorrt_rtx tiny"),
     }[kind]
