@@ -23,8 +23,8 @@ def sigmoid(logits: npt.NDArray) -> Array:
     return (np.where(logits >= 0, 1.0, powers) / (1 + powers)).astype(np.float32)
 
 
+# By the names that systems/system.py knows.
 ACTIVATIONS: dict[str, Callable[[npt.NDArray], Array]] = {"softmax": softmax, "sigmoid": sigmoid}
-"""By the names that systems/system.py knows."""
 
 
 def of_manifest(manifest: dict) -> Callable[[npt.NDArray], Array]:

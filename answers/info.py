@@ -16,12 +16,12 @@ from preprocess import RecordingError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+# A recording of 32 slices needs 4 KiB; each damaged link of a chained Ogg adds a note.
 MAX_BYTES = 1 << 20
-"""A recording of 32 slices needs 4 KiB; each damaged link of a chained Ogg adds a note."""
+# An object of lists of lists, or of objects of objects.
 MAX_DEPTH = 3
-"""An object of lists of lists, or of objects of objects."""
+# No number of INFO is larger, either way: seconds, milliseconds, frames, slices, features.
 MOST = 1e9
-"""No number of INFO is larger, either way: seconds, milliseconds, frames, slices, features."""
 
 Check = Callable[[object], bool]
 

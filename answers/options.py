@@ -12,17 +12,17 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
 from answers.uncertainty import MEASURES
-from preprocess import Cleaning, Hearing, OptionError
+from preprocess import Enhancement, OptionError, Selection
 
 MAX_BYTES = 4096
 
 
-Part = TypeVar("Part", Cleaning, Hearing)
+Part = TypeVar("Part", Enhancement, Selection)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CommonOptions(Cleaning):
-    """What a client may ask of any system; each is one key of the JSON object, and so are those of `Cleaning`."""
+class CommonOptions(Enhancement):
+    """Options of every system; each field, also those of `Enhancement`, is a key of the JSON object."""
 
     example: ClassVar[str] = '{"timings": true}'
     """Of OPTIONS, for the sentence that refuses something else."""
@@ -39,7 +39,7 @@ class CommonOptions(Cleaning):
     """Whether the answer tells what each stage of its preparation took."""
 
     def part(self, kind: type[Part]) -> Part:
-        """Those of them that are `Cleaning` or `Hearing`."""
+        """Those of them that are `Enhancement` or `Selection`."""
         return kind(**{field.name: getattr(self, field.name) for field in fields(kind)})
 
     def __post_init__(self) -> None:
@@ -133,7 +133,7 @@ def check_number(options: CommonOptions, name: str, low: float, high: float, wha
         raise OptionError(f"OPTIONS: {name} must be {what} from {low:g} to {high:g}, not {shown(value)}.")
 
 
-def check_whole(
+def check_integer(
     options: CommonOptions, name: str, low: int, high: int | None = None, what: str = "a whole number"
 ) -> None:
     """OptionError where an option is no whole number from `low` up, or to `high`."""

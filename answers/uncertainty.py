@@ -13,8 +13,8 @@ from answers.voting import normalised_entropy
 
 Array = npt.NDArray[np.float32]
 
+# Labels that an answer lists at least when a person should look at it.
 REVIEW_TOP = 3
-"""Labels that an answer lists at least when a person should look at it."""
 
 
 def uncertainty(probabilities: Array, parts: Array, best: int) -> dict[str, float]:
@@ -42,8 +42,8 @@ def uncertainty(probabilities: Array, parts: Array, best: int) -> dict[str, floa
     }
 
 
+# The values of the option `uncertainty`.
 MEASURES = ("entropy", "margin", "variation_ratio", "disagreement")
-"""The values of the option `uncertainty`."""
 
 
 def review(measures: dict[str, float], by: str, threshold: float) -> dict:

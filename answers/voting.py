@@ -35,5 +35,5 @@ def normalised_entropy(probabilities: Array) -> npt.NDArray[np.float64]:
     return np.clip(-terms.sum(-1) / np.log(p.shape[-1]), 0, 1)
 
 
+# The values of the option `voting`; each function takes float32 [slices, classes] and gives [classes].
 VOTING: dict[str, Callable[[Array], Array]] = {"mean": mean, "majority": majority, "confidence": by_confidence}
-"""The values of the option `voting`; each function takes float32 [slices, classes] and gives [classes]."""

@@ -29,7 +29,7 @@ from answers.genre.info import GenreInfo
 from answers.genre.options import GenreOptions
 from answers.genre.rules import Rules, load_rules
 from bench.__main__ import finish
-from preprocess import Cleaning, Hearing, Prepared, prepare, prepare_speech
+from preprocess import Enhancement, Prepared, Selection, prepare, prepare_speech
 from server.installation import ROOT
 from sounds import FAMILIES, collection, utterances
 from systems.repository import Repository, read_manifest
@@ -74,8 +74,8 @@ class System(NamedTuple):
             recording,
             options.profile,
             spectrum=self.manifest["spectrum"],
-            cleaning=options.part(Cleaning),
-            hearing=options.part(Hearing),
+            enhancement=options.part(Enhancement),
+            selection=options.part(Selection),
             with_features=options.rules,
         )
 
@@ -145,7 +145,7 @@ def cleaning(system: System, recordings: Sequence[bytes], speech: Sequence[bytes
     costs = []
     for sent in CLEANING:
         of_speech = [
-            (partial(prepare_speech, each), partial(prepare_speech, each, cleaning=Cleaning(**sent)))
+            (partial(prepare_speech, each), partial(prepare_speech, each, enhancement=Enhancement(**sent)))
             for each in speech
         ]
         ms = by_turns(preparations(system, recordings, sent))

@@ -74,7 +74,7 @@ def derive(
             figures = make(network, partial)
             size = partial.stat().st_size
             product.withdraw()  # it does not describe the file that comes now
-        product.vouch(
+        product.record(
             {
                 "file": os.path.relpath(product.path, network.folder),
                 "sha256": sha256(product.path),

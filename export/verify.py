@@ -28,7 +28,7 @@ from export.command import run
 from export.errors import ExportError
 from export.examples import FOLDER, MOST_FILES, Example, choose, is_recording
 from export.sources import Hub, Log
-from preprocess import Cleaning, Hearing, Limits, RecordingError, prepare, prepare_speech
+from preprocess import Enhancement, Limits, RecordingError, Selection, prepare, prepare_speech
 from systems import System
 from systems.manifest import Manifest
 from systems.profiles import Profile
@@ -109,8 +109,8 @@ def _genre(network: Network, recording: bytes) -> tuple[int, float]:
         max_rows=network.system.max_batch_size,
         jpeg=options.jpeg,
         limits=Limits(**network.limits()),
-        cleaning=options.part(Cleaning),
-        hearing=options.part(Hearing),
+        enhancement=options.part(Enhancement),
+        selection=options.part(Selection),
     )
     logits, *_ = network.outputs(prepared.rows)
     found = genre.analyse(logits, GenreInfo.of(prepared, options), manifest)
@@ -120,7 +120,7 @@ def _genre(network: Network, recording: bytes) -> tuple[int, float]:
 
 def _emotion(network: Network, recording: bytes) -> tuple[int, float]:
     options = EmotionOptions()
-    prepared = prepare_speech(recording, limits=Limits(**network.limits()), cleaning=options.part(Cleaning))
+    prepared = prepare_speech(recording, limits=Limits(**network.limits()), enhancement=options.part(Enhancement))
     if prepared.silent:
         raise RecordingError("The recording is silent: it has no emotion.")
     features, logits = network.outputs(prepared.wav, prepared.lengths)

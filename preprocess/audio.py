@@ -1,11 +1,11 @@
-"""Encoded recording -> mono samples at the rate that the profile asks for.
+"""Decodes a recording to mono samples at the rate of the profile.
 
-`decode` yields blocks, which `mix` mixes down and resamples as they come: the memory in use is the file, twice the
-result (while its blocks are joined) and a few blocks, whatever the number of channels and the file's rate. No
-header can get past the limits, because what is decoded is counted, too.
+`decode` yields blocks, and `mix` mixes them down and resamples them one by one: memory holds the file, twice the
+result (while its blocks are joined) and a few blocks, for any number of channels and any sample rate. A header
+cannot evade the limits, because decoded samples are counted, too.
 
-The numbers are those of `librosa.load`, unless another resampler is asked for: float32, mean of the channels,
-soxr's HQ resampler, ceil(n * sr / sr_in) samples.
+The values equal those of `librosa.load` with the default resampler: float32, mean of the channels, soxr's HQ
+resampler, ceil(n * sr / sr_in) samples.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from preprocess.errors import RecordingError, TooShort, Undecodable
 from preprocess.limits import Limits
 from preprocess.mix import Mixer, Waveform
 from preprocess.resample import Resampler, soxr_hq
+from preprocess.timing import Stopwatch
 
 
 def load(
@@ -31,6 +32,7 @@ def load(
     seconds: float | None = None,
     limits: Limits | None = None,
     resampler: Callable[[int, int], Resampler] = soxr_hq,
+    watch: Stopwatch | None = None,
 ) -> Waveform:
     """Decode, mix down and resample a recording.
 
@@ -38,9 +40,10 @@ def load(
     ----------
     recording : an encoded file, or (samples [n] or [n, channels], float in [-1, 1] or int16, their rate in Hz)
     sr : rate of the result, Hz
-    seconds : decode only so much of the beginning (None: all)
-    limits : what is accepted (None: the defaults)
-    resampler : of preprocess.resample, called with both rates
+    seconds : length to decode from the beginning (None: all)
+    limits : limits of accepted recordings (None: the defaults)
+    resampler : a resampler of preprocess.resample, called with the input's and the result's rate
+    watch : measures decoding, mixing down and resampling (None: no measurement)
 
     Raises
     ------
@@ -51,26 +54,26 @@ def load(
     limits.check_bytes(len(recording) if isinstance(recording, bytes) else np.asarray(recording[0]).nbytes)
     if isinstance(recording, bytes) and not recording:
         raise TooShort("The recording is empty (0 bytes); send the whole file.")
-    mixer = Mixer(sr, math.inf if seconds is None else seconds, limits, resampler)
-    if not isinstance(recording, bytes):
+    mixer = Mixer(sr, math.inf if seconds is None else seconds, limits, resampler, watch or Stopwatch())
+    if not encoded:
         mixer.read([_Raw(*recording, limits)])
         return mixer.result()
-    refusal = None
+    damage = None
     for part in parts(recording):
         try:
             mixer.read(open_readers(part, limits, mixer.meter))
-        except Undecodable as error:  # a damaged link does not spoil the others
-            refusal = error
-    if refusal and not mixer.seconds:
-        raise refusal
+        except Undecodable as error:  # one damaged part does not affect the others
+            damage = error
+    if damage and not mixer.seconds:
+        raise damage
     wave = mixer.result()
-    if refusal:
+    if damage:
         wave = replace(wave, notes=(*wave.notes, "A part of the recording could not be decoded and was skipped."))
     return wave
 
 
 class _Raw:
-    """A Reader of samples that need no decoding."""
+    """A Reader for samples that need no decoding."""
 
     def __init__(self, samples: npt.NDArray, sr: int, limits: Limits) -> None:
         samples = np.asarray(samples)
@@ -91,13 +94,13 @@ class _Raw:
         limits.check_seconds(self.duration)
 
     def blocks(self) -> Iterator[tuple[Block, int]]:
-        """Yield float32 [frames, channels] and their rate."""
+        """Yield float32 [frames, channels] and their rate in Hz."""
         for start in range(0, len(self._samples), BLOCK_FRAMES):
             yield self._samples[start : start + BLOCK_FRAMES], self._sr
 
-    def measure(self) -> float | None:
-        """Seconds of all samples."""
+    def measure(self) -> float:
+        """Return the length of all samples in seconds."""
         return self.duration
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: a reader of samples holds no resources."""

@@ -1,41 +1,41 @@
-"""The errors that a caller of `preprocess` has to expect: this recording or this option cannot be used."""
+"""Errors that callers of `preprocess` must expect: the recording or an option cannot be used."""
 
 
 class RecordingError(ValueError):
-    """A recording or an option is refused.
+    """A recording or an option is rejected.
 
-    The message is one sentence for the person who sent it: what was wrong, with the value, and what would
-    be accepted; `code` is the kind of refusal, for programs. The Triton steps pass both on as INVALID_ARGUMENT.
+    The message is one sentence for the sender: what is wrong, with the value, and what would be accepted. `code`
+    is the kind of error, for programs. The Triton steps return both as INVALID_ARGUMENT.
     """
 
     code = "recording"
 
 
 class Undecodable(RecordingError):
-    """The bytes are not audio, or not in a codec that is decoded."""
+    """The bytes are not audio, or their codec is not supported."""
 
     code = "undecodable"
 
 
 class BeyondLimit(RecordingError):
-    """The recording is larger, longer or costlier than what is accepted."""
+    """The recording exceeds a limit of size, length or cost."""
 
     code = "limit"
 
 
 class TooShort(RecordingError):
-    """The recording is shorter than what can be answered."""
+    """The recording is too short for an answer."""
 
     code = "too_short"
 
 
 class Silent(RecordingError):
-    """There is nothing to hear."""
+    """The recording contains no sound."""
 
     code = "silent"
 
 
 class OptionError(RecordingError):
-    """An option is not known, or its value is not accepted."""
+    """An option is unknown, or its value is not accepted."""
 
     code = "option"

@@ -1,6 +1,6 @@
-"""What the rules look at: tempo, beat, bass and voice of a recording, from the waveform alone.
+"""Measures the features that rules look at: tempo, beat, bass and voice of a recording, from the waveform.
 
-They are measures, not classifiers: cheap, and true of plain cases. What each of them misses stands at `features`.
+They are cheap measures, not classifiers, and right in clear cases. `features` documents what each of them misses.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ Array = npt.NDArray[np.float32]
 
 NAMES = ("tempo", "beat_strength", "low_frequency_share", "voice_presence")
 
-N_FFT = 1024  # 46 ms: onsets stay apart
+N_FFT = 1024  # 46 ms, short enough to separate onsets
 HOP_LENGTH = 256
 N_MELS = 40
 FRAME_RATE = SR / HOP_LENGTH  # Hz, 86
 
-WINDOW = 8.9  # seconds, as librosa's tempogram: what is in step over so long is a beat
+WINDOW = 8.9  # seconds, as in librosa's tempogram: a pattern that keeps time this long is a beat
 
-LEAST_BEAT = 2.0  # seconds
+MIN_BEAT_SECONDS = 2.0
 SLOWEST, USUAL, FASTEST = 30, 120, 320  # beats per minute
-LEAST_FLUX = 0.2  # dB per frame: what is less is no onset, however regular
+MIN_FLUX = 0.2  # dB per frame; a smaller rise is not an onset, however regular
 
-LEAST_VOICE = 3.0  # seconds: in less, a beat and syllables look the same
+MIN_VOICE_SECONDS = 3.0  # in less, a beat and syllables look the same
 VOICE_BANDS = slice(2, 29)  # 200 to 4500 Hz: formants
 SYLLABLES, MODULATION = (2.5, 6.5), (0.5, 20.0)  # Hz
-LEAST_MODULATION = 0.05  # of the mean square: the envelopes of noise change so much by chance
-SPEECH = 0.5  # share of the modulation of plain speech that is found at SYLLABLES
+MIN_MODULATION = 0.05  # of the mean square: the envelopes of noise fluctuate this much
+SPEECH = 0.5  # share of the modulation of clean speech that lies in SYLLABLES
 
 LOW_RATE = 441  # Hz
-LEAST_POWER = 1e-10  # -100 dB: the rounding of an offset
+MIN_POWER = 1e-10  # -100 dB: the rounding of an offset
 
 
 def features(y: Array) -> dict[str, float]:
@@ -48,13 +48,13 @@ def features(y: Array) -> dict[str, float]:
 
     Returns
     -------
-    tempo : beats per minute, 30 to 320, as librosa.feature.tempo understands it: of several that fit, the one
-        nearest to 120, so that drums at 180 may be heard as 90, and at 75 as 150; 0 where nothing is repeated, or
-        for less than 2 s
-    beat_strength : 0 to 1, how alike the onsets are one beat later
-    low_frequency_share : 0 to 1, the share of the energy that lies below 200 Hz
-    voice_presence : 0 to 1, how much of what changes comes and goes as syllables do: often and not in step. Speech
-        and rap are above 0.7, also over music; slow singing is missed; 0 for less than 3 s
+    tempo : beats per minute, 30 to 320, defined as in librosa.feature.tempo: of several tempi that fit, the one
+        nearest to 120, so drums at 180 may be measured as 90, and at 75 as 150; 0 if nothing repeats, or for less
+        than 2 s
+    beat_strength : 0 to 1, similarity of the onsets one beat later
+    low_frequency_share : 0 to 1, share of the energy below 200 Hz
+    voice_presence : 0 to 1, share of the modulation with the rate and irregularity of syllables. Speech and rap
+        are above 0.7, also over music; slow singing is missed; 0 for less than 3 s
     """
     power = mel(y, n_fft=N_FFT, hop_length=HOP_LENGTH, n_mels=N_MELS)
     tempo, beat_strength = _beat(power_to_db(power))
@@ -63,50 +63,51 @@ def features(y: Array) -> dict[str, float]:
 
 
 def _beat(db: Array) -> tuple[float, float]:
-    """Tempo and beat strength from the autocorrelation of the onset strength, the mean rise of all bands.
+    """Return tempo and beat strength from the autocorrelation of the onset strength, the mean rise of all bands.
 
-    Smoothed over 58 ms, as a period that is no whole number of frames would else match its double better. The
-    frames that reach beyond the ends are left out: a recording that is cut out of another has no onset there.
+    The onset strength is smoothed over 58 ms, because a period of a fractional number of frames would otherwise
+    match its double better. Frames that reach beyond the ends are skipped: an excerpt of a recording has no onset
+    there.
     """
     edge = N_FFT // 2 // HOP_LENGTH
     onsets = np.maximum(0, np.diff(db[:, edge : db.shape[1] - edge], axis=1)).mean(axis=0)
-    if len(onsets) < LEAST_BEAT * FRAME_RATE:
+    if len(onsets) < MIN_BEAT_SECONDS * FRAME_RATE:
         return 0.0, 0.0
     windows, weights = _windows(np.convolve(onsets, hann(6)[1:] / 3, "same"))
     windows = (windows - windows.mean(axis=1, keepdims=True)) * weights
     found, most = _autocorrelation(windows), len(windows) * _autocorrelation(weights[None])
-    alike = found / (found[0] + LEAST_FLUX**2 * most[0]) * (most[0] / most)
+    alike = found / (found[0] + MIN_FLUX**2 * most[0]) * (most[0] / most)
     slowest = min(int(60 * FRAME_RATE / SLOWEST), len(weights) // 2)
     lags = np.arange(math.ceil(60 * FRAME_RATE / FASTEST), slowest)
     before, at, after = (alike[lags + k] for k in (-1, 0, 1))
     score = at * most[lags] / most[0] * np.exp(-0.5 * np.log2(60 * FRAME_RATE / lags / USUAL) ** 2)
-    score[(at <= before) | (at < after)] = 0  # no peak
+    score[(at <= before) | (at < after)] = 0  # not a peak
     best = int(score.argmax())
     if score[best] <= 0:
         return 0.0, 0.0
     rise, fall = at[best] - before[best], at[best] - after[best]
-    offset = (rise - fall) / (2 * (rise + fall))  # the top of the parabola through the three, -0.5 to 0.5
+    offset = (rise - fall) / (2 * (rise + fall))  # vertex of the parabola through the three, -0.5 to 0.5
     return 60 * FRAME_RATE / (lags[best] + offset), min(1.0, at[best] + (rise - fall) * offset / 4)
 
 
 def _low_frequency_share(y: Array) -> float:
-    """Power of what remains at a rate of 441 Hz over that of all; soxr passes 91 % of half of it, 201 Hz.
+    """Return the share of the power below 201 Hz: what remains at 441 Hz, of which soxr passes 91 %.
 
-    The variance, as an offset is no bass.
+    Power is the variance, because an offset is not bass.
     """
     power = y.var()
-    return min(1.0, soxr.resample(y, SR, LOW_RATE, quality="HQ").var() / power) if power > LEAST_POWER else 0.0
+    return min(1.0, soxr.resample(y, SR, LOW_RATE, quality="HQ").var() / power) if power > MIN_POWER else 0.0
 
 
 def _voice_presence(envelopes: Array) -> float:
-    """From the spectrum of the envelopes of the bands, float32 [bands, frames].
+    """Measure voice presence from the spectrum of the envelopes of the bands, float32 [bands, frames].
 
-    After Scheirer and Slaney (1997): energy of the envelopes around 4 Hz, where speech has its syllables. But a
-    beat is there as well, as few narrow peaks: so counted is the median over these frequencies, not the sum.
+    After Scheirer and Slaney (1997): energy of the envelopes around 4 Hz, the rate of syllables. A beat has energy
+    there, too, in a few narrow peaks; therefore the median over these frequencies counts, not the sum.
     """
     windows, weights = _windows(envelopes)
     n = len(weights)
-    if n < LEAST_VOICE * FRAME_RATE:
+    if n < MIN_VOICE_SECONDS * FRAME_RATE:
         return 0.0
     mean = windows.mean(axis=-1, keepdims=True)
     spectrum = scipy.fft.rfft((windows - mean) * weights.astype(np.float32), axis=-1)  # stays float32
@@ -114,18 +115,18 @@ def _voice_presence(envelopes: Array) -> float:
     freqs = np.fft.rfftfreq(n, 1 / FRAME_RATE)
     syllables, modulation = (energy[(freqs >= low) & (freqs <= high)] for low, high in (SYLLABLES, MODULATION))
     irregular = np.median(syllables) * len(syllables)
-    everything = modulation.sum() + LEAST_MODULATION * (mean**2).sum()
+    everything = modulation.sum() + MIN_MODULATION * (mean**2).sum()
     return min(1.0, irregular / everything / SPEECH) if everything > 0 else 0.0
 
 
 def _windows(x: npt.NDArray) -> tuple[npt.NDArray, npt.NDArray[np.float64]]:
-    """Half overlapping windows of the last axis, [..., windows, n], or one where it is shorter; Hann's weights."""
+    """Return half-overlapping windows of the last axis, [..., windows, n], or one, and Hann weights."""
     n = min(x.shape[-1], round(WINDOW * FRAME_RATE))
     return np.lib.stride_tricks.sliding_window_view(x, n, axis=-1)[..., :: max(1, n // 2), :], hann(n + 1)[1:]
 
 
 def _autocorrelation(x: npt.NDArray) -> npt.NDArray[np.float64]:
-    """Sum over the windows [windows, n] of their autocorrelations [n]."""
+    """Sum the autocorrelations [n] of the windows [windows, n]."""
     n = x.shape[1]
     power = (np.abs(np.fft.rfft(x, 2 * n, axis=1)) ** 2).sum(axis=0)
     return np.fft.irfft(power)[:n]

@@ -1,7 +1,7 @@
-"""The spectra of `spectrum` in PyTorch, for batches and for GPUs, and the choice between the two.
+"""Computes the spectrograms of `spectrum` in PyTorch, for batches and GPUs, and chooses between CPU and GPU.
 
-Everything is a product of overlapping frames with a matrix, in float32: a few dozen kernels for a recording.
-PyTorch is imported when a transform is made or chosen; whoever stays on the CPU does without it.
+Every transform is a product of overlapping frames with a matrix, in float32: a few dozen kernels per recording.
+PyTorch is imported only when a transform is created or chosen; servers that stay on the CPU do not need it.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float32]
 
-HALF_WIDTH = 200  # samples that soxr's filter reaches to either side; beyond it is the rounding of its transforms
-BLOCK = 128  # samples of one row of the halving's product: few enough that the filter's zeros are few
-FRAMES = 4096  # at a time, 95 s: an hour of them would be a gigabyte
+HALF_WIDTH = 200  # samples on either side of soxr's filter; beyond them is only rounding
+BLOCK = 128  # output samples per row of the halving's product; few, so that its matrix has few zeros
+FRAMES = 4096  # frames at a time, 95 s; an hour of frames would take a gigabyte
 
-SECONDS = 30.0  # of the signal that both are timed with
+SECONDS = 30.0  # length of the signal that times the transforms
 REPEATS = 9
 
 
 class TorchTransform:
-    """`cqt` and `mel` of `preprocess.spectrum` on a device of PyTorch.
+    """`cqt` and `mel` of `preprocess.spectrum` on a PyTorch device.
 
     Parameters
     ----------
@@ -60,15 +60,15 @@ class TorchTransform:
         import torch
 
         self._torch, self._device = torch, torch.device(device)
-        # Not in TensorFloat-32: it rounds each factor to ten bits, an error 66 dB below the peak, and the pictures
-        # show 80 dB. This is PyTorch's default unless an environment variable says otherwise.
+        # Not TensorFloat-32: it rounds each factor to ten bits, an error 66 dB below the peak, and the images show
+        # 80 dB. This is PyTorch's default unless an environment variable changes it.
         torch.set_float32_matmul_precision("highest")
         self._bases = [self._put(basis) for basis in cqt_bases()]
         self._halving = self._put(halving())
         self._mel: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
 
     def cqt(self, y: Array, *, hop_length: int = 512) -> Array:
-        """Magnitude of the constant-Q transform, as `spectrum.cqt`.
+        """Compute the magnitude of the constant-Q transform, as `spectrum.cqt` does.
 
         Parameters
         ----------
@@ -94,7 +94,7 @@ class TorchTransform:
         return self._take(self._torch.cat(octaves[::-1], -1))
 
     def mel(self, y: Array, *, sr: int = SR, n_fft: int = 2048, hop_length: int = 512, n_mels: int = 128) -> Array:
-        """Mel power spectrogram, as `spectrum.mel`: [..., n] -> float32 [..., n_mels, 1 + n // hop_length]."""
+        """Compute the mel power spectrogram, as `spectrum.mel`: [..., n] -> [..., n_mels, 1 + n // hop_length]."""
         key = sr, n_fft, n_mels
         if key not in self._mel:
             self._mel[key] = self._put(hann(n_fft)), self._put(mel_filters(*key).T)
@@ -106,14 +106,14 @@ class TorchTransform:
         return self._take(self._torch.cat(parts, -2))
 
     def _frames(self, y: Tensor, n_fft: int, hop_length: int, n_frames: int) -> Iterator[Tensor]:
-        """Centred frames with zeros beyond both ends, contiguous [..., up to FRAMES, n_fft]."""
+        """Yield centred frames with zeros beyond both ends, contiguous [..., up to FRAMES, n_fft]."""
         pad = self._torch.nn.functional.pad(y, (n_fft // 2, n_fft // 2 + hop_length))
         view = pad.unfold(-1, n_fft, hop_length)
         for start in range(0, n_frames, FRAMES):
             yield view[..., start : min(start + FRAMES, n_frames), :].contiguous()
 
     def _halve(self, y: Tensor) -> Tensor:
-        """Half the rate, ceil(n / 2) samples, scaled by sqrt(2): overlapping frames by `halving`."""
+        """Halve the rate, to ceil(n / 2) samples scaled by sqrt(2): overlapping frames times `halving`."""
         n = (y.shape[-1] + 1) // 2
         blocks = -(-n // BLOCK)
         after = 2 * BLOCK * blocks - y.shape[-1] + HALF_WIDTH
@@ -125,26 +125,26 @@ class TorchTransform:
         return self._torch.tensor(values, dtype=self._torch.float32, device=self._device)
 
     def _take(self, values: Tensor) -> Array:
-        """[..., t, bins] -> [..., bins, t] in the host's memory."""
+        """Transpose [..., t, bins] to [..., bins, t] in the host's memory."""
         return np.ascontiguousarray(values.transpose(-1, -2).contiguous().cpu().numpy())
 
 
 @lru_cache(maxsize=1)
 def halving() -> Array:
-    """Soxr's HQ halving as a matrix, float32 [2 BLOCK + 2 HALF_WIDTH, BLOCK].
+    """Return soxr's HQ halving as a matrix, float32 [2 BLOCK + 2 HALF_WIDTH, BLOCK].
 
-    At 2:1 it is one FIR filter at every second sample: what soxr answers to an impulse at an even and at an odd
-    place are its taps in turn. It is symmetric, so the mean of both sides has less of the rounding than either.
+    At 2:1 it is one FIR filter at every second sample: the responses to an impulse at an even and at an odd place
+    alternate its taps. The filter is symmetric, so the mean of both sides has less rounding error than either.
     """
     middle = 2048
     taps = np.zeros(2 * HALF_WIDTH + 1)
     for place in (middle, middle + 1):
         impulse = np.zeros(2 * middle)
         impulse[place] = 1
-        answer = soxr.resample(impulse, 2, 1, quality="HQ")
-        distance = place - 2 * np.arange(len(answer))
+        response = soxr.resample(impulse, 2, 1, quality="HQ")
+        distance = place - 2 * np.arange(len(response))
         near = np.abs(distance) <= HALF_WIDTH
-        taps[distance[near] + HALF_WIDTH] = answer[near]
+        taps[distance[near] + HALF_WIDTH] = response[near]
     taps = (taps + taps[::-1]) / np.sqrt(2)  # the mean, times sqrt(2)
     matrix = np.zeros((2 * BLOCK + 2 * HALF_WIDTH, BLOCK), np.float32)
     for k, column in enumerate(matrix.T):
@@ -152,29 +152,29 @@ def halving() -> Array:
     return matrix
 
 
-def choose_transform(spectrum: str, say: Callable[[str], None]) -> Transform:
-    """The GPU's transform if there is one and it is faster than the CPU's here, transfers included.
+def choose_transform(spectrum: str, report: Callable[[str], None]) -> Transform:
+    """Return the GPU's transform if there is a GPU and it is faster than the CPU, including transfers.
 
     Parameters
     ----------
     spectrum : "cqt" or "mel"
-    say : is told what was chosen, and why
+    report : called with one line: the choice and its reason
     """
     try:
         import torch
 
         if not torch.cuda.is_available():
-            say(f"{spectrum} on the CPU: PyTorch {torch.__version__} finds no GPU")
+            report(f"{spectrum} on the CPU: PyTorch {torch.__version__} finds no GPU")
             return NUMPY
         on_gpu = TorchTransform("cuda")
         transform = Transform(on_gpu.cqt, on_gpu.mel)
-        with alone():
+        with exclusively():
             gpu, cpu = time_transforms(transform, NUMPY, spectrum=spectrum)
     except (ImportError, OSError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
-        say(f"{spectrum} on the CPU: PyTorch cannot use a GPU here ({type(error).__name__}: {reason})")
+        report(f"{spectrum} on the CPU: PyTorch cannot use a GPU here ({type(error).__name__}: {reason})")
         return NUMPY
-    say(
+    report(
         f"{spectrum} on the {'GPU' if gpu < cpu else 'CPU'}: {SECONDS:g} s of sound take {gpu * 1e3:.2f} ms on the"
         f" GPU, transfers included, and {cpu * 1e3:.2f} ms on the CPU"
     )
@@ -182,15 +182,15 @@ def choose_transform(spectrum: str, say: Callable[[str], None]) -> Transform:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Let no other process of this machine time its transforms meanwhile: the steps start all at once."""
-    with open(__file__, "rb") as file:  # which every process can open, also where nothing may be written
+def exclusively() -> Iterator[None]:
+    """Keep other processes of this machine from timing their transforms meanwhile: all steps start at once."""
+    with open(__file__, "rb") as file:  # every process can open it, even on a read-only file system
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def time_transforms(*transforms: Transform, spectrum: str) -> list[float]:
-    """Median seconds that each transform takes for SECONDS of noise, by turns, once they are warm."""
+    """Return each transform's median seconds for SECONDS of noise, alternating, after one warm-up each."""
     noise = np.random.default_rng(0).standard_normal(int(SECONDS * SR), np.float32)
     taken: list[list[float]] = [[] for _ in transforms]
     for _ in range(1 + REPEATS):

@@ -1,4 +1,4 @@
-"""Spectrogram -> rows of a network: the ways that profiles name by `render`."""
+"""Turns a spectrogram into rows of a network, in the ways that profiles name by `render`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from preprocess.render import grey_picture, magma_picture, resize_bilinear
+from preprocess.render import grey_image, magma_image, resize_bilinear
 from systems.profiles import FrontEnd, Profile
 
 Array = npt.NDArray[np.float32]
 
 
-class Heard(NamedTuple):
-    """A spectrogram, and how it lies in time.
+class Spectrogram(NamedTuple):
+    """A spectrogram and its time axis.
 
     Attributes
     ----------
     values : float32 [n_bins, frames]
-    front_end : that it was computed by
-    seconds : of the samples that it was computed of
-    own_seconds : of these, the recording's own; what is beyond them repeats it
+    front_end : how it was computed
+    seconds : length of the samples that it was computed from
+    own_seconds : length of the recording itself; any samples after that repeat it
     """
 
     values: Array
@@ -37,8 +37,8 @@ class Rows(NamedTuple):
     Attributes
     ----------
     rows : float32 [n, *profile.shape]
-    slices : (start, end) of each in seconds
-    total : how many there would be if their number was not bounded
+    slices : (start, end) of each row in seconds
+    total : number of rows without the limit
     """
 
     rows: Array
@@ -46,74 +46,74 @@ class Rows(NamedTuple):
     total: int
 
 
-def magma(heard: Heard, profile: Profile, max_rows: int, jpeg: bool) -> Rows:
-    """Slices of `slice_seconds` around the middle, as matplotlib draws them in magma."""
-    frames = heard.values.shape[1]
-    assert profile.slice_seconds, f"{profile.name} renders slices and has to say how long they are"
-    step = int(profile.slice_seconds * frames / heard.seconds)
+def magma(spectrogram: Spectrogram, profile: Profile, max_rows: int, jpeg: bool) -> Rows:
+    """Cut slices of `slice_seconds`, centred in the recording, and draw them as matplotlib does in magma."""
+    frames = spectrogram.values.shape[1]
+    step = int(profile.slice_seconds * frames / spectrogram.seconds)
     total = max(1, frames // step)
     starts = _spread(total, max_rows, step, begin=max(0, (frames - total * step) // 2))
-    rows = np.stack([magma_picture(heard.values[:, start : start + step], jpeg=jpeg) for start in starts])
-    per_frame = min(heard.own_seconds, heard.seconds) / frames
+    rows = np.stack([magma_image(spectrogram.values[:, start : start + step], jpeg=jpeg) for start in starts])
+    per_frame = min(spectrogram.own_seconds, spectrogram.seconds) / frames
     return Rows(rows, tuple((start * per_frame, (start + step) * per_frame) for start in starts), total)
 
 
-def squashed(heard: Heard, profile: Profile, max_rows: int, jpeg: bool) -> Rows:
-    """Everything in one grey picture."""
-    picture = min_max(resize_bilinear(heard.values, *profile.shape[1:]))
-    return Rows(grey_picture(picture)[None], ((0.0, heard.seconds),), 1)
+def squashed(spectrogram: Spectrogram, profile: Profile, max_rows: int, jpeg: bool) -> Rows:
+    """Resize the whole spectrogram to one grey image."""
+    image = min_max(resize_bilinear(spectrogram.values, *profile.shape[1:]))
+    return Rows(grey_image(image)[None], ((0.0, spectrogram.seconds),), 1)
 
 
-def centre(heard: Heard, profile: Profile, max_rows: int, jpeg: bool) -> Rows:
-    """The centre in one grey picture, a frame for each column of pixels, repeated where there are fewer.
+def centre(spectrogram: Spectrogram, profile: Profile, max_rows: int, jpeg: bool) -> Rows:
+    """Draw the centre as one grey image with one frame per column, repeating the frames if there are too few.
 
-    Article B stops at [40, 224], which no ViT-B/16 accepts: here the bands are stretched to 224 rows by bilinear
-    interpolation and the picture is repeated in the three channels, as article A does.
+    Article B (systems/profiles.py) ends with [40, 224], a shape that ViT-B/16 does not accept: here the bands are
+    stretched to 224 rows by bilinear interpolation, and the image is repeated in three channels, as in article A.
     """
     height, width = profile.shape[1:]
-    scaled, frames = min_max(heard.values), heard.values.shape[1]
+    scaled, frames = min_max(spectrogram.values), spectrogram.values.shape[1]
     begin = max(0, (frames - width) // 2)
     scaled = np.tile(scaled, -(-width // frames))[:, begin : begin + width]
     end = min(begin + width, frames)
-    hop_length, seconds = heard.front_end.hop_length, heard.seconds
+    hop_length, seconds = spectrogram.front_end.hop_length, spectrogram.seconds
     times = begin * hop_length / profile.sr, min(end * hop_length / profile.sr, seconds)
-    return Rows(grey_picture(resize_bilinear(scaled, height, width))[None], (times,), 1)
+    return Rows(grey_image(resize_bilinear(scaled, height, width))[None], (times,), 1)
 
 
-def patches(heard: Heard, profile: Profile, max_rows: int, jpeg: bool) -> Rows:
-    """The values themselves in patches that do not overlap, low frequencies first; a remainder is left out."""
+def patches(spectrogram: Spectrogram, profile: Profile, max_rows: int, jpeg: bool) -> Rows:
+    """Cut the values into patches that do not overlap, low frequencies first, and drop the remainder."""
     step = profile.shape[-1]
-    total = max(1, heard.values.shape[1] // step)
+    total = max(1, spectrogram.values.shape[1] // step)
     starts = _spread(total, max_rows, step)
-    rows = np.stack([heard.values[None, :, start : start + step] for start in starts])
-    per_frame = heard.front_end.hop_length / profile.sr
+    rows = np.stack([spectrogram.values[None, :, start : start + step] for start in starts])
+    per_frame = spectrogram.front_end.hop_length / profile.sr
     times = ((start * per_frame, (start + step) * per_frame) for start in starts)
-    return Rows(rows, tuple((begin, min(end, heard.own_seconds)) for begin, end in times), total)
+    return Rows(rows, tuple((begin, min(end, spectrogram.own_seconds)) for begin, end in times), total)
 
 
-RENDER: dict[str, Callable[[Heard, Profile, int, bool], Rows]] = {
+# The values of `Profile.render` for spectrograms. Each function takes the maximum number of rows and whether to
+# apply the JPEG round trip; only some of them use these.
+RENDER: dict[str, Callable[[Spectrogram, Profile, int, bool], Rows]] = {
     "magma": magma,
     "squashed": squashed,
     "centre": centre,
     "patches": patches,
 }
-"""The values of `Profile.render` for spectrograms; each takes also the most rows, and whether JPEG is wanted."""
 
 
 def slice_seconds(profile: Profile, front_end: FrontEnd) -> float | None:
-    """What a row needs at least: a shorter recording is repeated to fill it. None: any length will do."""
+    """Return the seconds that a row needs; `profiles` repeats a shorter recording to fill it. None: any length."""
     if profile.render == "patches":
         return profile.shape[-1] * front_end.hop_length / profile.sr
     return profile.slice_seconds
 
 
 def min_max(values: Array) -> Array:
-    """Scale to [0, 1]; a picture that is constant after resizing becomes 0."""
+    """Scale to [0, 1]; constant values, which an image can have after resizing, become 0."""
     low, high = values.min(), values.max()
     return (values - low) / (high - low) if high > low else np.zeros_like(values)
 
 
 def _spread(total: int, most: int, step: int, begin: int = 0) -> list[int]:
-    """First frames of all rows, or of so many that are evenly spread."""
+    """Return the first frame of every row, or of `most` evenly spaced ones if there are more."""
     taken = np.arange(total) if total <= most else (np.arange(most) * 2 + 1) * total // (2 * most)
     return [begin + int(k) * step for k in taken]

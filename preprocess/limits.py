@@ -1,4 +1,4 @@
-"""What is accepted: checked before decoding where a header declares it, and counted while decoding."""
+"""Limits of accepted recordings: checked before decoding if a header declares the value, and while decoding."""
 
 from __future__ import annotations
 
@@ -7,30 +7,34 @@ from dataclasses import dataclass, fields
 
 from preprocess.errors import BeyondLimit
 
-# Encoders round up to whole frames: ten minutes of Opus last 600.0065 s, of AAC 600.05 s. They are ten minutes.
-ROUNDING = 0.095  # seconds; what is refused differs from the limit in the first decimal
-# CPU seconds allowed for each second of sound, beside `max_cpu_seconds`: five times what Opus in stereo takes.
+# Seconds. Encoders round up to complete frames: ten minutes of Opus last 600.0065 s, of AAC 600.05 s, and must
+# count as ten minutes. A rejected length differs from the limit in the first decimal.
+ROUNDING = 0.095
+# CPU seconds allowed per second of sound, beside `max_cpu_seconds`: five times what stereo Opus takes.
 CPU_PER_SECOND = 0.02
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest recording that is accepted. Every refusal names the limit by its field."""
+    """The limits of accepted recordings. Every error names the limit by its field.
+
+    Attributes
+    ----------
+    max_bytes : size of the encoded file, or of raw samples
+    max_seconds : length of the recording; an hour of mono float32 at 22 050 Hz is 317 MB
+    max_channels : 8 is 7.1 surround
+    min_sr, max_sr : sample rate, Hz
+    max_samples : decoded samples of all channels; an hour of 5.1 at 48 kHz has 1.04e9
+    max_cpu_seconds : CPU time for decoding and resampling, beside 20 ms per second of sound
+    """
 
     max_bytes: int = 64 << 20
-    """Size of the encoded file, or of samples sent raw."""
     max_seconds: float = 3600.0
-    """Length of the recording; an hour of mono float32 at 22 050 Hz is 317 MB."""
     max_channels: int = 8
-    """7.1 surround."""
     min_sr: int = 4000
-    """Hz."""
     max_sr: int = 192_000
-    """Hz."""
     max_samples: int = 1 << 30
-    """Decoded samples of all channels: an hour of 5.1 at 48 kHz has 1.04e9."""
     max_cpu_seconds: float = 5.0
-    """CPU time for decoding and resampling, beside 20 ms for each second of sound."""
 
     def __post_init__(self) -> None:
         for limit in fields(self):
@@ -38,7 +42,7 @@ class Limits:
                 raise ValueError(f"{limit.name} must be above zero, not {getattr(self, limit.name)}")
 
     def check_bytes(self, size: int) -> None:
-        """Raise BeyondLimit for a file, or raw samples, of more than `max_bytes`."""
+        """Raise BeyondLimit if a file, or raw samples, has more than `max_bytes`."""
         if size > self.max_bytes:
             raise BeyondLimit(
                 f"The recording has {size} bytes, the limit is {self.max_bytes} (max_bytes);"
@@ -46,7 +50,7 @@ class Limits:
             )
 
     def check_format(self, channels: int, sr: int) -> None:
-        """Raise BeyondLimit for a number of channels or a rate (Hz) that is not accepted."""
+        """Raise BeyondLimit if the number of channels or the sample rate (Hz) is out of range."""
         if not 1 <= channels <= self.max_channels:
             raise BeyondLimit(
                 f"The recording has {channels} channels, the limit is {self.max_channels} (max_channels);"
@@ -59,7 +63,7 @@ class Limits:
             )
 
     def check_seconds(self, seconds: float, at_least: bool = False) -> None:
-        """Raise BeyondLimit for a length beyond `max_seconds`, of which `at_least` so much was decoded."""
+        """Raise BeyondLimit if a length exceeds `max_seconds`; `at_least`: decoding has only come so far."""
         if seconds > self.max_seconds + ROUNDING:
             length = f"more than {self.max_seconds:g} s" if at_least else f"{seconds:.1f} s"
             raise BeyondLimit(
@@ -69,11 +73,11 @@ class Limits:
 
 
 class Meter:
-    """Counts what one recording has cost so far, and ends it at a limit.
+    """Counts the cost of one recording and stops it at a limit.
 
     Attributes
     ----------
-    seconds : of sound that were counted
+    seconds : of sound counted so far
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -83,7 +87,7 @@ class Meter:
         self.seconds = 0.0
 
     def count(self, frames: int, channels: int, sr: int) -> None:
-        """Add a decoded block; raise BeyondLimit where a limit is passed."""
+        """Add a decoded block; raise BeyondLimit if a limit is exceeded."""
         self._samples += frames * channels
         self.seconds += frames / sr
         self._limits.check_seconds(self.seconds, at_least=True)
@@ -95,7 +99,7 @@ class Meter:
         self.check_time()
 
     def check_time(self) -> None:
-        """Raise BeyondLimit where the CPU time is used up."""
+        """Raise BeyondLimit if the CPU time is used up."""
         allowed = self._limits.max_cpu_seconds + CPU_PER_SECOND * self.seconds
         if time.thread_time() - self._start > allowed:
             raise BeyondLimit(
@@ -104,9 +108,9 @@ class Meter:
             )
 
     def mark(self) -> tuple[float, int]:
-        """What was counted so far, for `rewind`."""
+        """Return the current counts, for `rewind`."""
         return self.seconds, self._samples
 
     def rewind(self, mark: tuple[float, int]) -> None:
-        """Go back to a mark, because another reader begins there again; the time spent stays spent."""
+        """Restore the counts of a mark, for another reader that starts there; CPU time is not restored."""
         self.seconds, self._samples = mark

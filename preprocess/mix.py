@@ -1,11 +1,11 @@
-"""Blocks of all channels -> mono samples at another rate: mix down, check, resample, block by block."""
+"""Turns blocks of all channels into mono samples at another rate: mix down, check, resample, block by block."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,11 +15,11 @@ from preprocess.limits import Limits, Meter
 from preprocess.resample import Resampler
 from preprocess.timing import Stopwatch
 
-LOUDEST = 1e6  # full scale is 1; squares of much more leave float32
-LOST = 0.3  # seconds, and a hundredth of the whole: less is an encoder's padding
-PADDED = 0.3  # seconds: more than this behind a declared end is no padding, and the declaration is wrong
-COMPARED = 4096  # frames of each block whose energy is looked at
-CANCELLED = 0.01  # the power of the mix to the mean of its channels', -20 dB; eight unlike channels have 1/8
+MAX_LEVEL = 1e6  # full scale is 1; squares of much larger samples overflow float32
+LOST = 0.3  # seconds, beside a hundredth of the recording; a smaller loss is the encoder's padding
+PADDED = 0.3  # seconds; more sound than this after a declared end is not padding: the declaration is wrong
+COMPARED = 4096  # frames of each block whose energy is compared
+CANCELLED = 0.01  # power of the mix over the mean power of its channels, -20 dB; 8 independent channels have 1/8
 
 
 @dataclass(frozen=True)
@@ -31,44 +31,57 @@ class Waveform:
     samples : float32 [n], mono
     sr : Hz
     duration : seconds of the whole recording, also where only its beginning was decoded
-    notes : sentences about what had to be mended
-    watch : what decoding, mixing down and resampling took; runs on
+    notes : sentences about damage that was repaired
     """
 
     samples: Samples
     sr: int
     duration: float
     notes: tuple[str, ...] = ()
-    watch: Stopwatch = field(default_factory=Stopwatch)
 
 
 class Mixer:
-    """Mixes down, checks and resamples what readers yield, one joined recording after the other.
+    """Mixes down, checks and resamples the blocks of readers, one joined recording after the other.
 
     Parameters
     ----------
     sr : rate of the result, Hz
     wanted : seconds to decode
+    limits : limits of accepted recordings
+    resampler : called with the input's and the result's rate
+    watch : measures the stages decode, downmix and resample
+
+    Attributes
+    ----------
+    meter : counts the cost against the limits
+    seconds : decoded so far
     """
 
-    def __init__(self, sr: int, wanted: float, limits: Limits, resampler: Callable[[int, int], Resampler]) -> None:
+    def __init__(
+        self,
+        sr: int,
+        wanted: float,
+        limits: Limits,
+        resampler: Callable[[int, int], Resampler],
+        watch: Stopwatch,
+    ) -> None:
         self.meter = Meter(limits)
-        self.seconds = 0.0  # decoded
+        self.seconds = 0.0
         self._sr, self._wanted, self._resampler = sr, wanted, resampler
-        self._watch = Stopwatch()
+        self._watch = watch
         self._takes: list[_Take] = []
         self._duration = 0.0
         self._notes: list[str] = []
 
     def read(self, readers: Iterable[Reader]) -> None:
-        """Take a recording from the first reader that reads it to its end, or as far as is wanted."""
+        """Read a recording with the first reader that reaches its end, or the wanted length."""
         mark = self.meter.mark()
         for reader in readers:
             take = _Take(self._sr, self._wanted - self.seconds, self._resampler, self._watch)
             with closing(reader):
                 try:
                     self._fill(take, reader)
-                    whole = max(take.seconds, (reader.measure() or 0.0) if take.full else 0.0)
+                    duration = max(take.seconds, (reader.measure() or 0.0) if take.full else 0.0)
                 except Incomplete:
                     self.meter.rewind(mark)
                     continue
@@ -78,7 +91,7 @@ class Mixer:
                     " cut off."
                 )
             self.seconds += take.seconds
-            self._duration += whole
+            self._duration += duration
             self._takes.append(take)
             self._notes += reader.notes
             return
@@ -93,12 +106,12 @@ class Mixer:
         take.finish()
 
     def result(self) -> Waveform:
-        """Join what was read.
+        """Join all recordings that were read.
 
         Raises
         ------
         RecordingError
-            no samples, or none that is finite
+            there are no samples, or no finite ones
         """
         takes, notes = self._takes, []
         frames, bad = sum(take.frames for take in takes), sum(take.bad for take in takes)
@@ -120,21 +133,21 @@ class Mixer:
         pieces = [piece for take in takes for piece in take.pieces]
         samples = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         self._watch.lap("resample")
-        unique = tuple(dict.fromkeys(notes + self._notes))
-        return Waveform(samples, self._sr, max(self._duration, self.seconds), unique, self._watch)
+        notes = tuple(dict.fromkeys(notes + self._notes))
+        return Waveform(samples, self._sr, max(self._duration, self.seconds), notes)
 
 
 class _Take:
-    """The mono samples of one recording, and what was seen on the way.
+    """The mono samples of one recording, with statistics.
 
     Attributes
     ----------
     seconds, frames : mixed down so far
-    full : whether that is all that is wanted
-    pieces : float32 [n] at the rate of the result, one for each rate that the recording has
-    bad : frames that were not finite
-    mixed, channels : energy of the mix and mean energy of the channels, where there are several, of a part of each
-        block
+    full : whether the wanted length is reached
+    pieces : float32 [n] at the rate of the result, one for each rate in the recording
+    bad : number of frames that were not finite
+    mixed, channels : energy of the mix and mean energy of the channels, over a part of each block with more than
+        one channel
     """
 
     def __init__(
@@ -150,7 +163,7 @@ class _Take:
         self._ready: list[Samples] = []
 
     def add(self, block: Block, sr_in: int) -> int:
-        """Mix down and resample a block as far as it is wanted, and return how many frames that were."""
+        """Mix down and resample a block up to the wanted length, and return the number of frames used."""
         if sr_in != self._sr_in:
             self.finish()
             self._sr_in, self._started, self._taken = sr_in, self.seconds, 0
@@ -172,7 +185,7 @@ class _Take:
         return len(mono)
 
     def finish(self) -> None:
-        """Take what the resampler still holds."""
+        """Flush the resampler."""
         if self._taken:
             self._ready.append(self._stream.resample_chunk(np.zeros(0, np.float32), last=True))
             samples = np.concatenate(self._ready)
@@ -180,14 +193,14 @@ class _Take:
         self._taken, self._ready = 0, []
 
     def _checked(self, mono: Samples) -> Samples:
-        """Replace what is not finite; raise RecordingError for what is far beyond full scale."""
+        """Replace samples that are not finite; raise RecordingError for samples far beyond full scale."""
         peak = _peak(mono)
         if not np.isfinite(peak):
             finite = np.isfinite(mono)
             self.bad += int(np.count_nonzero(~finite))
             mono = np.where(finite, mono, np.float32(0))
             peak = _peak(mono)
-        if peak > LOUDEST:
+        if peak > MAX_LEVEL:
             raise RecordingError(
                 f"The recording has samples up to {peak:.3g}, full scale is 1; scale it to [-1, 1]."
             )
@@ -195,7 +208,7 @@ class _Take:
 
 
 def _until(end: float | None, blocks: Iterator[tuple[Block, int]]) -> Iterator[tuple[Block, int]]:
-    """The blocks up to `end` seconds, where the last packet's padding begins; all, where much more follows."""
+    """Yield the blocks up to `end` seconds, where padding begins; or all blocks, if much more follows."""
     held, frames = [], 0
     for block, sr in blocks:
         last = math.inf if end is None else round(end * sr)
@@ -212,7 +225,7 @@ def _until(end: float | None, blocks: Iterator[tuple[Block, int]]) -> Iterator[t
 
 
 def _downmix(block: Block) -> Samples:
-    """Mean over channels, float32 [n, channels] -> [n]; a product, 20 times faster than `mean(axis=1)`."""
+    """Average the channels, float32 [n, channels] -> [n]; a product, 20 times faster than `mean(axis=1)`."""
     if block.shape[1] == 1:
         return block[:, 0]
     return block @ np.full(block.shape[1], 1 / block.shape[1], np.float32)
@@ -223,10 +236,10 @@ def _energy(y: Block) -> float:
 
 
 def _peak(y: Samples) -> np.float32:
-    """Largest magnitude; not finite if any sample is not. Without the copies of `np.abs` and `np.isfinite`."""
+    """Return the largest magnitude; not finite if any sample is not. Avoids the copies of `np.abs`."""
     return np.maximum(y.max(initial=0), -y.min(initial=0))
 
 
 def _fix_length(y: Samples, n: int) -> Samples:
-    """The resampler's output may be a sample off the nominal length, as in librosa it is cut or padded."""
+    """Cut or pad to n samples, as librosa does: a resampler's output may be a sample off."""
     return y[:n] if len(y) >= n else np.pad(y, (0, n - len(y)))

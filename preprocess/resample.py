@@ -1,9 +1,9 @@
-"""The two resamplers, each fed block by block.
+"""Two resamplers that work block by block.
 
-Each network gets the one that it was trained with, since networks are known to change their answer with it.
+A network should get samples like those it was trained on: its answers change with the resampler.
 
-* `soxr_hq`: librosa's default, what the genre networks were trained with.
-* `SincResampler`: torchaudio's default, what Emotion2Vec+ is used with.
+* `soxr_hq`: librosa's default, used to train the genre networks.
+* `SincResampler`: torchaudio's default, used with Emotion2Vec+.
 """
 
 from __future__ import annotations
@@ -19,36 +19,37 @@ import soxr
 
 Samples = npt.NDArray[np.float32]  # [n], mono
 
-ZEROS = 6  # zero crossings of the sinc on either side
+ZEROS = 6  # zero crossings of the sinc on each side
 ROLLOFF = 0.99  # cutoff as a share of the lower Nyquist frequency
 
-GROUP = 16  # outputs of one matrix product: one AVX-512 register, and few taps that are zero
-# Samples at a time: what fits into the cache is faster. Also few enough for BLAS to stay on one thread (4 * 65 536
-# multiplications in OpenBLAS; it is less than GROUP / 4 per sample), so that the bits are the same on any number.
+GROUP = 16  # outputs per matrix product: one AVX-512 register, with few zero taps
+# Samples at a time: few enough for the CPU's cache, and for BLAS to stay on one thread (up to 4 * 65 536
+# multiplications in OpenBLAS; there are fewer than GROUP / 4 per sample), so that the bits do not depend on the
+# number of threads.
 CHUNK = 1 << 16
 
 
 class Resampler(Protocol):
-    """A stream that changes its rate."""
+    """Resamples a stream."""
 
     def resample_chunk(self, y: Samples, last: bool = False) -> Samples:
-        """Take the next samples and return what is ready of the result, the rest with the `last`."""
+        """Take the next samples and return the finished part of the result; with `last`, all the rest."""
 
 
 def soxr_hq(sr_in: int, sr: int) -> Resampler:
-    """Soxr's HQ recipe, as `librosa.load` uses it."""
+    """Create a resampler with soxr's HQ recipe, which `librosa.load` uses."""
     return soxr.ResampleStream(sr_in, sr, 1, dtype="float32", quality="HQ")
 
 
 class SincResampler:
-    """Sinc interpolation under a Hann window, the numbers of `torchaudio.transforms.Resample`.
+    """Sinc interpolation with a Hann window, equal to `torchaudio.transforms.Resample`.
 
     With the rates reduced to o:n and b = 0.99 min(o, n), output k is the sum over the input x of
 
         x[i] b/o sinc(t) cos²(π t / 12),    t = (i/o - k/n) b,    |t| < 6
 
-    where x is zero beyond its ends; n samples become ceil(n * sr / sr_in). Equal rates: the samples as they are.
-    The result does not depend, to the bit, on the blocks in which the samples come.
+    where x is zero beyond its ends; n samples become ceil(n * sr / sr_in). With equal rates the samples stay
+    unchanged. The result does not depend on how the samples are split into blocks, to the bit.
 
     Parameters
     ----------
@@ -59,12 +60,12 @@ class SincResampler:
         divisor = math.gcd(sr_in, sr)
         self._rates = sr_in // divisor, sr // divisor
         self._bank = _bank(*self._rates)
-        self._ahead = [np.zeros(self._bank.width, np.float32)]  # input from the window of the next output on
+        self._ahead = [np.zeros(self._bank.width, np.float32)]  # input from the start of the next output's window
         self._held = self._bank.width  # samples in it
         self._taken = self._given = 0
 
     def resample_chunk(self, y: Samples, last: bool = False) -> Samples:
-        """Take float32 [n] and return what is ready of the result, float32; the rest with the `last`."""
+        """Take float32 [n] and return the finished part of the result, float32; with `last`, all the rest."""
         o, n = self._rates
         if o == n:
             return y
@@ -72,7 +73,7 @@ class SincResampler:
         self._ahead.append(y)
         self._held += len(y)
         self._taken += len(y)
-        # Only whole chunks before the end: BLAS rounds differently for another number of rows.
+        # Complete chunks only, until the end: BLAS rounds differently for other numbers of rows.
         rows = max(0, (self._held - bank.span) // bank.hop + 1) // bank.rows * bank.rows
         wanted = rows * bank.period
         if last:
@@ -90,13 +91,14 @@ class SincResampler:
 
 @dataclass(frozen=True)
 class _Bank:
-    """The filters of one pair of rates: `period` outputs for every `hop` inputs, GROUP of them to a matrix.
+    """The filters of one pair of rates: `period` outputs for every `hop` inputs, in matrices of GROUP outputs.
 
     Attributes
     ----------
+    hop, period : inputs and outputs of a row
     width : inputs that the window of an output reaches back
     groups : (first input after the row's start, float32 [inputs, outputs])
-    rows : rows of `period` outputs that are computed at a time
+    rows : rows to compute at a time
     """
 
     hop: int
@@ -107,11 +109,11 @@ class _Bank:
 
     @property
     def span(self) -> int:
-        """Inputs that must be there for a row of outputs."""
+        """Inputs that a row of outputs needs."""
         return 2 * (self.hop + self.width)
 
     def apply(self, x: Samples, rows: int) -> Samples:
-        """Rows of outputs for the input that begins `width` before the first one: float32 [rows * period]."""
+        """Filter input that begins `width` samples before the first output: float32 [rows * period]."""
         out = np.empty((rows, self.period), np.float32)
         for top in range(0, rows, self.rows):
             part = out[top : top + self.rows]
@@ -119,7 +121,7 @@ class _Bank:
             for first, taps in self.groups:
                 begin = top * self.hop + first
                 windows = x[begin : begin + len(part) * self.hop].reshape(len(part), self.hop)
-                # Columns of a matrix are a matrix to BLAS too: nothing is copied.
+                # BLAS accepts columns of a matrix as a matrix: nothing is copied.
                 np.matmul(windows[:, : len(taps)], taps, out=part[:, column : column + taps.shape[1]])
                 column += taps.shape[1]
         return out.reshape(-1)
@@ -127,8 +129,8 @@ class _Bank:
 
 @lru_cache(maxsize=8)
 def _bank(o: int, n: int) -> _Bank:
-    """The filters from rate o to rate n, without common divisor."""
-    repeats = math.ceil(8 * GROUP * max(1, n / o) / n)  # so that a group's inputs do not reach into the next row
+    """Compute the filters from rate o to rate n, which have no common divisor."""
+    repeats = math.ceil(8 * GROUP * max(1, n / o) / n)  # so that a group's inputs stay within the row
     hop, period = o * repeats, n * repeats
     base = ROLLOFF * min(hop, period)
     reach = ZEROS * hop / base

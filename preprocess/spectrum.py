@@ -1,8 +1,8 @@
-"""Waveform -> spectrogram: constant-Q transform, mel spectrogram, decibels.
+"""Computes spectrograms of a waveform: constant-Q transform, mel spectrogram, decibels.
 
-The numbers are librosa's (0.10 and 0.11) to 1e-5 of the peak; librosa itself is only needed by the tests. What
-librosa rebuilds on every call (the filter bases) is computed once per parameter set here, and the CQT is a real
-matrix product over frames instead of a sparse complex one over their Fourier transforms.
+The values equal librosa's (0.10 and 0.11) to 1e-5 of the peak; only the tests need librosa. Filter bases, which
+librosa rebuilds on every call, are computed once per parameter set, and the CQT is a real matrix product over
+frames instead of a sparse complex one over their Fourier transforms.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ C1 = 32.70319566257483  # Hz: 440 * 2 ** ((24 - 69) / 12), the lowest bin of lib
 SR = 22050  # Hz
 BINS_PER_OCTAVE = 12
 N_OCTAVES = 7  # C1 to B7, 84 bins
-SPARSITY = 0.01  # librosa drops the smallest Fourier coefficients of a filter up to this share of their sum
+SPARSITY = 0.01  # librosa drops the smallest Fourier coefficients of a filter, up to this share of their sum
 
-# Frames at a time: what fits into the cache is faster. For the CQT also few enough that BLAS stays on one thread
-# (OpenBLAS up to m n k = 4 * 65 536): its sums are rounded differently on two, a last bit can move a pixel to the
-# next colour, JPEG spreads that, and a script's answer would differ from the server's in the third digit.
+# Frames at a time: few enough for the CPU's cache, and for the CQT few enough that BLAS stays on one thread
+# (OpenBLAS up to m n k = 4 * 65 536). On two threads it rounds sums differently; a last bit can move a pixel to
+# the next colour, JPEG spreads that, and a script's answer would differ from the server's in the third digit.
 CQT_BLOCK = 40
 MEL_BLOCK = 64
 
 
 def cqt(y: Array, *, hop_length: int = 512) -> Array:
-    """Magnitude of the constant-Q transform, `abs(librosa.cqt(y))` with librosa's default parameters.
+    """Compute the magnitude of the constant-Q transform: `abs(librosa.cqt(y))` with default parameters.
 
-    The recursive method of Schörkhuber and Klapuri (2010): each octave is the same filter bank on a signal
-    of half the rate.
+    This is the recursive method of Schörkhuber and Klapuri (2010): each octave uses the same filter bank on a
+    signal of half the rate.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def cqt(y: Array, *, hop_length: int = 512) -> Array:
 
 
 def mel(y: Array, *, sr: int = SR, n_fft: int = 2048, hop_length: int = 512, n_mels: int = 128) -> Array:
-    """Mel power spectrogram, `librosa.feature.melspectrogram` with its defaults (Slaney's scale and norm).
+    """Compute the mel power spectrogram: `librosa.feature.melspectrogram` with Slaney's scale and norm.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def mel(y: Array, *, sr: int = SR, n_fft: int = 2048, hop_length: int = 512, n_m
 
 
 class Transform(NamedTuple):
-    """What makes spectra: the functions of this module (`NUMPY`), or others of the same arguments and numbers."""
+    """The functions that compute spectrograms: those of this module (`NUMPY`), or equivalent ones."""
 
     cqt: Callable[..., Array]
     mel: Callable[..., Array]
@@ -97,21 +97,21 @@ NUMPY = Transform(cqt, mel)
 
 
 def power_to_db(power: Array, *, ref: float = 1.0, amin: float = 1e-10, top_db: float = 80.0) -> Array:
-    """Power -> decibels with librosa's semantics.
+    """Convert power to decibels like librosa.
 
-    10 log10(max(amin, power)) - 10 log10(max(amin, ref)), then not below the result's maximum - `top_db`.
+    10 log10(max(amin, power)) - 10 log10(max(amin, ref)), clipped at `top_db` below the maximum of the result.
     """
     db = 10 * np.log10(np.maximum(np.float32(amin), power)) - np.float32(10 * np.log10(max(amin, ref)))
     return np.maximum(db, db.max() - np.float32(top_db))
 
 
 def amplitude_to_db(amplitude: Array, *, ref: float = 1.0, amin: float = 1e-5, top_db: float = 80.0) -> Array:
-    """Magnitude -> decibels: `power_to_db` of the squares, with `ref` and `amin` squared too."""
+    """Convert magnitude to decibels: `power_to_db` of the squares, with `ref` and `amin` squared, too."""
     return power_to_db(np.square(amplitude), ref=ref**2, amin=amin**2, top_db=top_db)
 
 
 def _frames(y: Array, n_fft: int, hop_length: int, n_frames: int, block: int) -> Iterator[tuple[int, Array]]:
-    """Centred frames with zeros beyond both ends, as (first frame, contiguous float32 [block, n_fft])."""
+    """Yield centred frames with zeros beyond both ends: (first frame, contiguous float32 [block, n_fft])."""
     padded = np.pad(y, (n_fft // 2, n_fft // 2 + hop_length))
     view = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
     for start in range(0, n_frames, block):
@@ -120,18 +120,18 @@ def _frames(y: Array, n_fft: int, hop_length: int, n_frames: int, block: int) ->
 
 
 def check_hop(hop_length: int) -> None:
-    """ValueError for a hop that `cqt` cannot halve for each octave."""
+    """Raise ValueError for a hop that `cqt` cannot halve for each octave."""
     if hop_length % (1 << (N_OCTAVES - 1)):
         raise ValueError(f"hop_length={hop_length} must be a multiple of 64, to be halved for each octave")
 
 
 def hann(n: int) -> npt.NDArray[np.float64]:
-    """Periodic Hann window of n samples."""
+    """Return the periodic Hann window of n samples."""
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
 
 
 def _halve(y: Array) -> Array:
-    """Half the rate, ceil(n / 2) samples, scaled by sqrt(2) so that the energy per second stays."""
+    """Halve the rate, to ceil(n / 2) samples scaled by sqrt(2), which keeps the energy per second."""
     half = soxr.resample(y, 2, 1, quality="HQ")
     n = (len(y) + 1) // 2
     half = half[:n] if len(half) >= n else np.pad(half, (0, n - len(half)))
@@ -140,11 +140,11 @@ def _halve(y: Array) -> Array:
 
 @lru_cache(maxsize=1)
 def cqt_bases() -> tuple[Array, ...]:
-    """One matrix per octave from the lowest, float32 [n_fft, 24]: frame @ basis = real | imaginary response.
+    """Compute a matrix per octave, lowest first, float32 [n_fft, 24]: frame @ basis = real | imaginary response.
 
-    Follows librosa's filters.wavelet and vqt: windowed phasors of Q * sr / f samples with L1 norm, transformed,
-    made sparse, scaled per octave by the square root of its decimation and per bin by 1 / sqrt(length).
-    The product with the truncated spectrum is folded back into the time domain.
+    This follows librosa's filters.wavelet and vqt: windowed phasors of Q * sr / f samples with L1 norm,
+    transformed, made sparse, and scaled by the square root of the octave's decimation and by 1 / sqrt(length) per
+    bin. The product with the truncated spectrum is folded back into the time domain.
     """
     ratio = 2.0 ** (2 / BINS_PER_OCTAVE)
     q = (ratio + 1) / (ratio - 1)
@@ -182,14 +182,14 @@ def _sparsify(rows: npt.NDArray[np.complex64]) -> npt.NDArray[np.complex64]:
 
 @lru_cache(maxsize=8)
 def _sparse_mel_filters(sr: int, n_fft: int, n_mels: int) -> scipy.sparse.csr_array:
-    """`mel_filters` without its zeros, 98 % of it; the product is also the same on any number of threads."""
+    """Return `mel_filters` without zeros, 98 % of it; the product does not depend on the number of threads."""
     return scipy.sparse.csr_array(mel_filters(sr, n_fft, n_mels))
 
 
 def mel_filters(sr: int, n_fft: int, n_mels: int) -> Array:
-    """Triangular filters on Slaney's mel scale with unit area, float32 [n_mels, 1 + n_fft // 2].
+    """Compute triangular filters on Slaney's mel scale with unit area, float32 [n_mels, 1 + n_fft // 2].
 
-    The scale is linear below 1 kHz (200 / 3 Hz per mel) and logarithmic above (ln 6.4 / 27 per mel), from
+    The scale is linear below 1 kHz (200 / 3 Hz per mel) and logarithmic above (ln 6.4 / 27 per mel), as in
     Slaney's Auditory Toolbox (1998).
     """
     step, knee_hz, log_step = 200 / 3, 1000.0, np.log(6.4) / 27

@@ -1,4 +1,4 @@
-"""Where the time of one recording goes."""
+"""Measures how long the stages of preparing a recording take."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import time
 
 
 class Stopwatch:
-    """Seconds per stage; each lap counts from the one before it.
+    """Seconds per stage; each lap counts from the previous one.
 
     Attributes
     ----------
-    seconds : stage -> seconds, in the order in which the stages were first reached
+    seconds : stage -> seconds, in the order of the stages' first laps
     """
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class Stopwatch:
         self._last = time.perf_counter()
 
     def lap(self, stage: str) -> None:
-        """Count the time since the last lap to a stage."""
+        """Add the time since the last lap to a stage."""
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now

@@ -51,6 +51,7 @@ def music() -> bytes:
     return file.getvalue()
 
 
+# File -> what is in it.
 EXAMPLES = {
     "prelude.mp3": music,
     "arpeggio.mp3": lambda: recording(list(FAMILIES).index("arpeggio"), seed=2027),
@@ -59,7 +60,6 @@ EXAMPLES = {
     ),
     "call.wav": lambda: joined([("tremolo", 6.0), ("organ", 5.0), ("kick and hat", 7.0)], "WAV", CALL_SR),
 }
-"""File -> what is in it."""
 
 
 if __name__ == "__main__":

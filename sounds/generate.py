@@ -166,6 +166,7 @@ def _clicks(t: Samples, sr: int, rng: np.random.Generator) -> Samples:
     return _noise(t, rng) * np.exp(-500 * since) * np.where(number % 4 == 3, 0, 1)
 
 
+# Name -> generator of (seconds of each sample float32 [n], rate in Hz, random generator) -> float32 [n].
 FAMILIES: dict[str, Family] = {
     "sustained chord": _sustained_chord,
     "organ": _organ,
@@ -184,4 +185,3 @@ FAMILIES: dict[str, Family] = {
     "bells": _bells,
     "clicks": _clicks,
 }
-"""Name -> generator of (seconds of each sample float32 [n], rate in Hz, random generator) -> float32 [n]."""

@@ -10,14 +10,14 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+# The five notes of each bar, from the lowest; numbers of MIDI.
 BARS = (
     *((60, 64, 67, 72, 76), (60, 62, 69, 74, 77), (59, 62, 67, 74, 77), (60, 64, 67, 72, 76)),
     *((60, 64, 69, 76, 81), (60, 62, 66, 69, 74), (59, 62, 67, 74, 79), (59, 60, 64, 67, 72)),
     *((57, 60, 64, 67, 72), (50, 57, 62, 66, 72), (55, 59, 62, 67, 71)),
 )
-"""The five notes of each bar, from the lowest; numbers of MIDI."""
+# Which of them sounds when, in sixteenths.
 PATTERN = (0, 1, 2, 3, 4, 2, 3, 4) * 2
-"""Which of them sounds when, in sixteenths."""
 OCTAVE = 12
 SIXTEENTH = 0.2  # seconds
 RINGS = 2.5  # seconds that a string is heard

@@ -15,7 +15,7 @@ def _declared() -> list[System]:
     """SYSTEM of each module that has one; those that look at pictures first, by name."""
     modules = [import_module(f"systems.{each.name}") for each in iter_modules(__path__) if each.name != "__main__"]
     found = [module.SYSTEM for module in modules if hasattr(module, "SYSTEM")]
-    return sorted(found, key=lambda system: (not system.task.has_pictures, system.name))
+    return sorted(found, key=lambda system: (not system.task.has_images, system.name))
 
 
 SYSTEMS: dict[str, System] = {system.name: system for system in _declared()}

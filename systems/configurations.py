@@ -19,8 +19,8 @@ from systems.variants import LABELS_FILE, ONNX_FILE, PORTABLE, VARIANTS
 
 QUEUE_SIZE = 64
 SIDE = 14  # of a map that explains
+# A second of sound.
 SECOND = Path(__file__).with_name("second.mp3")
-"""A second of sound."""
 BOUNDED = (
     "A full queue rejects further requests with UNAVAILABLE at once (the client backs off and tries again) instead"
     " of growing beyond what clients wait for. A request that waits longer than the timeout is rejected, too."
@@ -171,7 +171,7 @@ def _preprocess(system: System, variant: str | None = None) -> str:
     spare = "" if variant else ": as many as there are spare cores"
     processes = f"Each instance is a single-threaded process{spare}. {more}"
     most = Parameter("max_rows", str(system.max_batch_size), "the network's max_batch_size")
-    parameters = [*task.limits, *([most] if task.has_pictures else []), *([task.on_gpu] if variant else [])]
+    parameters = [*task.limits, *([most] if task.has_images else []), *([task.on_gpu] if variant else [])]
     warm = pbtxt.tensor("", "STRING", [1], input_data_file="AUDIO")
     return pbtxt.file(
         pbtxt.comment(task.texts["prepares"], chosen if variant else ""),

@@ -29,6 +29,7 @@ def samples_of(frames: int) -> int:
     return (frames - 1) * HOP + FIELD
 
 
+# Samples.
 BUCKETS = tuple(
     samples_of(tokens - TOKENS)
     for tokens in (
@@ -37,11 +38,10 @@ BUCKETS = tuple(
         *(608, 736, 896, WINDOW, 1312, 1536),  # 12 to 30.5 s: an encoded 30 s are longer
     )
 )
-"""Samples."""
+# For GPUs, which want full batches and have the operations to spare: rows of unlike length share one, padded to at
+# most about twice their length, and an engine has few shapes to be good at. 1.3, 2.4, 5, 10, 21.6 and 30.5 s.
 COARSE_BUCKETS = tuple(samples_of(tokens - TOKENS) for tokens in (72, 128, 256, 512, WINDOW, 1536))
-"""For GPUs, which want full batches and have the operations to spare: rows of unlike length share one, padded to
-at most about twice their length, and an engine has few shapes to be good at. 1.3, 2.4, 5, 10, 21.6 and 30.5 s."""
 TEN_SECONDS = samples_of(512 - TOKENS)
+# Samples that are run together on a CPU, five seconds, and always one row: a longer row gains nothing from" "
+# company.
 AT_A_TIME = 80_000
-"""Samples that are run together on a CPU, five seconds, and always one row: a longer row gains nothing from"
-" company."""

@@ -18,10 +18,10 @@ from systems.system import ACTIVATIONS, Task, profiles_for
 from systems.tasks import TASKS
 from systems.variants import MANIFEST_FILE
 
+# Of the manifest, for its readers.
 FORMAT = 1
-"""Of the manifest, for its readers."""
+# The entry of model.onnx.
 NETWORK = "onnx"
-"""The entry of model.onnx."""
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,8 @@ NO_GRAPHS = (
 def configuration(system: System, variant: Variant) -> str:
     """Of the network of a system, as a variant runs it."""
     task = system.task
-    own_file = task.has_pictures or variant is not OPENVINO_INT8  # there is no INT8 network of the others
-    settings = _picture_settings(system, variant) if task.has_pictures else _length_settings(system, variant)
+    own_file = task.has_images or variant is not OPENVINO_INT8  # there is no INT8 network of the others
+    settings = _picture_settings(system, variant) if task.has_images else _length_settings(system, variant)
     return pbtxt.file(
         _about(system, variant),
         pbtxt.head(
@@ -101,7 +101,7 @@ def configuration(system: System, variant: Variant) -> str:
 
 
 def _about(system: System, variant: Variant) -> str:
-    pictures = system.task.has_pictures
+    pictures = system.task.has_images
     text = NOT_INT8 if variant is OPENVINO_INT8 and not pictures else ABOUT[variant.name]
     plan = ""
     if variant in PLANS:
@@ -125,7 +125,7 @@ def _tensors(system: System, kind: str) -> str:
 
 
 def _instances(system: System, variant: Variant) -> str:
-    if variant is TENSORRT and system.task.has_pictures:
+    if variant is TENSORRT and system.task.has_images:
         why = (
             "Two instances: while one computes, inputs and outputs of the other are copied, 19 MB per full batch."
         )
@@ -138,12 +138,11 @@ def _instances(system: System, variant: Variant) -> str:
 
 
 def _batching(system: System, variant: Variant) -> str:
-    preferred: tuple[int, ...] = ()
-    why = [GATHERING]
-    if not system.task.has_pictures:
+    preferred, why = (), [GATHERING]
+    if not system.task.has_images:
         why.append(OF_LIKE_LENGTH.format("COARSE_BUCKETS" if variant.on_gpu else "BUCKETS"))
     if variant in PLANS:
-        preferred = (8, 16) if system.task.has_pictures else (8,)
+        preferred = (8, 16) if system.task.has_images else (8,)
         why.append(f"If enough rows wait, a batch has {' or '.join(map(str, preferred))} rows.")
     return pbtxt.comment(" ".join(why)) + pbtxt.queue(QUEUE_SIZE, preferred)
 

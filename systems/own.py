@@ -17,10 +17,10 @@ from systems.label_set import LabelSet
 from systems.manifest import Manifest
 from systems.system import Architecture, System
 
+# A system's models are called `<system>_<part>`, and the one that clients call `<system>`.
 PARTS = ("chain", "explain", "network", "postprocess", "preprocess", "raw")
-"""A system's models are called `<system>_<part>`, and the one that clients call `<system>`."""
+# What `python -m export` makes, each a word that may stand before the names of systems.
 COMMANDS = ("onnx", "fp16", "int8", "explain", "tensorrt", "tensorrt_rtx")
-"""What `python -m export` makes, each a word that may stand before the names of systems."""
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 

@@ -20,10 +20,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+# What can be made of a spectrogram (preprocess/layouts.py); the last: no spectrogram at all.
 RENDER = ("magma", "squashed", "centre", "patches", "waveform")
-"""What can be made of a spectrogram (preprocess/layouts.py); the last: no spectrogram at all."""
+# Hz; the filters of the CQT are made for it.
 CQT_SR = 22050
-"""Hz; the filters of the CQT are made for it."""
 
 
 @dataclass(frozen=True)

@@ -37,14 +37,14 @@ from systems.variants import (
     Variant,
 )
 
+# Of every model: the folder of its files.
 VERSION = "1"
-"""Of every model: the folder of its files."""
 TITLES = {
     **{"fp16": "FP16 network", "int8": "INT8 network", "explain": "explanation network"},
     **{"tensorrt": "TensorRT plan", "tensorrt_rtx": "TensorRT-RTX plan"},
 }
+# Named by their make command in the image, too: what it exports without being asked has neither.
 BY_MAKE = ("int8", "explain")
-"""Named by their make command in the image, too: what it exports without being asked has neither."""
 
 
 def export_command(kind: str, system: str) -> str:
@@ -239,7 +239,7 @@ class Product:
         if manifest.content.pop(self.kind, None):
             manifest.write()
 
-    def vouch(self, description: dict[str, Any]) -> None:
+    def record(self, description: dict[str, Any]) -> None:
         """Say what it is, now that it is whole."""
         manifest = self._manifest()
         manifest.content[self.kind] = description
@@ -276,7 +276,7 @@ class Plan(Product):
         """Take its report away."""
         self.report.unlink(missing_ok=True)
 
-    def vouch(self, description: dict[str, Any]) -> None:
+    def record(self, description: dict[str, Any]) -> None:
         """Write its report."""
         with atomically(self.report) as partial:
             partial.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")

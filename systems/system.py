@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from systems.label_set import LabelSet
 from systems.profiles import Profile
 
+# Of an axis: a number; "classes" or "embedding", which the system knows; or the name of one that is free.
 Size = int | str
-"""Of an axis: a number; "classes" or "embedding", which the system knows; or the name of one that is free."""
+# The axes of a row of its network, which the system's profile knows.
 ROW = ("row",)
-"""The axes of a row of its network, which the system's profile knows."""
+# Logits -> probabilities: one class is right, or each is for itself.
 ACTIVATIONS = ("softmax", "sigmoid")
-"""Logits -> probabilities: one class is right, or each is for itself."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Parameter:
     note: str = ""
 
 
+# That prepare recordings for a network on a GPU, as the configurations say; the launcher takes one a core.
 PROCESSES = 8
-"""That prepare recordings for a network on a GPU, as the configurations say; the launcher takes one a core."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Task:
     warm_sizes: Mapping[Size, int] = field(default_factory=dict)
 
     @property
-    def has_pictures(self) -> bool:
+    def has_images(self) -> bool:
         """Whether rows are pictures, all of one size, and not waveforms of many lengths."""
         return self.inputs[0].dims == ROW
 
@@ -213,7 +213,7 @@ class System:
 
     def can(self, command: str) -> bool:
         """Whether `python -m export <command>` makes something of it."""
-        able = {"int8": self.task.has_pictures, "explain": bool(self.architecture.explainer)}
+        able = {"int8": self.task.has_images, "explain": bool(self.architecture.explainer)}
         return able.get(command, True)
 
     def own(self, tensors: Iterable[Tensor]) -> list[Tensor]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from systems.profiles import ARTICLE_A, ARTICLE_B, CCMUSIC, PATCHES, WAVEFORM
 from systems.system import ROW, Parameter, Shm, Task, Tensor
 
+# Slices that are explained, which costs as much as an answer each while others wait, or shown as pictures.
 MOST_SHOWN = 4
-"""Slices that are explained, which costs as much as an answer each while others wait, or shown as pictures."""
 
 AUDIO = Tensor("AUDIO", "STRING", (1,), "an encoded file", optional=True)
+# What every system takes.
 RECORDING = (
     AUDIO,
     Tensor("PCM", "FP32", (-1,), "or mono samples in [-1, 1]", optional=True),
     Tensor("SAMPLE_RATE", "INT32", (1,), "and their rate in Hz", optional=True),
     Tensor("OPTIONS", "STRING", (1,), "a JSON object, see docs/options.md", optional=True),
 )
-"""What every system takes."""
 RESULT = Tensor("RESULT", "STRING", (1,), "the whole answer as JSON")
 INFO = Tensor("INFO", "STRING", (1,), "metadata of the recording, from preprocess to postprocess")
 

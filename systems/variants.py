@@ -14,8 +14,8 @@ PLAN_FILE = "model.plan"
 REPORT_FILE = "plan.json"
 RTX_PLAN_FILE = "model.rtx.plan"
 RTX_REPORT_FILE = "plan.rtx.json"
+# What TensorRT-RTX compiled for the card that it ran the plan on.
 RTX_CACHE_FILE = "model.rtx.cache"
-"""What TensorRT-RTX compiled for the card that it ran the plan on."""
 MANIFEST_FILE = "manifest.json"
 LABELS_FILE = "labels.txt"
 
@@ -45,5 +45,5 @@ TENSORRT = Variant("tensorrt", "tensorrt", PLAN_FILE, on_gpu=True)
 TENSORRT_RTX = Variant("tensorrt_rtx", "tensorrt_rtx", RTX_PLAN_FILE, on_gpu=True)
 
 VARIANTS = {variant.name: variant for variant in (PORTABLE, OPENVINO, OPENVINO_INT8, CUDA, TENSORRT, TENSORRT_RTX)}
+# Compute capabilities that NVIDIA lists for TensorRT-RTX; a plan is for the former, or for all of the latter.
 RTX_TURING, RTX_LATER = ("7.5",), ("8.6", "8.9", "12.0", "12.1")
-"""Compute capabilities that NVIDIA lists for TensorRT-RTX; a plan is for the former, or for all of the latter."""

@@ -8,7 +8,7 @@ from tritone_client import Client, InvalidRecording
 from tritone_client.answers.prediction import OUTPUTS, parse_prediction
 from tritone_client.transport.request import Request, bytes_tensor
 
-from preprocess import Cleaning, Hearing, prepare
+from preprocess import Enhancement, Selection, prepare
 from sounds import recording
 from tests.support.project import once
 from tests.support.reference import TOLERANCE, network
@@ -40,11 +40,11 @@ def probabilities(song: bytes, **how: object) -> np.ndarray:
 @pytest.mark.parametrize(
     ("options", "how"),
     [
-        ({"crop": "middle", "crop_seconds": 12}, {"hearing": Hearing(crop="middle", crop_seconds=12)}),
-        ({"segments": 2}, {"hearing": Hearing(segments=2)}),
+        ({"crop": "middle", "crop_seconds": 12}, {"selection": Selection(crop="middle", crop_seconds=12)}),
+        ({"segments": 2}, {"selection": Selection(segments=2)}),
         (
             {"denoise": "quietest", "loudness": -20, "compress": True},
-            {"cleaning": Cleaning(denoise="quietest", loudness=-20, compress=True)},
+            {"enhancement": Enhancement(denoise="quietest", loudness=-20, compress=True)},
         ),
     ],
 )
@@ -53,7 +53,7 @@ def test_options_do_what_they_do_in_process(server, client, song, options, how):
     found = client.classify(song, model=SYSTEM, **options)
     np.testing.assert_allclose(found.slice_probabilities, expected, atol=TOLERANCE[server.variant])
     np.testing.assert_allclose(found.probabilities, expected.mean(0), atol=TOLERANCE[server.variant])
-    assert ("heard" in found.raw) == ("hearing" in how) and ("cleaned" in found.raw) == ("cleaning" in how)
+    assert ("heard" in found.raw) == ("selection" in how) and ("cleaned" in found.raw) == ("enhancement" in how)
 
 
 def test_each_set_of_options_is_cached_by_itself(client, song):

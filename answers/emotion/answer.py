@@ -24,10 +24,10 @@ from answers.uncertainty import REVIEW_TOP, review, uncertainty
 Array = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
+# From the start of one frame to that of the next: 320 samples at 16 kHz.
 FRAME_SECONDS = 0.02
-"""From the start of one frame to that of the next: 320 samples at 16 kHz."""
+# What the name of a label begins with that the weights were not trained for (checkpoints of five emotions).
 UNUSED = "unuse"
-"""What the name of a label begins with that the weights were not trained for (checkpoints of five emotions)."""
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,6 @@ class EmotionInfo(Info[EmotionOptions]):
             silent=prepared.silent,
             notes=[*prepared.notes],
             milliseconds=milliseconds(prepared.seconds),
-            cleaned=prepared.cleaned,
+            cleaned=prepared.enhanced,
             sha256=sha256,
         )

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from answers.options import CommonOptions, check_flags, check_number
 
+# That a timeline may be smoothed over, or its shortest segment last.
 MOST_SECONDS = 10.0
-"""That a timeline may be smoothed over, or its shortest segment last."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from answers.emotion.options import EmotionOptions
 from answers.info import InputError
 from answers.options import check_fitted, parse_options
 from answers.step import Step, bytes_of, check_finite, json_tensor, recording_of, request_sha256
-from preprocess import Cleaning, Limits, prepare_speech
+from preprocess import Enhancement, Limits, prepare_speech
 from systems.lengths import BUCKETS, COARSE_BUCKETS
 
 DEMO_NOTE = "Demo weights: the emotion names one of 9 families of generated sound and means nothing about speech."
@@ -50,7 +50,7 @@ class EmotionPreprocess(Step):
         check_fitted(options, self.manifest)
         recording = recording_of(request)
         prepared = prepare_speech(
-            recording, limits=self.limits, buckets=self.buckets, cleaning=options.part(Cleaning)
+            recording, limits=self.limits, buckets=self.buckets, enhancement=options.part(Enhancement)
         )
         if self.manifest["demo"]:
             prepared = replace(prepared, notes=(DEMO_NOTE, *prepared.notes))

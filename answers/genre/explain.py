@@ -11,8 +11,8 @@ import triton_python_backend_utils as pb_utils
 
 from preprocess import OptionError
 
+# What Triton says of a model that it does not serve.
 NOT_LOADED = "is not ready"
-"""What Triton says of a model that it does not serve."""
 
 Array = npt.NDArray[np.float32]
 

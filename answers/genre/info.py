@@ -34,7 +34,7 @@ class GenreInfo(Info[GenreOptions]):
     @classmethod
     def of(cls, prepared: Prepared, options: GenreOptions, sha256: str | None = None) -> GenreInfo:
         """INFO of a recording that was prepared with these options."""
-        heard = prepared.heard and [[round(t, 3) for t in times] for times in prepared.heard]
+        heard = prepared.excerpts and [[round(t, 3) for t in times] for times in prepared.excerpts]
         return cls(
             options=options,
             slices=prepared.slices,
@@ -44,7 +44,7 @@ class GenreInfo(Info[GenreOptions]):
             notes=[*prepared.notes],
             milliseconds=milliseconds(prepared.seconds),
             heard=heard,
-            cleaned=prepared.cleaned,
+            cleaned=prepared.enhanced,
             features=prepared.features,
             sha256=sha256,
         )

@@ -6,23 +6,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from answers.options import CommonOptions, check_choice, check_flags, check_number, check_whole
+from answers.options import CommonOptions, check_choice, check_flags, check_integer, check_number
 from answers.voting import VOTING
-from preprocess import Hearing, OptionError
+from preprocess import OptionError, Selection
 from systems.architectures import ARCHITECTURES
 from systems.tasks import MOST_SHOWN
 
 MOST_SEGMENTS = 32
+# Options, with their defaults, that need probabilities whose sum is 1.
 ONE_IS_RIGHT = {
     **{"temperature": None, "label_smoothing": 0.0, "uncertainty": None},
     **{"voting": "mean", "rules": False},
 }
-"""Options, with their defaults, that need probabilities whose sum is 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenreOptions(CommonOptions, Hearing):
-    """What a client may ask of a genre system; the keys of `Hearing`, too."""
+class GenreOptions(CommonOptions, Selection):
+    """What a client may ask of a genre system; the keys of `Selection`, too."""
 
     example: ClassVar[str] = '{"top_k": 3}'
 
@@ -43,15 +43,15 @@ class GenreOptions(CommonOptions, Hearing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_whole(self, "top_k", 1)
+        check_integer(self, "top_k", 1)
         check_choice(self, "crop", (None, "first", "middle", "whole"))
         check_number(self, "crop_seconds", 1, 600, "a number of seconds")
         if self.segments is not None:
-            check_whole(self, "segments", 1, MOST_SEGMENTS, "null or a whole number")
+            check_integer(self, "segments", 1, MOST_SEGMENTS, "null or a whole number")
         check_number(self, "segment_seconds", 1, 120, "a number of seconds")
         check_choice(self, "voting", VOTING)
-        check_whole(self, "explain", 0, MOST_SHOWN)
-        check_whole(self, "pictures", 0, MOST_SHOWN)
+        check_integer(self, "explain", 0, MOST_SHOWN)
+        check_integer(self, "pictures", 0, MOST_SHOWN)
         check_flags(self, "jpeg", "skip_silence", "rules")
 
 

@@ -29,8 +29,8 @@ else:
 
 Array = npt.NDArray[np.float32]
 
+# What rules may look at: preprocess.features measures them.
 FEATURES = ("tempo", "beat_strength", "low_frequency_share", "voice_presence")
-"""What rules may look at: preprocess.features measures them."""
 FOLDER = Path(__file__).with_name("rule_files")
 KEYS = {"name", "why", "when", "factors"}
 

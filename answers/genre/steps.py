@@ -23,7 +23,7 @@ from answers.genre.rules import FEATURES, Rules, load_rules
 from answers.info import InputError
 from answers.options import check_fitted, parse_options
 from answers.step import Step, bytes_of, check_finite, json_tensor, recording_of, request_sha256
-from preprocess import Cleaning, Hearing, Limits, OptionError, prepare
+from preprocess import Enhancement, Limits, OptionError, Selection, prepare
 from preprocess.gpu import choose_transform
 from preprocess.spectrum import NUMPY
 from systems.architectures import ARCHITECTURES
@@ -84,8 +84,8 @@ class GenrePreprocess(GenreStep):
             jpeg=options.jpeg,
             limits=self.limits,
             transform=self.transform,
-            cleaning=options.part(Cleaning),
-            hearing=options.part(Hearing),
+            enhancement=options.part(Enhancement),
+            selection=options.part(Selection),
             with_features=options.rules,
         )
         notes = [DEMO_NOTE] if self.manifest["demo"] else []

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile as sf
 
-from preprocess.render import SIZE, grey_picture, resize_bilinear
+from preprocess.render import SIZE, grey_image, resize_bilinear
 
 Array = npt.NDArray[np.float32]
 
@@ -24,7 +24,7 @@ def article_a(recording: bytes) -> Array:
     """
     y, _ = librosa.load(io.BytesIO(recording), sr=SR, duration=SECONDS)
     db = librosa.amplitude_to_db(np.abs(librosa.cqt(y, sr=SR, n_bins=84, hop_length=512)))
-    return grey_picture(_min_max(resize_bilinear(db, SIZE, SIZE)))
+    return grey_image(_min_max(resize_bilinear(db, SIZE, SIZE)))
 
 
 def article_b(recording: bytes) -> Array:
@@ -41,7 +41,7 @@ def article_b(recording: bytes) -> Array:
     frames = scaled.shape[1]
     start = max(0, (frames - SIZE) // 2)
     scaled = np.tile(scaled, -(-SIZE // frames))[:, start : start + SIZE]
-    return grey_picture(resize_bilinear(scaled, SIZE, SIZE))
+    return grey_image(resize_bilinear(scaled, SIZE, SIZE))
 
 
 def _min_max(values: Array) -> Array:

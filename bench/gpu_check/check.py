@@ -24,7 +24,7 @@ Rows = npt.NDArray[np.float32]
 
 ARTICLES = {VGG19_BN: "article-a", VIT_B_16: "article-b"}
 """Architecture -> the profile of the article that uses it; others are prepared as their systems say."""
-CHECKED = tuple(name for name, system in SYSTEMS.items() if system.task.has_pictures)
+CHECKED = tuple(name for name, system in SYSTEMS.items() if system.task.has_images)
 FP16_ROWS = 100
 """That a fresh FP16 network is compared on: a trial; for use the export compares more."""
 

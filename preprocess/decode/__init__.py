@@ -1,12 +1,12 @@
-"""Encoded recording -> blocks of samples, with the rate, the channels and the time axis that the file has.
+"""Decodes a file to blocks of samples, with the file's rate, channels and time axis.
 
-    for part in parts(data):                      # one; several where a file joins recordings (chained Ogg)
-        for reader in open_readers(part, limits): # the next one where a reader raises Incomplete
+    for part in parts(data):                      # one; more if a file joins recordings (chained Ogg)
+        for reader in open_readers(part, limits): # try the next one if a reader raises Incomplete
             for block, sr in reader.blocks():     # float32 [frames, channels], Hz
 
-Two libraries read: `sndfile` (libsndfile, fast and bit for bit what librosa hears) and `ffmpeg` (FFmpeg through
-PyAV, for everything else and for what libsndfile does not read to its end). `mpeg`, `ogg` and `wav` look at the
-bytes of formats whose headers may be absent, repeated or wrong.
+There are two readers: `sndfile` (libsndfile: fast, and bit for bit what librosa reads) and `ffmpeg` (FFmpeg
+through PyAV: for all other files, and for those that libsndfile does not read to their end). `mpeg`, `ogg` and
+`wav` parse formats whose headers may be absent, repeated or wrong.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from preprocess.limits import Limits, Meter
 
 __all__ = ["BLOCK_FRAMES", "Block", "Incomplete", "Reader", "Samples", "open_readers", "parts"]
 
-MOST_TAGS = 4
-FLAC = b"fLaC\x00\x00\x00\x22"  # how a file begins: with the block STREAMINFO (RFC 9639, 8.1)
+MAX_TAGS = 4  # ID3 tags to skip
+FLAC = b"fLaC\x00\x00\x00\x22"  # start of a file: signature and block STREAMINFO (RFC 9639, 8.1)
 
 
 def parts(data: bytes) -> Iterator[bytes]:
-    """The recordings that a file joins one after the other, without a tag before them, their headers mended."""
+    """Yield the recordings that a file joins one after the other, without the tags before them."""
     start = 0
-    for _ in range(MOST_TAGS):
+    for _ in range(MAX_TAGS):
         start += mpeg.skip_id3(data, start)
-    # Some programs put one before WAV, AIFF and FLAC, too, and both libraries then lose their place.
+    # Some programs write ID3 tags before WAV, AIFF and FLAC, too, where both libraries fail on them.
     if start and not mpeg.begins_frame(data, start):
         data = data[start:]
     if data.startswith(b"OggS"):
@@ -44,12 +44,12 @@ def parts(data: bytes) -> Iterator[bytes]:
 
 
 def open_readers(data: bytes, limits: Limits, meter: Meter) -> Iterator[Reader]:
-    """The readers of one part, in the order in which to try them.
+    """Yield the readers of one part, in the order in which to try them.
 
     Raises
     ------
     RecordingError
-        beyond a limit, or nothing that FFmpeg can decode
+        the data exceed a limit, or FFmpeg cannot decode them
     """
     with suppress(Incomplete):
         yield Sndfile(data, limits, meter)

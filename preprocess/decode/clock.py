@@ -1,42 +1,42 @@
-"""Where a frame belongs on the recording's time axis.
+"""Places frames on the recording's time axis.
 
-The time stamps of a stream need not begin at 0, and are rounded. They show what joined frames do not: that packets
-are missing in between.
+The time stamps of a stream are rounded and need not begin at 0. They reveal missing packets, which the decoded
+frames alone do not.
 """
 
 from __future__ import annotations
 
-GAP = 0.015  # seconds; the shortest packet of speech codecs is 20 ms
-JITTER = 0.002  # seconds from frame to frame: time stamps of WebM and ASF are whole milliseconds
-BACK = 1.0  # seconds; time stamps that go back by more belong to another clock
+GAP = 0.015  # seconds, the shortest gap: speech codecs have packets of 20 ms or more
+JITTER = 0.002  # seconds from frame to frame: WebM and ASF round time stamps to milliseconds
+BACK = 1.0  # seconds; time stamps that go back further belong to another clock
 
 
 class Clock:
-    """Compares time stamps with what was decoded.
+    """Compares time stamps with the decoded length.
 
     Parameters
     ----------
-    longest : seconds; a gap that would make the recording longer is a clock that was set anew
-    origin : time stamp at which the recording begins; None: the first one
+    longest : seconds; a gap that makes the recording longer than this means that the clock was reset
+    origin : time stamp of the recording's beginning; None: the first one
 
     Attributes
     ----------
-    position : seconds that were decoded or filled
+    position : seconds decoded or filled so far
     """
 
     def __init__(self, longest: float, origin: float | None = None) -> None:
         self.position = 0.0
         self._longest = longest
         self._origin = origin
-        self._expected = origin or 0.0  # time stamp at which the last frame ended
+        self._expected = origin or 0.0  # time stamp at the end of the last frame
         self._stamped = 0.0  # the latest end of any packet
-        self._lost = 0.0  # the latest end of a packet that did not decode
+        self._lost = 0.0  # the latest end of a packet that failed to decode
         self._gaps, self._filled, self._jumped = 0, 0.0, 0.0
 
     def place(self, start: float | None, seconds: float, following: float | None = None) -> float:
-        """Take a frame that begins at a time stamp, and return the seconds of silence that belong before it.
+        """Place a frame with the time stamp `start`, and return the seconds of silence to insert before it.
 
-        Where the `following` frame's time stamp goes back, this one's is wrong.
+        If the `following` frame's time stamp goes back, this frame's time stamp is wrong and is ignored.
         """
         silence = 0.0
         if start is not None:
@@ -51,27 +51,27 @@ class Clock:
         return silence
 
     def pass_over(self, end: float | None) -> None:
-        """Take the end of a packet that is not decoded."""
+        """Register the end of a packet that is not decoded."""
         if end is not None:
             self._stamped = max(self._stamped, end)
 
     def lose(self, end: float | None) -> None:
-        """Take the end of a packet that could not be decoded."""
+        """Register the end of a packet that failed to decode."""
         self._lost = max(self._lost, end or 0.0)
 
     def tail(self) -> float:
-        """Seconds of silence behind the last frame: packets that could not be decoded."""
+        """Return the seconds of silence after the last frame, for packets that failed to decode."""
         silence = self._gap(self._lost) if self._origin is not None else 0.0
         self.position += silence
         return silence
 
     def length(self) -> float:
-        """Seconds up to the end of the last packet."""
+        """Return the seconds up to the end of the last packet."""
         return max(self.position, self._stamped - (self._origin or 0.0))
 
     def notes(self) -> tuple[str, ...]:
-        """What was filled, and where the clock jumped."""
-        notes: tuple[str, ...] = ()
+        """Describe filled gaps and jumps of the clock."""
+        notes = ()
         if self._gaps:
             gaps = "a gap" if self._gaps == 1 else f"{self._gaps} gaps"
             notes += (

@@ -1,7 +1,7 @@
-"""Reading with FFmpeg's libraries (PyAV): M4A/AAC, WMA, Opus, AMR, MP4, WebM, and what libsndfile gives up on.
+"""Reads with FFmpeg's libraries (PyAV): M4A/AAC, WMA, Opus, AMR, MP4, WebM, and files that libsndfile cannot read.
 
-Frames are placed by their time stamps: where packets are missing (recorders that send none in a pause) or do not
-decode, silence takes their place, so that everything after them stays where it was.
+Time stamps place the frames: silence replaces packets that are missing (some recorders send none in a pause) or
+fail to decode, so that everything after them keeps its place.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from preprocess.decode.reader import BLOCK_FRAMES, Block
 from preprocess.errors import RecordingError, Undecodable
 from preprocess.limits import ROUNDING, Limits, Meter
 
-# Only formats that hold their own sound: others (SDP, HLS, concat scripts) are lists of what to fetch, from the
-# server's network or from its disk. No protocol, whatever a file asks for. Only decoders of common audio codecs:
-# FFmpeg has hundreds, and would decode a cover picture to look at it.
+# Security: only formats that contain their sound, because others (SDP, HLS, concat scripts) make FFmpeg fetch from
+# the server's network or disk; no protocols; and only decoders of common audio codecs, because FFmpeg has hundreds
+# and would even decode cover art.
 FORMATS = "aac,ac3,aiff,amr,asf,au,caf,eac3,flac,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,ogg,w64,wav"
 OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "none", "codec_whitelist": ",".join(sorted(CODECS))}
 
-# Formats that declare the length of the audio stream itself. For others FFmpeg estimates it from the bit rate, or
-# knows only that of the whole file, pictures included.
+# Formats that declare the length of the audio stream. For others FFmpeg estimates it from the bit rate, or knows
+# only the length of the file with all its streams.
 DECLARING = ("mov", "wav", "flac", "aiff", "caf", "au", "w64", "ogg")
-DECLARING_WHOLE = ("matroska", "asf")  # of all streams together: known where there is but one
-# Streams of frames without a clock: their time stamps count packets, also those that hold no sound.
+DECLARING_FILE = ("matroska", "asf")  # the length of all streams together: usable if there is only one
+# Formats without a clock: time stamps count packets, including those without sound.
 CLOCKLESS = ("mp3", "aac", "ac3", "eac3")
 FROM_ZERO = ("flac", "amr", "wav", "aiff", "caf", "au", "w64")
 # Codecs whose encoders describe a pause instead of encoding it: a packet that does not decode is silence.
@@ -38,14 +38,14 @@ PAUSING = ("amrnb", "amrwb")
 
 
 class Ffmpeg:
-    """A Reader (see reader.py) of a file that FFmpeg knows.
+    """A Reader (reader.py) for files that FFmpeg supports.
 
     Raises
     ------
     Undecodable
-        the data are not audio, no stream has a decoder, or no packet can be decoded (while blocks are read)
+        the data are not audio, no stream has a decoder, or (from `blocks`) no packet can be decoded
     RecordingError
-        beyond a limit; also while blocks are read
+        the recording exceeds a limit (also from `blocks`)
     """
 
     def __init__(self, data: bytes, limits: Limits, meter: Meter) -> None:
@@ -57,7 +57,7 @@ class Ffmpeg:
         limits.check_format(codec.channels, codec.sample_rate)
         self._format = self._container.format.name.split(",")[0]
         self.duration = mpeg.count_frames(data).seconds if self._format == "mp3" else self._declared()
-        if self.duration is not None and self._format not in DECLARING_WHOLE:
+        if self.duration is not None and self._format not in DECLARING_FILE:
             limits.check_seconds(self.duration)
         # Edit lists end within a packet.
         self.end = self.duration if self._format == "mov" else wav.seconds_declared(data)
@@ -65,18 +65,18 @@ class Ffmpeg:
         self._packets = self._container.demux(self._stream)
         self._clock = Clock(limits.max_seconds + ROUNDING, 0.0 if self._begins_at_zero(data) else None)
         self._failed = self._damaged = 0
-        self._is_broken = False
+        self._is_cut_short = False
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What had to be mended so far."""
+        """Sentences about damage that was repaired so far."""
         notes = self._clock.notes()
         if self._unfinished:
             notes += ("The WAV header declares 0 bytes of samples; the file was read to its end.",)
         if self._damaged and not self._clock.notes():
             packets = "A damaged packet" if self._damaged == 1 else f"{self._damaged} damaged packets"
             notes += (f"{packets} of the recording could not be decoded; the sound before and after was joined.",)
-        if self._is_broken:
+        if self._is_cut_short:
             notes += ("The file is damaged: everything after the last readable packet was skipped.",)
         return notes
 
@@ -85,7 +85,7 @@ class Ffmpeg:
         self._container.close()
 
     def blocks(self) -> Iterator[tuple[Block, int]]:
-        """Yield float32 [frames, channels] and their rate; frames of a few samples are joined to blocks first."""
+        """Yield float32 [frames, channels] and their rate in Hz; short frames are joined to blocks."""
         waiting: list[Block] = []
         frames = rate = 0
         for part, sr in self._parts():
@@ -104,7 +104,7 @@ class Ffmpeg:
             )
 
     def measure(self) -> float | None:
-        """Seconds of the whole recording: declared, or by the time stamps of the packets not yet decoded."""
+        """Return the seconds of the whole recording: as declared, or by the time stamps of all packets."""
         if self.duration is not None:
             return self.duration
         try:
@@ -115,23 +115,23 @@ class Ffmpeg:
         return self._clock.length()
 
     def _begins_at_zero(self, data: bytes) -> bool:
-        """Whether what is missing at the beginning shows in the time stamps, because they count from there."""
-        return self._format in FROM_ZERO or (self._format == "ogg" and not ogg.begins_whole(data))
+        """Whether time stamps count from the recording's beginning, so that they reveal missing packets there."""
+        return self._format in FROM_ZERO or (self._format == "ogg" and not ogg.starts_complete(data))
 
     def _declared(self) -> float | None:
-        """Seconds of the audio stream, where the format declares just that."""
+        """Return the declared seconds of the audio stream; None if the format does not declare them."""
         stream, container = self._stream, self._container
-        if self._format in DECLARING_WHOLE and len(container.streams) == 1 and container.duration:
+        if self._format in DECLARING_FILE and len(container.streams) == 1 and container.duration:
             return max(container.duration - (container.start_time or 0), 0) / av.time_base or None
         if self._format not in DECLARING or not stream.duration:
             return None
         if self._format == "mov" and not stream.frames:
-            return None  # fragments: their header does not know what follows
+            return None  # fragments: the header does not cover those that follow
         start = (stream.start_time or 0) if self._format == "ogg" else 0
         return float((stream.duration - start) * stream.time_base)
 
     def _parts(self) -> Iterator[tuple[Block, int]]:
-        """Yield the samples of each frame, with silence where the clock shows that some are missing."""
+        """Yield the samples of each frame, and silence where the clock reveals missing ones."""
         clocked = self._format not in CLOCKLESS
         kind, channels, sr = None, 1, 0
         for frame, following in _with_next(self._frames()):
@@ -139,8 +139,8 @@ class Ffmpeg:
                 kind = frame.format.name, frame.layout.name, frame.sample_rate
                 channels, sr = frame.layout.nb_channels, frame.sample_rate
                 self._limits.check_format(channels, sr)
-                # Any sample format -> float32 at the same rate. Interleaved: PyAV 16.1 reads a ninth plane of
-                # eight planar channels, beyond the end.
+                # Converts any sample format to float32 at the same rate. Interleaved, because PyAV 16.1 reads a
+                # ninth plane of eight planar channels, beyond the end.
                 packed = av.AudioResampler(format="flt")
             if clocked:
                 yield from _silence(self._clock.place(frame.time, frame.samples / sr, following), channels, sr)
@@ -150,8 +150,8 @@ class Ffmpeg:
             yield from _silence(self._clock.tail(), channels, sr)
 
     def _frames(self) -> Iterator[av.AudioFrame]:
-        """Yield what can be decoded; damaged packets are left out, as players do."""
-        failed = 0  # since the last frame; packets behind it may be tags
+        """Yield the frames that can be decoded; skip damaged packets, as players do."""
+        failed = 0  # since the last frame; packets after it may be tags
         try:
             for packet in self._packets:
                 try:
@@ -166,14 +166,14 @@ class Ffmpeg:
                     self._damaged += failed
                     failed = 0
                 yield from frames
-        except av.FFmpegError:  # of the container: what comes after cannot be found
-            self._is_broken = True
-        # Behind damage the demuxer of MP4 ends without an error, before further fragments.
-        self._is_broken |= self._format == "mov" and self._data.find(b"moof", self._source.furthest) >= 0
+        except av.FFmpegError:  # from the container: the packets after this cannot be found
+            self._is_cut_short = True
+        # After damage the MP4 demuxer ends without an error, although more fragments follow.
+        self._is_cut_short |= self._format == "mov" and self._data.find(b"moof", self._source.furthest) >= 0
 
 
 def _with_next(frames: Iterator[av.AudioFrame]) -> Iterator[tuple[av.AudioFrame, float | None]]:
-    """Frames with the time stamp of the one that follows."""
+    """Yield each frame with the time stamp of the following one."""
     frame = next(frames, None)
     while frame is not None:
         following = next(frames, None)
@@ -182,7 +182,7 @@ def _with_next(frames: Iterator[av.AudioFrame]) -> Iterator[tuple[av.AudioFrame,
 
 
 def _end(packet: av.Packet) -> float | None:
-    """Time stamp at which a packet ends, seconds."""
+    """Return the time stamp of a packet's end, seconds."""
     return None if packet.pts is None else float((packet.pts + (packet.duration or 0)) * packet.time_base)
 
 
@@ -193,15 +193,15 @@ def _silence(seconds: float, channels: int, sr: int) -> Iterator[tuple[Block, in
 
 
 class _Source(io.BytesIO):
-    """What FFmpeg reads from: its demuxers look for headers in a loop that only reading can end."""
+    """The file that FFmpeg reads. Its demuxers can search for headers endlessly; only `read` can stop them."""
 
     def __init__(self, data: bytes, meter: Meter) -> None:
         super().__init__(data)
         self._meter = meter
-        self.furthest = 0  # end of what was read
+        self.furthest = 0  # end of the bytes read so far
 
-    def read(self, size: int | None = -1) -> bytes:
-        """Read; raise RecordingError where the CPU time is used up."""
+    def read(self, size: int = -1) -> bytes:
+        """Read; raise RecordingError if the CPU time is used up."""
         self._meter.check_time()
         data = super().read(size)
         self.furthest = max(self.furthest, self.tell())
@@ -221,13 +221,13 @@ def _open_container(source: _Source, data: bytes) -> av.container.InputContainer
 
 
 def _choose_stream(container: av.container.InputContainer, data: bytes) -> av.AudioStream:
-    """The first audio stream that can be decoded."""
+    """Return the first audio stream that can be decoded."""
     streams = container.streams.audio
     for stream in streams:
         codec = stream.codec_context  # None without a decoder
         if codec and codec.name in CODECS and not _is_encrypted(codec) and codec.sample_rate and codec.channels:
             return stream
-    # Not stream.type: PyAV 16.1 reads the name of a type that has none, and the process dies.
+    # Not stream.type: PyAV 16.1 crashes the process on a type without a name.
     kinds = ", ".join(kind for kind in ("data", "subtitles", "video") if getattr(container.streams, kind)) or "no"
     names = stream_names(data) or [stream.codec_context.name for stream in streams if stream.codec_context]
     container.close()

@@ -1,9 +1,9 @@
-"""Counting the frames of an MPEG audio file (MP3), which alone says how long it is.
+"""Counts the frames of an MPEG audio file (MP3), the only reliable measure of its length.
 
-An MP3 declares its length in an optional first frame (Xing, Info or VBRI). Encoders that write to a pipe leave it
-out, and joined or cut files keep one that is wrong; libraries then estimate the length, or stop where it says.
-Each frame's header gives its size and the number of its samples (ISO/IEC 11172-3 2.4.1.3, 13818-3), so the
-frames are counted by going from header to header: about 0.15 us each.
+An MP3 declares its length in an optional first frame (Xing, Info or VBRI). Encoders that write to a pipe omit it,
+and joined or cut files keep a wrong one; libraries then estimate the length, or stop at the declared end. Each
+frame's header gives its size and number of samples (ISO/IEC 11172-3 2.4.1.3, 13818-3), so counting goes from
+header to header: about 0.15 us each.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8
 
 SYNC = re.compile(rb"\xff[\xe2-\xff][\x10-\xef]")
 FREE_FORMAT = re.compile(rb"\xff[\xfa-\xfd\xf2-\xf5][\x00-\x0b]")
-MOST_SYNCS = 100_000  # false beginnings of frames, after which the bytes are no MP3
-TAG_BYTES = 200  # of the first frame, in which one of these begins
+MAX_SYNCS = 100_000  # frame starts to try before the bytes count as not MP3
+TAG_BYTES = 200  # bytes of the first frame that may contain one of the DECLARATIONS
 DECLARATIONS = (b"Xing", b"Info", b"VBRI")
 
 
 @dataclass(frozen=True)
 class Frames:
-    """What the frames of a file add up to.
+    """The frames of a file.
 
     Attributes
     ----------
-    seconds : of sound, without the frame that only declares the length; encoder delay and padding included
-    count : frames
-    declared : whether a first frame (Xing, Info) declares a number of frames, as libmpg123 reads it
+    seconds : length of the sound with encoder delay and padding, without the frame that declares the length
+    count : number of frames
+    declared : whether a first frame (Xing, Info) declares a number of frames, as read by libmpg123
     """
 
     seconds: float
@@ -49,7 +49,7 @@ class Frames:
 
 
 def _headers() -> dict[bytes, tuple[int, int, int]]:
-    """First three bytes of a frame -> its size in bytes, its samples, its rate in Hz; free format left out."""
+    """Map the first three bytes of a frame to its size in bytes, samples and rate in Hz, except free format."""
     headers = {}
     for version, rates in RATES.items():
         for layer in (1, 2, 3):
@@ -71,8 +71,8 @@ HEADERS = _headers()
 
 
 def count_frames(data: bytes, start: int = 0) -> Frames:
-    """Count the whole frames from byte `start` on; between them anything is passed over (tags, damage, junk)."""
-    tries = iter(range(MOST_SYNCS))
+    """Count the complete frames from byte `start` on; skip anything between them (tags, damage, junk)."""
+    tries = iter(range(MAX_SYNCS))
     position = _sync(data, start, tries)
     first = data[position : position + TAG_BYTES] if position is not None else b""
     found: dict[tuple[int, int, int], int] = defaultdict(int)
@@ -85,20 +85,20 @@ def count_frames(data: bytes, start: int = 0) -> Frames:
             found[header] += 1
         else:
             break
-    if any(tag in first for tag in DECLARATIONS) and found.get(declared := HEADERS[first[:3]]):
-        found[declared] -= 1  # it holds no sound
+    if any(tag in first for tag in DECLARATIONS) and found.get(header := HEADERS[first[:3]]):
+        found[header] -= 1  # this frame has no sound
     seconds = sum(n * samples / sr for (_, samples, sr), n in found.items())
     return Frames(seconds, sum(found.values()), b"Xing" in first or b"Info" in first)
 
 
 def begins_frame(data: bytes, position: int = 0) -> bool:
-    """Whether a frame's header may be here, also one in free format, whose size it does not give."""
+    """Whether a frame header may start here; also one in free format, which does not give its size."""
     head = data[position : position + 3]
     return head in HEADERS or bool(FREE_FORMAT.match(head))
 
 
 def _sync(data: bytes, position: int, tries: Iterator[int]) -> int | None:
-    """Where the next frame begins: a header that is followed by another, or by the end of the data."""
+    """Return the start of the next frame: a header followed by another one, by a tag or by the end."""
     for _ in tries:
         position += skip_id3(data, position)
         match = SYNC.search(data, position)
@@ -116,7 +116,7 @@ def _sync(data: bytes, position: int, tries: Iterator[int]) -> int | None:
 
 
 def skip_id3(data: bytes, position: int = 0) -> int:
-    """Size in bytes of the ID3v2 tag at a position, 0 where there is none (id3.org, ID3v2.4 section 3.1)."""
+    """Return the size in bytes of the ID3v2 tag at a position, or 0 (id3.org, ID3v2.4 section 3.1)."""
     head = data[position : position + 10]
     if len(head) < 10 or head[:3] != b"ID3" or any(byte & 0x80 for byte in head[6:]):
         return 0

@@ -1,7 +1,7 @@
-"""Chained Ogg: recordings joined one after the other, as internet radio and `cat` write them (RFC 3533, 4).
+"""Splits chained Ogg: recordings joined one after the other, as internet radio and `cat` do (RFC 3533, 4).
 
-Each link has headers of its own, so rate, channels and clock may change from one to the next, and both libraries
-lose their place there. A link by itself is an ordinary file.
+Each link has its own headers, so rate, channels and clock may change from one to the next, which neither library
+handles. A single link is an ordinary file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FIRST_PAGES = 6
 
 
 def links(data: bytes) -> Iterator[bytes]:
-    """The links of an Ogg file, each with all its pages; what is before the first has no headers."""
+    """Yield the links of an Ogg file, each with all its pages; skip pages before the first link."""
     start = None
     for position in _starts(data):
         if start is not None:
@@ -25,8 +25,8 @@ def links(data: bytes) -> Iterator[bytes]:
     yield data[start:] if start else data
 
 
-def begins_whole(link: bytes) -> bool:
-    """Whether no page is missing at the beginning of a link: pages are numbered for each stream."""
+def starts_complete(link: bytes) -> bool:
+    """Whether no page is missing at the beginning of a link, by the page numbers of each stream."""
     following: dict[bytes, int] = {}
     for page, _ in zip(PAGE.finditer(link), range(FIRST_PAGES), strict=False):
         stream, number = struct.unpack_from("<4sI", link.ljust(page.start() + 22), page.start() + 14)
@@ -37,7 +37,7 @@ def begins_whole(link: bytes) -> bool:
 
 
 def _starts(data: bytes) -> Iterator[int]:
-    """Where links begin: a first page behind one that was none; the streams of one link begin together."""
+    """Yield the starts of links: first pages after other pages. (The streams of one link begin together.)"""
     within = True
     for page in PAGE.finditer(data):
         begins = page[1][0] & BEGINS

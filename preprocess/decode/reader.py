@@ -1,4 +1,4 @@
-"""What all readers have in common."""
+"""The interface of all readers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy.typing as npt
 Samples = npt.NDArray[np.float32]  # [n], mono
 Block = npt.NDArray[np.float32]  # [frames, channels]
 
-BLOCK_FRAMES = 1 << 16  # 1.5 s at 44.1 kHz; stays in the CPU's cache, twice as fast as all at once
+BLOCK_FRAMES = 1 << 16  # 1.5 s at 44.1 kHz; fits the CPU's cache, twice as fast as everything at once
 
 
 class Incomplete(Exception):
-    """The reader cannot read the file, or not to its end; the next one begins it anew."""
+    """The reader cannot read the file, or not to its end; the next reader starts again."""
 
 
 class Reader(Protocol):
@@ -23,9 +23,9 @@ class Reader(Protocol):
 
     Attributes
     ----------
-    duration : seconds of sound by the file's own declaration; None where there is no reliable one
-    end : seconds at which the sound ends by the file's declaration, within its last packet (None: with it)
-    notes : sentences about what had to be mended in the blocks that were read
+    duration : seconds of sound that the file declares; None if there is no reliable declaration
+    end : declared end of the sound in seconds, within the last packet (None: the packet's end)
+    notes : sentences about damage that was repaired in the blocks read so far
     """
 
     duration: float | None
@@ -33,13 +33,13 @@ class Reader(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """See above."""
+        """Sentences about repaired damage."""
 
     def blocks(self) -> Iterator[tuple[Block, int]]:
-        """Yield float32 [frames, channels] and their rate in Hz; raise Incomplete where the rest is not read."""
+        """Yield float32 [frames, channels] and their rate in Hz; raise Incomplete if the rest cannot be read."""
 
     def measure(self) -> float | None:
-        """Seconds of the whole recording, after the first blocks were read; None where only decoding shows it."""
+        """Return the seconds of the whole recording, after the first blocks; None if only decoding shows them."""
 
     def close(self) -> None:
-        """Free what the reader holds."""
+        """Free the reader's resources."""

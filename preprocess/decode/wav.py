@@ -1,4 +1,4 @@
-"""The two things that a WAV header says and that the libraries do not use (RIFF, Microsoft, 1991)."""
+"""Reads facts from a WAV header that the libraries do not use (RIFF, Microsoft, 1991)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterator
 
 EXTENSIBLE = 0xFFFE
 BLOCK_CODECS = {0x0002, 0x0011, 0x0020, 0x0031}  # Microsoft, IMA and Yamaha ADPCM, GSM 6.10
-MOST_CHUNKS = 1000
+MAX_CHUNKS = 1000
 HEADER_BYTES = 1 << 16
-ENDLESS = 0x7FFF_0000  # bytes; programs that write to a pipe declare about so many, or twice as many
+ENDLESS = 0x7FFF_0000  # bytes; programs that write to a pipe declare about this size, or twice as much
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
-    """Name, declared size and first bytes of each chunk up to that of the samples."""
+    """Yield name, declared size and first bytes of each chunk, up to the chunk of the samples."""
     position = 12
-    for _ in range(MOST_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         if position + 8 > len(data):
             return
         name, size = struct.unpack_from("<4sI", data, position)
@@ -26,7 +26,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
 
 
 def codec(data: bytes) -> tuple[int, int] | None:
-    """The number of the codec, and bits per sample; None where the header does not get so far."""
+    """Return the codec's number and the bits per sample; None if the header is incomplete."""
     for name, _, body in _chunks(data):
         if name == b"fmt " and len(body) >= 16:
             tag, bits = struct.unpack_from("<H12xH", body)
@@ -35,7 +35,7 @@ def codec(data: bytes) -> tuple[int, int] | None:
 
 
 def seconds_declared(data: bytes) -> float | None:
-    """Length of what a block codec holds by the chunk `fact`: its last block is padded beyond it."""
+    """Return the seconds that the chunk `fact` declares for block codecs, whose last block is padded."""
     if data[8:12] != b"WAVE" or (kind := codec(data)) is None or kind[0] not in BLOCK_CODECS:
         return None
     chunks = {name: body for name, _, body in _chunks(data)}
@@ -45,7 +45,7 @@ def seconds_declared(data: bytes) -> float | None:
 
 
 def missing_share(data: bytes) -> float:
-    """Share of the samples that the header declares and the file does not have; 0 where it declares no size."""
+    """Return the share of the declared samples that the file lacks; 0 if the header declares no size."""
     if data[8:12] == b"WAVE" and (at := data.find(b"data", 12, HEADER_BYTES)) >= 0:
         size, there = int.from_bytes(data[at + 4 : at + 8], "little"), len(data) - at - 8
         if there < size < ENDLESS:
@@ -54,5 +54,5 @@ def missing_share(data: bytes) -> float:
 
 
 def unfinished(data: bytes) -> bool:
-    """Whether the size of the samples stayed 0, as a recorder that was stopped leaves it."""
+    """Whether the header still declares 0 bytes of samples, as after an interrupted recording."""
     return data[8:12] == b"WAVE" and any(name == b"data" and size == 0 for name, size, _ in _chunks(data))

@@ -12,7 +12,7 @@ import tritonclient.grpc as triton
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import softmax
 
-from preprocess import Cleaning
+from preprocess import Enhancement
 from preprocess.speech import prepare_speech
 from systems.lengths import FIELD, HOP
 from tests.support.recordings import encode, music
@@ -40,9 +40,9 @@ def ask(client, recording: bytes, outputs=OUTPUTS, model=SYSTEM, **options) -> d
     return {name: answer.as_numpy(name) for name in outputs}
 
 
-def expected(recording: bytes, cleaning: Cleaning | None = None) -> np.ndarray:
+def expected(recording: bytes, enhancement: Enhancement | None = None) -> np.ndarray:
     """Features of the recording's own frames, float64 [frames, 1024]."""
-    prepared = prepare_speech(recording, cleaning=cleaning)
+    prepared = prepare_speech(recording, enhancement=enhancement)
     parts = []
     for wav, length, window in zip(prepared.wav, prepared.lengths[:, 0], prepared.windows, strict=True):
         frames = sliding_window_view(wav[:length].astype(np.float64), FIELD)[::HOP]
@@ -115,7 +115,7 @@ def test_options_move_the_timeline_and_bad_ones_are_refused(client):
 
 def test_options_clean_calibrate_and_tell_how_sure(client):
     recording = speech(4.0, seed=6)
-    logits = expected(recording, Cleaning(denoise="quietest", compress=True)) @ PROJECTION.astype(np.float64)
+    logits = expected(recording, Enhancement(denoise="quietest", compress=True)) @ PROJECTION.astype(np.float64)
     options = {"denoise": "quietest", "compress": True, "temperature": 2.5, "label_smoothing": 0.1}
     answer = ask(client, recording, uncertainty="entropy", **options)
     np.testing.assert_allclose(answer["SCORES"], 0.9 * softmax(logits.mean(0) / 2.5) + 0.1 / 9, atol=1e-5)

@@ -37,7 +37,7 @@ def check(tmp_path_factory):
     network.fp16.path.write_bytes(convert(proto, float16_nodes(proto, {})).SerializeToString())
     network.manifest.content["onnx"] |= entry(network.onnx.path)
     made_from = {"sha256": network.onnx.description["sha256"]}
-    network.fp16.vouch({**entry(network.fp16.path), "made_from": made_from})
+    network.fp16.record({**entry(network.fp16.path), "made_from": made_from})
     return Check(small.GENRE, "cpu", folder, brief=True)
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import preprocess
-from preprocess import Cleaning, Limits, RecordingError, prepare_speech
-from preprocess.clean import clean
-from preprocess.speech import WHOLE, Window
+from preprocess import Enhancement, Limits, RecordingError, prepare_speech
+from preprocess.enhance import enhance
+from preprocess.speech import MAX_ROW_FRAMES, Window
 from systems.lengths import BUCKETS, COARSE_BUCKETS, CONTEXT, SR, WINDOW, frames_of, samples_of
 from tests.support.recordings import bad_recordings, encode, music
 
@@ -109,7 +109,7 @@ def test_coarse_buckets_change_the_padding_only(seconds):
 
 def test_coarse_buckets_are_some_of_the_fine_ones_and_fit_whatever_those_fit():
     assert set(COARSE_BUCKETS) < set(BUCKETS) and list(COARSE_BUCKETS) == sorted(COARSE_BUCKETS)
-    assert COARSE_BUCKETS[-1] == BUCKETS[-1] == samples_of(WHOLE)
+    assert COARSE_BUCKETS[-1] == BUCKETS[-1] == samples_of(MAX_ROW_FRAMES)
     assert samples_of(WINDOW - 10) in COARSE_BUCKETS  # the windows of a long recording are not padded further
     steps = itertools.pairwise(COARSE_BUCKETS)
     assert all(longer <= 2.2 * shorter for shorter, longer in steps)
@@ -236,9 +236,11 @@ def test_rows_are_the_same_bits_on_any_number_of_threads():
 def test_cleaning_comes_before_the_normalisation():
     y = np.concatenate([np.zeros(SR, np.float32), music(4.0, sr=SR, channels=1)])
     y = y + 0.02 * np.random.default_rng(0).normal(size=len(y))
-    y, cleaning = y.astype(np.float32), Cleaning(denoise="first", compress=True)
-    prepared = prepare_speech((y, SR), cleaning=cleaning)
-    cleaned, done, _ = clean(y, SR, cleaning)
+    y, enhancement = y.astype(np.float32), Enhancement(denoise="first", compress=True)
+    prepared = prepare_speech((y, SR), enhancement=enhancement)
+    cleaned, done, _ = enhance(y, SR, enhancement)
     np.testing.assert_array_equal(prepared.wav, prepare_speech((cleaned, SR)).wav)
-    assert prepared.cleaned == done and set(done) == {"denoise", "compress"}
-    np.testing.assert_array_equal(prepare_speech((y, SR), cleaning=Cleaning()).wav, prepare_speech((y, SR)).wav)
+    assert prepared.enhanced == done and set(done) == {"denoise", "compress"}
+    np.testing.assert_array_equal(
+        prepare_speech((y, SR), enhancement=Enhancement()).wav, prepare_speech((y, SR)).wav
+    )

@@ -59,7 +59,7 @@ def test_a_warm_up_is_a_request_with_the_options_of_today(system):
     value = dict(files(system))[f"{system.name}_postprocess/warmup/INFO"][4:]
     module = ast.parse((ROOT / "answers" / system.task.name / "steps.py").read_text())
     assert {node.name for node in module.body if isinstance(node, ast.ClassDef)} >= set(system.task.steps)
-    if system.task.has_pictures:
+    if system.task.has_images:
         info = GenreInfo.from_json(value, GenreOptions, profile="ccmusic")
         assert info.options == GenreOptions(profile="ccmusic")
     else:

@@ -153,7 +153,7 @@ def test_what_vouches_is_taken_away_and_written_anew(path, kind):
     product.withdraw()
     assert not getattr(network(path), kind).is_current
     again = getattr(network(path), kind)
-    again.vouch({"file": FILES[kind], "bytes": 4, "made_from": {"sha256": tiny.sha256(path)}})
+    again.record({"file": FILES[kind], "bytes": 4, "made_from": {"sha256": tiny.sha256(path)}})
     assert getattr(network(path), kind).is_current
     assert json.loads((path / "tiny_network/1/manifest.json").read_text()) == before
 

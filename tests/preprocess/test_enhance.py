@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
-from preprocess.clean import (
-    Cleaning,
-    clean,
+from preprocess.enhance import (
+    Enhancement,
     compress,
+    enhance,
     integrated_loudness,
     noise_power,
     spectral_subtraction,
@@ -72,7 +72,7 @@ def article_subtraction(y, sr, n_fft, factor, floor, source):
 def test_spectral_subtraction_is_the_articles(sr, source, factor, floor):
     y = noisy_music(sr)
     expected = article_subtraction(y, sr, RATES[sr], factor, floor, source)
-    result, done, notes = clean(y, sr, Cleaning(denoise=source, denoise_factor=factor, denoise_floor=floor))
+    result, done, notes = enhance(y, sr, Enhancement(denoise=source, denoise_factor=factor, denoise_floor=floor))
     assert result.dtype == np.float32 and result.shape == y.shape
     assert np.abs(result - expected).max() <= 1e-5 * np.abs(y).max()
     assert done["denoise"]["from"] == source and not notes
@@ -91,7 +91,7 @@ def test_subtraction_does_not_depend_on_the_blocks(monkeypatch):
     y = noisy_music(22050)
     results = []
     for block in (1, 7, 64, 4096):
-        monkeypatch.setattr("preprocess.clean.BLOCK", block)
+        monkeypatch.setattr("preprocess.enhance.BLOCK", block)
         results.append(spectral_subtraction(y, noise_power(y, 22050, "quietest"), factor=2, floor=0.01))
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
@@ -139,7 +139,7 @@ def test_the_noise_is_that_of_white_noise_also_beside_digital_silence(source):
     ],
 )
 def test_without_noise_to_take_nothing_is_done_and_said(y, source, note):
-    result, done, notes = clean(y, 22050, Cleaning(denoise=source))
+    result, done, notes = enhance(y, 22050, Enhancement(denoise=source))
     assert result is y and done == {}
     assert len(notes) == 1 and note in notes[0]
 
@@ -207,7 +207,7 @@ def test_loudness_is_ffmpegs(sr, what, tmp_path):
 @pytest.mark.parametrize("target", [-40.0, -23.0, 0.0])
 def test_the_loudness_is_brought_to_the_target(target):
     y = music(5, 22050, 1)
-    result, done, notes = clean(y, 22050, Cleaning(loudness=target))
+    result, done, notes = enhance(y, 22050, Enhancement(loudness=target))
     assert integrated_loudness(result, 22050) == pytest.approx(target, abs=0.01)
     assert result.dtype == np.float32 and not notes
     assert done == {"loudness": {"from": round(integrated_loudness(y, 22050), 2), "to": target}}
@@ -216,7 +216,7 @@ def test_the_loudness_is_brought_to_the_target(target):
 
 @pytest.mark.parametrize("y", [tone(0.39, 22050), tone(5, 22050, -80), np.zeros(44100, np.float32)])
 def test_what_has_no_loudness_is_left_as_it_is(y):
-    result, done, notes = clean(y, 22050, Cleaning(loudness=-23.0))
+    result, done, notes = enhance(y, 22050, Enhancement(loudness=-23.0))
     assert result is y and done == {}
     assert len(notes) == 1 and "without 0.4 s of sound above -70 LUFS" in notes[0]
 
@@ -298,7 +298,7 @@ def test_digital_silence_is_below_the_threshold():
 
 def test_what_the_compressor_reports():
     y = np.repeat(np.float32([0.01, 1]), 22050)
-    result, done, notes = clean(y, 22050, Cleaning(compress=True))
+    result, done, notes = enhance(y, 22050, Enhancement(compress=True))
     reduction = compress(y, 22050, **COMPRESS)[1]
     assert done == {"compress": {"most_db": 15.0, "mean_db": round(reduction.mean(), 2)}} and not notes
     assert result.dtype == np.float32 and result.shape == y.shape
@@ -309,26 +309,26 @@ def test_what_the_compressor_reports():
 
 def test_off_is_the_same_array():
     y = hiss(5000)
-    result, done, notes = clean(y, 22050, Cleaning(denoise_factor=5, compress_ratio=10))
+    result, done, notes = enhance(y, 22050, Enhancement(denoise_factor=5, compress_ratio=10))
     assert result is y and (done, notes) == ({}, ())
 
 
 @pytest.mark.parametrize("asked", [{"denoise": "first"}, {"loudness": 0.0}, {"compress": True}])
 def test_on(asked):
-    assert not Cleaning().on and Cleaning(**asked).on
+    assert not Enhancement().on and Enhancement(**asked).on
 
 
 def test_noise_then_loudness_then_dynamics():
     sr = 16000
-    asked = Cleaning(denoise="quietest", denoise_factor=3.0, loudness=-16.0, compress=True, compress_ratio=8.0)
-    off = Cleaning(denoise_factor=3.0, compress_ratio=8.0)
+    asked = Enhancement(denoise="quietest", denoise_factor=3.0, loudness=-16.0, compress=True, compress_ratio=8.0)
+    off = Enhancement(denoise_factor=3.0, compress_ratio=8.0)
     y = noisy_music(sr)
     before = y.copy()
     expected, done = y, {}
     for step in ({"denoise": "quietest"}, {"loudness": -16.0}, {"compress": True}):
-        expected, of_step, _ = clean(expected, sr, replace(off, **step))
+        expected, of_step, _ = enhance(expected, sr, replace(off, **step))
         done |= of_step
-    result = clean(y, sr, asked)
+    result = enhance(y, sr, asked)
     np.testing.assert_array_equal(result[0], expected)
     assert result[1:] == (done, ()) and list(done) == ["denoise", "loudness", "compress"]
     np.testing.assert_array_equal(y, before)
