@@ -1,7 +1,7 @@
-"""Confidence that means what it says: temperature scaling and label smoothing.
+"""Calibrates confidence: temperature scaling and label smoothing.
 
-A temperature above 1 makes probabilities more modest and keeps their order (Guo et al., "On calibration of modern
-neural networks", 2017). It is fitted by `tritone calibrate` and kept in the manifest.
+A temperature above 1 flattens probabilities and keeps their order (Guo et al., "On calibration of modern neural
+networks", 2017). `tritone calibrate` fits it and stores it in the manifest.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ Array = npt.NDArray[np.float32]
 
 
 def temperature(options: CommonOptions, manifest: dict) -> float:
-    """The temperature that the options ask for; 1 where they ask for none."""
-    wish = options.temperature
-    if wish == "fitted":
+    """Return the temperature that the options request; 1 by default."""
+    requested = options.temperature
+    if requested == "fitted":
         return float(manifest["calibration"]["temperature"])
-    return 1.0 if wish is None else float(wish)
+    return 1.0 if requested is None else float(requested)
 
 
 def scaled(logits: npt.NDArray, t: float) -> npt.NDArray:
-    """Logits over the temperature, in float64, where none overflows; the very same where it is 1."""
+    """Divide logits by the temperature, in float64 so that none overflows; return them unchanged for 1."""
     return logits if t == 1 else logits.astype(np.float64) / t
 
 
 def smoothed(probabilities: Array, smoothing: float, usable: npt.NDArray[np.bool_] | None = None) -> Array:
-    """(1 - s) p + s / K over the last axis, or over its K usable classes; the very same where s is 0."""
+    """Return (1 - s) p + s / K over the K (usable) classes of the last axis; unchanged for s = 0."""
     if not smoothing:
         return probabilities
     usable = np.ones(probabilities.shape[-1], bool) if usable is None else usable
@@ -36,7 +36,7 @@ def smoothed(probabilities: Array, smoothing: float, usable: npt.NDArray[np.bool
 
 
 def report(options: CommonOptions, t: float) -> dict:
-    """RESULT's entry, empty where neither is on."""
+    """Return RESULT's entry; empty if neither option is on."""
     if t == 1 and not options.label_smoothing:
         return {}
     return {"calibration": {"temperature": t, "label_smoothing": options.label_smoothing}}

@@ -1,6 +1,6 @@
-"""INFO: what the first step of a system says to the last, read with as much care as what a client sends.
+"""INFO: metadata that a system's preprocess step sends to its postprocess step, validated like client input.
 
-It usually comes from the preprocess step, but any client may call `<system>_postprocess` and send one of its own.
+INFO usually comes from the preprocess step, but any client may call `<system>_postprocess` with its own.
 """
 
 from __future__ import annotations
@@ -16,76 +16,76 @@ from preprocess import RecordingError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# A recording of 32 slices needs 4 KiB; each damaged link of a chained Ogg adds a note.
+# A recording of 32 slices needs 4 KiB, and each damaged link of a chained Ogg adds a note.
 MAX_BYTES = 1 << 20
-# An object of lists of lists, or of objects of objects.
+# Levels of nesting: an object of lists of lists, or of objects of objects.
 MAX_DEPTH = 3
-# No number of INFO is larger, either way: seconds, milliseconds, frames, slices, features.
-MOST = 1e9
+# Largest magnitude of a number: seconds, milliseconds, frames, slices, features.
+MAX_NUMBER = 1e9
 
 Check = Callable[[object], bool]
 
 
 class InputError(RecordingError):
-    """The tensors of a request do not belong together, or INFO is not what a first step sends."""
+    """The tensors of a request do not fit together, or INFO is invalid."""
 
     code = "input"
 
 
 def is_number(value: object) -> bool:
-    """A number that JSON can carry and whose sums are finite."""
-    return (type(value) is int or type(value) is float) and -MOST <= value <= MOST
+    """Whether a value is a number that JSON can represent and whose sums are finite."""
+    return type(value) in (int, float) and -MAX_NUMBER <= value <= MAX_NUMBER
 
 
 def is_count(value: object) -> bool:
-    """A whole number from 0 up."""
-    return type(value) is int and 0 <= value <= MOST
+    """Whether a value is an integer of 0 or more."""
+    return type(value) is int and 0 <= value <= MAX_NUMBER
 
 
 def is_list_of(check: Check, length: int | None = None) -> Check:
-    """A list whose elements pass a check; of any length, where none is given."""
+    """Make a check for lists whose elements pass a check; of any length by default."""
     return lambda value: (
         isinstance(value, list) and length in (None, len(value)) and all(check(element) for element in value)
     )
 
 
 def is_object_of(check: Check) -> Check:
-    """An object whose values pass a check."""
+    """Make a check for objects whose values pass a check."""
     return lambda value: isinstance(value, dict) and all(check(element) for element in value.values())
 
 
 def is_text(value: object) -> bool:
-    """A text."""
+    """Whether a value is a string."""
     return isinstance(value, str)
 
 
 def is_sha256(value: object) -> bool:
-    """64 hexadecimal digits."""
+    """Whether a value is 64 hexadecimal digits."""
     return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
 
 
 def or_none(check: Check) -> Check:
-    """What passes a check, null, or no such key."""
+    """Make a check that also accepts null and a missing key."""
     return lambda value: value is None or check(value)
 
 
 def checked(check: Check, words: str) -> Any:
-    """A field of INFO: what its value must be, and that in words; null where it was not sent."""
+    """Declare a field of INFO: the check of its value, and its description in words; None if it was not sent."""
     return field(default=None, metadata={"check": check, "words": words})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Info(Generic[Options]):
-    """INFO of every system.
+    """INFO of every system; the fields are its JSON keys.
 
     Attributes
     ----------
-    options : what the client asked for, every option with its value
+    options : every option with its value
     duration : seconds of the recording
-    notes : sentences about anything that a reader of the answer should know
-    milliseconds : what each stage of the preparation took
-    cleaned : what cleaning did, by step
-    sha256 : of the request (`step.request_sha256`)
+    notes : sentences for the reader of the answer
+    milliseconds : duration of each stage of the preparation
+    cleaned : report of each enhancement step
+    sha256 : hash of the request (`step.request_sha256`)
     """
 
     options: Options
@@ -98,7 +98,7 @@ class Info(Generic[Options]):
     sha256: str | None = checked(or_none(is_sha256), "64 hexadecimal digits")
 
     def to_json(self) -> dict[str, Any]:
-        """As the first step sends it."""
+        """Return the JSON object that the preprocess step sends."""
         return asdict(self)
 
     @classmethod
@@ -108,21 +108,20 @@ class Info(Generic[Options]):
         Parameters
         ----------
         text : as received
-        kind, defaults : the options of the system, as for `parse_options`
+        kind, defaults : options of the system, as in `parse_options`
 
         Raises
         ------
         InputError
-            not a JSON object, too large or too deep, or a key or an option has a value that is not accepted
+            not a JSON object, too large or nested too deep, or a key or an option has an invalid value
         """
-        sent = _object(text)
-        values: dict[str, Any] = {}
+        received, values = _object(text), {}
         for each in fields(cls):
             if each.name != "options":
-                values[each.name] = sent.get(each.name)
+                values[each.name] = received.get(each.name)
                 if not each.metadata["check"](values[each.name]):
                     raise InputError(f"INFO: {each.name} must be {each.metadata['words']}.")
-        options = sent.get("options")
+        options = received.get("options")
         if not isinstance(options, dict):
             raise InputError("INFO: options must be an object.")
         try:
@@ -132,7 +131,7 @@ class Info(Generic[Options]):
 
 
 def milliseconds(seconds: dict[str, float]) -> dict[str, float]:
-    """What stages took, for INFO."""
+    """Convert the seconds of stages for INFO."""
     return {stage: round(1000 * s, 3) for stage, s in seconds.items()}
 
 
@@ -141,9 +140,8 @@ def _object(text: bytes) -> dict:
         raise InputError(f"INFO has {len(text)} bytes, the limit is {MAX_BYTES}.")
     try:
         info = json.loads(text)
-        json.dumps(
-            info, ensure_ascii=False, allow_nan=False
-        ).encode()  # as RESULT will: no NaN, no half characters
+        # As for RESULT later: no NaN, no lone surrogates.
+        json.dumps(info, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         raise InputError(f"INFO is not JSON ({error}).") from error
     if not isinstance(info, dict):
@@ -154,7 +152,7 @@ def _object(text: bytes) -> dict:
 
 
 def _deeper(value: object, most: int) -> bool:
-    """Whether lists and objects lie in each other more than `most` deep."""
+    """Whether lists and objects are nested more than `most` deep."""
     if not isinstance(value, (dict, list)):
         return False
     return most == 0 or any(

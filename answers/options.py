@@ -1,6 +1,6 @@
-"""The request's OPTIONS: a JSON object, validated before any work is done.
+"""The request's OPTIONS: a JSON object, validated before any work starts.
 
-Options travel as a tensor and not as request parameters because Triton's response cache keys on tensors only.
+Options are a tensor and not request parameters because the key of Triton's response cache has tensors only.
 """
 
 from __future__ import annotations
@@ -22,24 +22,28 @@ Part = TypeVar("Part", Enhancement, Selection)
 
 @dataclass(frozen=True, kw_only=True)
 class CommonOptions(Enhancement):
-    """Options of every system; each field, also those of `Enhancement`, is a key of the JSON object."""
+    """Options of every system; each field, also those of `Enhancement`, is a key of the JSON object.
+
+    Attributes
+    ----------
+    example : OPTIONS that an error message shows
+    temperature : divisor of the logits; "fitted": the one that `tritone calibrate` found for these weights
+    label_smoothing : share of the probability to spread evenly over all classes
+    uncertainty : measure that decides whether a person should review the answer; None: uncertainty is not reported
+    review_threshold : value of the measure above which a person should review the answer
+    timings : whether the answer reports how long each stage of the preparation took
+    """
 
     example: ClassVar[str] = '{"timings": true}'
-    """Of OPTIONS, for the sentence that refuses something else."""
 
     temperature: float | str | None = None
-    """Divides the logits; "fitted": by what `tritone calibrate` has found for these weights."""
     label_smoothing: float = 0.0
-    """Share of the probability that is spread evenly over all classes."""
     uncertainty: str | None = None
-    """The measure that decides whether a person should look at the answer; None: no measure is told."""
     review_threshold: float = 0.7
-    """Above which it should."""
     timings: bool = False
-    """Whether the answer tells what each stage of its preparation took."""
 
     def part(self, kind: type[Part]) -> Part:
-        """Those of them that are `Enhancement` or `Selection`."""
+        """Return the options that belong to `Enhancement` or `Selection`."""
         return kind(**{field.name: getattr(self, field.name) for field in fields(kind)})
 
     def __post_init__(self) -> None:
@@ -68,13 +72,14 @@ def parse_options(text: bytes | None, kind: type[Options], **defaults: object) -
 
     Parameters
     ----------
-    kind : the options that the system knows
-    defaults : values for keys that are not sent, instead of those of `kind`
+    text : the tensor's content
+    kind : class of the system's options
+    defaults : values for keys that were not sent, instead of those of `kind`
 
     Raises
     ------
     OptionError
-        not a JSON object, an unknown key or a value that is not accepted
+        not a JSON object, an unknown key or an invalid value
     """
     if text and len(text) > MAX_BYTES:
         raise OptionError(f"OPTIONS has {len(text)} bytes, the limit is {MAX_BYTES}.")
@@ -88,7 +93,7 @@ def parse_options(text: bytes | None, kind: type[Options], **defaults: object) -
 
 
 def read_options(values: Mapping[str, object], kind: type[Options], **defaults: object) -> Options:
-    """Options from the values of a JSON object; parameters and errors are those of `parse_options`."""
+    """Read options from the values of a JSON object; parameters and errors as in `parse_options`."""
     known = [field.name for field in fields(kind)]
     for key in values:
         if key not in known:
@@ -98,7 +103,7 @@ def read_options(values: Mapping[str, object], kind: type[Options], **defaults: 
 
 
 def check_fitted(options: CommonOptions, manifest: dict) -> None:
-    """OptionError for a fitted temperature that these weights do not have."""
+    """Raise OptionError if a fitted temperature is requested and these weights have none."""
     if options.temperature == "fitted" and "calibration" not in manifest:
         raise OptionError(
             'OPTIONS: temperature cannot be "fitted": none has been fitted for these weights; send a number, or'
@@ -107,19 +112,19 @@ def check_fitted(options: CommonOptions, manifest: dict) -> None:
 
 
 def shown(value: object) -> str:
-    """A value for a sentence: long ones are cut, and so are nested ones, whose `repr` may exhaust the stack."""
+    """Format a value for an error message; cut long and nested values, whose `repr` may exhaust the stack."""
     return reprlib.repr(value)
 
 
 def check_flags(options: CommonOptions, *names: str) -> None:
-    """OptionError where an option is neither true nor false."""
+    """Raise OptionError if one of the options is neither true nor false."""
     for name in names:
         if type(getattr(options, name)) is not bool:
             raise OptionError(f"OPTIONS: {name} must be true or false, not {shown(getattr(options, name))}.")
 
 
 def check_choice(options: CommonOptions, name: str, allowed: Iterable[str | None]) -> None:
-    """OptionError where an option is none of the allowed words."""
+    """Raise OptionError if an option is not one of the allowed words."""
     value, allowed = getattr(options, name), list(allowed)  # a list: JSON values need not be hashable
     if value not in allowed:
         choice = ", ".join("null" if word is None else word for word in allowed)
@@ -127,16 +132,16 @@ def check_choice(options: CommonOptions, name: str, allowed: Iterable[str | None
 
 
 def check_number(options: CommonOptions, name: str, low: float, high: float, what: str = "a number") -> None:
-    """OptionError where an option is no number from `low` to `high`."""
+    """Raise OptionError if an option is not a number from `low` to `high`."""
     value = getattr(options, name)
-    if type(value) not in (int, float) or not low <= value <= high:  # NaN is not, either
+    if type(value) not in (int, float) or not low <= value <= high:  # also false for NaN
         raise OptionError(f"OPTIONS: {name} must be {what} from {low:g} to {high:g}, not {shown(value)}.")
 
 
 def check_integer(
     options: CommonOptions, name: str, low: int, high: int | None = None, what: str = "a whole number"
 ) -> None:
-    """OptionError where an option is no whole number from `low` up, or to `high`."""
+    """Raise OptionError if an option is not an integer from `low` to `high`, or of `low` or more."""
     value = getattr(options, name)
     if type(value) is not int or value < low or (high is not None and value > high):
         span = f"{low} up" if high is None else f"{low} to {high}"

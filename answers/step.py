@@ -1,4 +1,4 @@
-"""What the Python steps of all systems share: the manifest, requests answered one by one, and what is in them."""
+"""The base class of all Python steps, and functions that read requests and build responses."""
 
 from __future__ import annotations
 
@@ -20,36 +20,45 @@ from systems.repository import read_manifest
 
 
 class StepFailure(Exception):
-    """The server cannot answer; its one sentence becomes INTERNAL, and a line of the log."""
+    """The server cannot answer. The message, one sentence, is returned as INTERNAL and logged."""
 
 
 class Step(ABC):
-    """One Python step of a system; subclasses say how a request is answered."""
+    """One Python step of a system; subclasses implement `answer`.
+
+    Attributes
+    ----------
+    suffix : end of the model's name, after the name of the system
+    name : name of the model
+    manifest : content of the network's manifest
+    profiles : by name, the profiles that the system supports
+    runtime : RESULT's entry "computed": where and how the network runs; empty if the launcher did not report it
+    parameters : `parameters` of config.pbtxt, parsed as JSON
+    """
 
     suffix: str
-    """Of the model's name, behind the name of the system."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Read the manifest, the `parameters` of config.pbtxt, and where and how the network computes."""
+        """Read the manifest, the `parameters` of config.pbtxt, and the launcher's report about the runtime."""
         self.name = args["model_name"]
         system = self.name.removesuffix(self.suffix)
         manifest = read_manifest(Path(args["model_repository"]).parent, system)
         self.manifest, self.profiles = manifest.content, manifest.profiles
-        told = json.loads(os.environ.get("TRITONE_COMPUTED", "{}"))  # by server/computed.py
-        self.computed = {"computed": told[system]} if system in told else {}
+        reported = json.loads(os.environ.get("TRITONE_COMPUTED", "{}"))  # set by the launcher
+        self.runtime = {"computed": reported[system]} if system in reported else {}
         config = json.loads(args["model_config"])
         parameters = config.get("parameters", {})
         self.parameters = {key: json.loads(value["string_value"]) for key, value in parameters.items()}
 
-    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
-        """One response per request; a refused recording costs nobody else anything."""
+    def execute(self, requests: list) -> list:
+        """Return one response per request; a rejected recording does not affect the other requests."""
         return [self._respond(request) for request in requests]
 
     @abstractmethod
-    def answer(self, request: pb_utils.InferenceRequest) -> list[pb_utils.Tensor]:
-        """The output tensors of one request.
+    def answer(self, request) -> list:
+        """Return the output tensors of one request.
 
-        A RecordingError becomes INVALID_ARGUMENT with its code in brackets, a StepFailure INTERNAL.
+        A RecordingError is returned as INVALID_ARGUMENT with its code in brackets, a StepFailure as INTERNAL.
         """
 
     def _respond(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
@@ -59,22 +68,22 @@ class Step(ABC):
                 return pb_utils.InferenceResponse(error=error)
             return pb_utils.InferenceResponse(self.answer(request))
         except RecordingError as error:
-            refusal = pb_utils.TritonError(f"{error} [{error.code}]", pb_utils.TritonError.INVALID_ARG)
-            return pb_utils.InferenceResponse(error=refusal)
+            rejection = pb_utils.TritonError(f"{error} [{error.code}]", pb_utils.TritonError.INVALID_ARG)
+            return pb_utils.InferenceResponse(error=rejection)
         except StepFailure as error:
             pb_utils.Logger.log_error(f"{self.name}: {error}")
             return pb_utils.InferenceResponse(
                 error=pb_utils.TritonError(str(error), pb_utils.TritonError.INTERNAL)
             )
-        except Exception:  # a fault of ours: Triton would send the traceback, with our paths, to the client
+        except Exception:  # a bug: Triton would send the traceback, with the server's paths, to the client
             number = secrets.token_hex(4)
             pb_utils.Logger.log_error(f"{self.name}: failed on a request ({number})\n{traceback.format_exc()}")
             failure = pb_utils.TritonError(f"The server failed on this request; its log has the cause ({number}).")
             return pb_utils.InferenceResponse(error=failure)
 
 
-def recording_of(request: pb_utils.InferenceRequest) -> bytes | tuple[np.ndarray, int]:
-    """The recording of a request: an encoded file, or samples with their rate."""
+def recording_of(request) -> bytes | tuple[np.ndarray, int]:
+    """Return the recording of a request: an encoded file, or samples with their rate."""
     audio = bytes_of(request, "AUDIO")
     pcm, rate = (pb_utils.get_input_tensor_by_name(request, name) for name in ("PCM", "SAMPLE_RATE"))
     if (audio is None) == (pcm is None):
@@ -89,21 +98,21 @@ def recording_of(request: pb_utils.InferenceRequest) -> bytes | tuple[np.ndarray
     return pcm.as_numpy(), int(rate.as_numpy()[0])
 
 
-def bytes_of(request: pb_utils.InferenceRequest, name: str) -> bytes | None:
-    """The only element of a BYTES [1] tensor, None if the optional tensor was not sent."""
+def bytes_of(request, name: str) -> bytes | None:
+    """Return the only element of a BYTES [1] tensor; None if the optional tensor was not sent."""
     tensor = pb_utils.get_input_tensor_by_name(request, name)
     return None if tensor is None else tensor.as_numpy()[0]
 
 
 def request_sha256(recording: bytes | tuple[np.ndarray, int], options: bytes | None) -> str:
-    """What a client can compare with its own request, to know that an answer is of it and of no other.
+    """Hash a request, so that its client can verify that an answer belongs to it.
 
-    Triton's response cache tells requests apart by a hash of 64 bits.
+    Triton's response cache distinguishes requests only by a 64-bit hash.
 
     Parameters
     ----------
     recording : bytes of a file; or samples and their rate, hashed as float32 and int32, little endian
-    options : OPTIONS as received, None where it was not sent
+    options : OPTIONS as received, None if it was not sent
 
     Returns
     -------
@@ -122,15 +131,15 @@ def request_sha256(recording: bytes | tuple[np.ndarray, int], options: bytes | N
 
 
 def check_finite(name: str, values: np.ndarray) -> None:
-    """StepFailure where a network has answered NaN or infinity."""
+    """Raise StepFailure if a network's output contains NaN or infinity."""
     if not np.isfinite(values).all():
         raise StepFailure(
             f"{name} has NaN or infinite values: the weights are damaged, or the network fails on this machine."
         )
 
 
-def json_tensor(name: str, value: dict | list) -> pb_utils.Tensor:
-    """JSON on a line of its own, so that `tail -n 1` finds it in a raw HTTP body."""
+def json_tensor(name: str, value: dict | list):
+    """Make a tensor of JSON, on a line of its own so that `tail -n 1` finds it in a raw HTTP body."""
     try:
         text = "\n" + json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""How unsure an answer is, in four ways, and whether a person should look at it.
+"""Measures how uncertain an answer is, in four ways, and decides whether a person should review it.
 
-All are from 0, sure, to 1. The first three look at the recording's probabilities alone; disagreement looks at the
-slices (of speech: the frames), whose mean may be sure of what none of them says.
+All measures range from 0 (certain) to 1. Three of them use the recording's probabilities alone; disagreement uses
+the slices (for speech: the frames), because the mean of parts that disagree can look certain.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from answers.voting import normalised_entropy
 
 Array = npt.NDArray[np.float32]
 
-# Labels that an answer lists at least when a person should look at it.
+# Minimum number of labels that an answer lists if a person should review it.
 REVIEW_TOP = 3
 
 
 def uncertainty(probabilities: Array, parts: Array, best: int) -> dict[str, float]:
-    """The measures of one answer.
+    """Compute the measures of one answer.
 
     Parameters
     ----------
     probabilities : float32 [classes], of the recording
     parts : float32 [n, classes], of its slices or frames
-    best : the class that the answer names
+    best : index of the class in the answer
 
     Returns
     -------
     entropy : -sum p ln p / ln K
     margin : 1 - (largest - second largest probability)
     variation_ratio : 1 - largest probability (Freeman 1965, for one distribution)
-    disagreement : share of the parts that put another class first
+    disagreement : share of the parts that rank another class first
     """
     second, first = np.sort(probabilities.astype(np.float64))[-2:]
     return {
@@ -42,15 +42,15 @@ def uncertainty(probabilities: Array, parts: Array, best: int) -> dict[str, floa
     }
 
 
-# The values of the option `uncertainty`.
+# Values of the option `uncertainty`.
 MEASURES = ("entropy", "margin", "variation_ratio", "disagreement")
 
 
 def review(measures: dict[str, float], by: str, threshold: float) -> dict:
-    """What RESULT says of it: the measures, and whether the chosen one is above the threshold."""
-    told = {name: round(value, 4) for name, value in measures.items()}
+    """Return RESULT's entries: the measures, and whether the chosen one is above the threshold."""
+    rounded = {name: round(value, 4) for name, value in measures.items()}
     return {
-        "uncertainty": told,
+        "uncertainty": rounded,
         "review": {"by": by, "threshold": threshold},
-        "needs_review": told[by] > threshold,  # of what is told, so that the answer does not contradict itself
+        "needs_review": rounded[by] > threshold,  # the rounded value, so that the answer is consistent
     }

@@ -85,7 +85,7 @@ class System(NamedTuple):
 
     def answer(self, logits: npt.NDArray[np.float32], info: GenreInfo) -> dict:
         """What the last step does."""
-        return genre.answer(genre.analyse(logits, info, self.manifest, self.rules), info, self.manifest)
+        return genre.to_result(genre.analyse(logits, info, self.manifest, self.rules), info, self.manifest)
 
     def _options(self, sent: dict) -> GenreOptions:
         return GenreOptions(**{"profile": self.manifest["profile"], **sent})

@@ -1,8 +1,9 @@
-"""Features and logits of a recording's frames -> the answer: emotions, timeline of segments, embedding.
+"""Turns features and logits of a recording's frames into the answer: emotions, timeline of segments, embedding.
 
-The network answers windows of a recording; each has frames of its own that count and frames that only gave them
-context. The former, joined, are the frames of the recording. The projection from features to logits is linear, so
-the mean of the frames' logits is what the network would say of the mean feature: the answer for the recording.
+The network's rows are windows of the recording. Each has frames of its own and frames that only give context; the
+own frames of all windows, joined, are the frames of the recording. The projection from features to logits is
+linear, so the mean of the frames' logits is the network's output for the mean feature: the answer for the
+recording.
 """
 
 from __future__ import annotations
@@ -24,24 +25,24 @@ from answers.uncertainty import REVIEW_TOP, review, uncertainty
 Array = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
-# From the start of one frame to that of the next: 320 samples at 16 kHz.
+# Time from the start of one frame to the next: 320 samples at 16 kHz.
 FRAME_SECONDS = 0.02
-# What the name of a label begins with that the weights were not trained for (checkpoints of five emotions).
+# Start of the names of labels that the weights were not trained for (checkpoints of five emotions).
 UNUSED = "unuse"
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the frames of a recording say.
+class Analysis:
+    """Emotions of a recording, its segments and its frames.
 
     Attributes
     ----------
-    scores : float32 [classes], probabilities for the recording; of a silent one equal for all usable labels
-    frame_scores : float32 [frames, classes], of every frame by itself, not smoothed
-    segments : {"start", "end" (s), "emotion", "confidence"} from the beginning to the end; none if silent
+    scores : float32 [classes], probabilities for the recording; equal for all usable labels if it is silent
+    frame_scores : float32 [frames, classes], of every single frame, not smoothed
+    segments : {"start", "end" (s), "emotion", "confidence"} from the beginning to the end; empty if silent
     embedding : float32 [width], mean feature
-    frame_embeddings : float32 [frames, width], features; where they were not asked for [1, width], the mean
-    extra : RESULT's entries about the options that are on
+    frame_embeddings : float32 [frames, width], features; without the option [1, width], their mean
+    extra : RESULT's entries for the options that are on
     """
 
     scores: Array
@@ -52,14 +53,14 @@ class Found:
     extra: dict = field(default_factory=dict)
 
 
-def analyse(features: Array, frame_logits: Array, info: EmotionInfo, manifest: dict) -> Found:
-    """Join the windows of a recording and find what they say.
+def analyse(features: Array, frame_logits: Array, info: EmotionInfo, manifest: dict) -> Analysis:
+    """Join the windows of a recording and compute scores, segments and embeddings.
 
     Parameters
     ----------
     features : float32 [windows, frames, width]
     frame_logits : float32 [windows, frames, classes]
-    info : what the preprocess step says of the recording: options, windows, duration, silent
+    info : metadata from the preprocess step: options, windows, duration, silent
     manifest : labels and calibration of the weights
     """
     options, names = info.options, [label["en"] for label in manifest["labels"]]
@@ -84,35 +85,35 @@ def analyse(features: Array, frame_logits: Array, info: EmotionInfo, manifest: d
         )
         segments = timeline(smoothed, options.min_segment, info.duration, names)
         extra = calibration.report(options, t)
-    if options.uncertainty:  # among what could have been said
+    if options.uncertainty:  # over the usable labels
         best = int(scores[usable].argmax())
         measures = uncertainty(scores[usable], smoothed[:, usable], best)
         extra |= review(measures, options.uncertainty, options.review_threshold)
     total = sum(part.sum(axis=0, dtype=np.float64) for part in own_features)
     embedding = (total / frames).astype(np.float32)
-    # Not an empty array: Triton's cache refuses an answer that has one.
-    every = np.concatenate(own_features) if options.frame_embeddings else embedding[None]
-    return Found(scores, frame_scores, segments, embedding, every, extra)
+    # Not an empty array: Triton's cache rejects answers with one.
+    frame_embeddings = np.concatenate(own_features) if options.frame_embeddings else embedding[None]
+    return Analysis(scores, frame_scores, segments, embedding, frame_embeddings, extra)
 
 
 def own_frames(rows: Array, windows: Sequence[Sequence[int]]) -> list[Array]:
-    """The frames that count of each window, [windows, frames, n] -> views [frames of the window, n].
+    """Return the own frames of each window, [windows, frames, n] -> views [frames of the window, n].
 
-    A window is (first, start, stop): its row begins with the recording's frame `first`, and the recording's
-    frames from `start` to before `stop` are taken from it.
+    A window is (first, start, stop): its row begins with the recording's frame `first`, and its own frames are
+    those from `start` to before `stop`.
     """
     return [row[start - first : stop - first] for row, (first, start, stop) in zip(rows, windows, strict=True)]
 
 
 def probabilities(logits: npt.NDArray, usable: Flags) -> Array:
-    """Softmax over the usable classes, the others get 0: [..., classes] -> float32 of that shape."""
+    """Compute softmax over the usable classes; the others get 0: [..., classes] -> float32 of that shape."""
     return softmax(np.where(usable, logits, -np.inf))
 
 
 def moving_average(values: Array, seconds: float) -> npt.NDArray[np.float64]:
-    """Centred mean over time, at the edges over what is there: [frames, n] -> float64 [frames, n].
+    """Compute the centred mean over time, over fewer frames at the edges: [frames, n] -> float64 [frames, n].
 
-    The width is odd, so that the mean is centred: the `seconds` in frames, and one more if that is even.
+    The width is odd, so that the mean is centred: `seconds` in frames, plus one if that is even.
     """
     half = round(seconds / FRAME_SECONDS) // 2
     frames = np.arange(len(values))
@@ -123,18 +124,18 @@ def moving_average(values: Array, seconds: float) -> npt.NDArray[np.float64]:
 
 
 def timeline(smoothed: Array, min_seconds: float, duration: float, names: Sequence[str]) -> list[dict]:
-    """Segments of one emotion each that tile the recording.
+    """Divide the recording into segments with one emotion each.
 
-    Consecutive frames with the same best emotion are a segment. While one is shorter than `min_seconds`, the
-    shortest (of equal ones the first) is given to that neighbour whose emotion scores higher over the frames in
-    question. A recording that is itself shorter keeps its one segment.
+    Consecutive frames with the same best emotion form a segment. While a segment is shorter than `min_seconds`,
+    the shortest one (the first of equal ones) joins the neighbour whose emotion scores higher over its frames. A
+    recording that is itself shorter keeps one segment.
 
     Parameters
     ----------
     smoothed : float32 [frames, classes], probabilities
-    min_seconds : shortest segment
-    duration : of the recording, seconds: where the last segment ends
-    names : of the classes
+    min_seconds : minimum length of a segment
+    duration : seconds of the recording, the end of the last segment
+    names : names of the classes
 
     Returns
     -------
@@ -145,7 +146,7 @@ def timeline(smoothed: Array, min_seconds: float, duration: float, names: Sequen
     best = smoothed.argmax(axis=1)
     bounds = [0, *(np.flatnonzero(np.diff(best)) + 1).tolist(), len(best)]
     runs = [_Run(start, stop, int(best[start])) for start, stop in pairwise(bounds)]
-    # Rounded down by less than any real difference: 0.14 / 0.02 is 7.000000000000001.
+    # The small offset corrects rounding errors: 0.14 / 0.02 is 7.000000000000001.
     runs = _without_short(runs, math.ceil(min_seconds / FRAME_SECONDS - 1e-6), sums)
     starts = [round(FRAME_SECONDS * run.start, 3) for run in runs]
     return [
@@ -161,7 +162,7 @@ def timeline(smoothed: Array, min_seconds: float, duration: float, names: Sequen
 
 @dataclass(eq=False)
 class _Run:
-    """Consecutive frames of one emotion, from `start` to before `stop`, and the runs around them."""
+    """Consecutive frames of one emotion, from `start` to before `stop`, and its neighbours."""
 
     start: int
     stop: int
@@ -172,13 +173,13 @@ class _Run:
 
 
 def _without_short(runs: list[_Run], least: int, sums: npt.NDArray[np.float64]) -> list[_Run]:
-    """Give runs of fewer than `least` frames to a neighbour, shortest first; `sums` are running sums of scores.
+    """Merge runs of fewer than `least` frames into a neighbour, shortest first; `sums` are running sums of scores.
 
-    The queue holds each run with every length that it has had; an entry counts only while it is true. A queue,
-    because a recording of 10 minutes can begin with more than ten thousand runs.
+    The queue holds an entry for every length that a run has had; outdated entries are ignored. A queue is needed
+    because 10 minutes of speech can start with more than ten thousand runs.
     """
-    for one, other in pairwise(runs):
-        one.after, other.before = other, one
+    for left, right in pairwise(runs):
+        left.after, right.before = right, left
     queue = [(run.stop - run.start, i) for i, run in enumerate(runs)]
     heapq.heapify(queue)
     while queue and queue[0][0] < least:
@@ -197,7 +198,7 @@ def _without_short(runs: list[_Run], least: int, sums: npt.NDArray[np.float64]) 
 
 
 def _absorb(run: _Run, neighbour: _Run) -> None:
-    """Make a neighbour part of a run."""
+    """Merge a neighbour into a run."""
     neighbour.absorbed = True
     if neighbour is run.before:
         run.start, run.before = neighbour.start, neighbour.before
@@ -209,41 +210,42 @@ def _absorb(run: _Run, neighbour: _Run) -> None:
             run.after.before = run
 
 
-def answer(found: Found, info: EmotionInfo, manifest: dict) -> dict:
-    """Everything about one recording, ready for JSON.
+def to_result(analysis: Analysis, info: EmotionInfo, manifest: dict) -> dict:
+    """Return RESULT: everything about one recording, ready for JSON.
 
     Parameters
     ----------
-    info : what the preprocess step says of the recording: options, windows, duration, silent, notes, milliseconds,
-        sha256 of the request
+    analysis : scores, segments and embeddings of the recording
+    info : metadata from the preprocess step: options, windows, duration, silent, notes, milliseconds, sha256 of
+        the request
     manifest : labels and origin of the weights
     """
     labels, source, windows = manifest["labels"], manifest["source"], len(info.windows)
-    best = None if info.silent else int(found.scores.argmax())
+    best = None if info.silent else int(analysis.scores.argmax())
     notes = list(info.notes)
     if windows > 1:
         notes.append(
             f"The answer is joined from {windows} overlapping windows of the recording and is an approximation."
         )
-    listed = REVIEW_TOP if best is not None and found.extra.get("needs_review") else 0
-    top = np.argsort(-found.scores, kind="stable")[:listed].tolist()
+    listed = REVIEW_TOP if best is not None and analysis.extra.get("needs_review") else 0
+    top = np.argsort(-analysis.scores, kind="stable")[:listed].tolist()
     return {
         "model": manifest["system"],
         "emotion": None if best is None else labels[best]["en"],
         "emotion_zh": None if best is None else labels[best]["zh"],
-        "confidence": None if best is None else float(found.scores[best]),
-        "scores": {label["en"]: float(p) for label, p in zip(labels, found.scores, strict=True)},
+        "confidence": None if best is None else float(analysis.scores[best]),
+        "scores": {label["en"]: float(p) for label, p in zip(labels, analysis.scores, strict=True)},
         "labels_zh": [label["zh"] for label in labels],
-        "segments": found.segments,
-        "frames": len(found.frame_scores),
+        "segments": analysis.segments,
+        "frames": len(analysis.frame_scores),
         "frame_hop": FRAME_SECONDS,
         "windows": windows,
         "silence": info.silent,
         "duration": round(info.duration, 3),
         "profile": manifest["profile"],
         **({"cleaned": info.cleaned} if info.cleaned else {}),
-        **found.extra,
-        **({"top": [_named(labels[c], found.scores[c]) for c in top]} if top else {}),
+        **analysis.extra,
+        **({"top": [_named(labels[c], analysis.scores[c]) for c in top]} if top else {}),
         "notes": notes,
         **({"timings": info.milliseconds} if info.options.timings else {}),
         **({"sha256": info.sha256} if info.sha256 else {}),
@@ -257,5 +259,5 @@ def answer(found: Found, info: EmotionInfo, manifest: dict) -> dict:
 
 
 def _named(label: dict[str, str], probability: float) -> dict:
-    """A label with its probability, as genre answers list them."""
+    """Return a label with its probability, in the form of genre answers."""
     return {"label": label["en"], "label_zh": label["zh"], "probability": float(probability)}

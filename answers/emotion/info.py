@@ -11,12 +11,12 @@ from preprocess import PreparedSpeech
 
 @dataclass(frozen=True, kw_only=True)
 class EmotionInfo(Info[EmotionOptions]):
-    """What the preprocess step says of a recording.
+    """Metadata of a recording from the preprocess step.
 
     Attributes
     ----------
     windows : (first, start, stop) of each row in frames of the recording
-    silent : whether there is nothing to hear
+    silent : whether the recording is silent
     """
 
     windows: list[tuple[int, int, int]] = checked(
@@ -26,7 +26,7 @@ class EmotionInfo(Info[EmotionOptions]):
 
     @classmethod
     def of(cls, prepared: PreparedSpeech, options: EmotionOptions, sha256: str | None = None) -> EmotionInfo:
-        """INFO of a recording that was prepared with these options."""
+        """Make INFO of a recording that was prepared with these options."""
         return cls(
             options=options,
             windows=[(window.first, window.start, window.stop) for window in prepared.windows],

@@ -1,10 +1,10 @@
-"""The two Python steps of a speech emotion system, as Triton's Python backend wants them.
+"""The two Python steps of a speech emotion system, for Triton's Python backend.
 
     AUDIO | PCM + SAMPLE_RATE, OPTIONS -> EmotionPreprocess -> WAV, LENGTH, INFO
     FEATURES, FRAME_LOGITS, INFO -> EmotionPostprocess
         -> SCORES, LABELS, FRAME_SCORES, SEGMENTS, EMBEDDING, FRAME_EMBEDDINGS, RESULT
 
-INFO (JSON) carries what the answer needs to explain itself from the first step to the last.
+INFO (JSON) is the metadata of the recording that the postprocess step needs.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ DEMO_NOTE = "Demo weights: the emotion names one of 9 families of generated soun
 
 
 class EmotionPreprocess(Step):
-    """Recording -> windows of samples, the rows of the network's input."""
+    """Turns a recording into windows of samples, the rows of the network."""
 
     suffix = "_preprocess"
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Take the limits from the `parameters` of config.pbtxt, and which lengths rows may have."""
+        """Read the limits and the lengths of rows from the `parameters` of config.pbtxt."""
         super().initialize(args)
         self.buckets = BUCKETS
-        if (wish := self.parameters.pop("buckets", None)) == "coarse":
+        if (buckets := self.parameters.pop("buckets", None)) == "coarse":
             self.buckets = COARSE_BUCKETS
-        elif wish is not None:
-            raise ValueError(f'{args["model_name"]}: buckets must be "coarse", not {json.dumps(wish)}')
+        elif buckets is not None:
+            raise ValueError(f'{args["model_name"]}: buckets must be "coarse", not {json.dumps(buckets)}')
         self.limits = Limits(**self.parameters)
 
-    def answer(self, request: pb_utils.InferenceRequest) -> list[pb_utils.Tensor]:
-        """WAV float32 [windows, samples], LENGTH int64 [windows, 1] and INFO."""
+    def answer(self, request) -> list:
+        """Return WAV float32 [windows, samples], LENGTH int64 [windows, 1] and INFO."""
         text = bytes_of(request, "OPTIONS")
         options = parse_options(text, EmotionOptions)
         check_fitted(options, self.manifest)
@@ -63,17 +63,17 @@ class EmotionPreprocess(Step):
 
 
 class EmotionPostprocess(Step):
-    """Features and logits of the frames -> the answer."""
+    """Turns features and logits of the frames into the answer."""
 
     suffix = "_postprocess"
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Prepare what is the same for every request."""
+        """Prepare the labels, which are the same for every request."""
         super().initialize(args)
         self.labels = np.array([label["en"].encode() for label in self.manifest["labels"]], object)
 
-    def answer(self, request: pb_utils.InferenceRequest) -> list[pb_utils.Tensor]:
-        """The outputs that were asked for."""
+    def answer(self, request) -> list:
+        """Return the requested outputs."""
         features, logits = (
             pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in ("FEATURES", "FRAME_LOGITS")
         )
@@ -82,22 +82,24 @@ class EmotionPostprocess(Step):
         check_windows(info.windows, features, logits)
         for own in emotion.own_frames(logits, info.windows):
             check_finite("FRAME_LOGITS", own)
-        found = emotion.analyse(features, logits, info, self.manifest)
-        check_finite("EMBEDDING", found.embedding)  # of the features, whose mean it is
+        analysis = emotion.analyse(features, logits, info, self.manifest)
+        check_finite("EMBEDDING", analysis.embedding)  # the mean of the features, so it covers them
         outputs = {
-            "SCORES": lambda: pb_utils.Tensor("SCORES", found.scores),
+            "SCORES": lambda: pb_utils.Tensor("SCORES", analysis.scores),
             "LABELS": lambda: pb_utils.Tensor("LABELS", self.labels),
-            "FRAME_SCORES": lambda: pb_utils.Tensor("FRAME_SCORES", found.frame_scores),
-            "SEGMENTS": lambda: json_tensor("SEGMENTS", found.segments),
-            "EMBEDDING": lambda: pb_utils.Tensor("EMBEDDING", found.embedding),
-            "FRAME_EMBEDDINGS": lambda: pb_utils.Tensor("FRAME_EMBEDDINGS", found.frame_embeddings),
-            "RESULT": lambda: json_tensor("RESULT", emotion.answer(found, info, self.manifest) | self.computed),
+            "FRAME_SCORES": lambda: pb_utils.Tensor("FRAME_SCORES", analysis.frame_scores),
+            "SEGMENTS": lambda: json_tensor("SEGMENTS", analysis.segments),
+            "EMBEDDING": lambda: pb_utils.Tensor("EMBEDDING", analysis.embedding),
+            "FRAME_EMBEDDINGS": lambda: pb_utils.Tensor("FRAME_EMBEDDINGS", analysis.frame_embeddings),
+            "RESULT": lambda: json_tensor(
+                "RESULT", emotion.to_result(analysis, info, self.manifest) | self.runtime
+            ),
         }
         return [outputs[name]() for name in request.requested_output_names()]
 
 
-def check_windows(windows: Sequence[Sequence[int]], features: np.ndarray, logits: np.ndarray) -> None:
-    """InputError where INFO's windows are not of these rows, or do not follow one another from frame 0."""
+def check_windows(windows: list[list[int]], features: np.ndarray, logits: np.ndarray) -> None:
+    """Raise InputError if INFO's windows do not match the rows, or do not follow one another from frame 0."""
     rows, frames = features.shape[:2]
     if logits.shape[:2] != (rows, frames):
         raise InputError(

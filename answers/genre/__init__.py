@@ -1,1 +1,1 @@
-"""A recording's labels, ranked, with those of its slices: what music systems answer."""
+"""Answers of music systems: ranked labels of a recording, and those of its slices."""

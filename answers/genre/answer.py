@@ -1,8 +1,8 @@
-"""Logits of a recording's slices -> the answer: probabilities, ranking, vote, coarser levels.
+"""Turns logits of a recording's slices into the answer: probabilities, ranking, vote, coarser levels.
 
     logits / temperature -> probabilities of each slice -> vote -> label smoothing -> rules -> uncertainty
 
-What options do not ask for is not entered, so that it cannot change a bit.
+Steps that options do not request are skipped, so that they cannot change a bit.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the slices of a recording say.
+class Analysis:
+    """Probabilities of a recording and its slices.
 
     Attributes
     ----------
     probabilities : float32 [classes], of the recording
     slice_probabilities : float32 [slices, classes]
-    ranking : all classes, best first; equal ones by their mean over the slices, then in label order
-    extra : RESULT's entries about the options that are on
+    ranking : all classes, best first; ties by the mean over the slices, then in label order
+    extra : RESULT's entries for the options that are on
     """
 
     probabilities: Array
@@ -41,15 +41,15 @@ class Found:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-def analyse(logits: Array, info: GenreInfo, manifest: dict, known_rules: rules.Rules | None = None) -> Found:
-    """Find what the slices of a recording say.
+def analyse(logits: Array, info: GenreInfo, manifest: dict, known_rules: rules.Rules | None = None) -> Analysis:
+    """Compute probabilities and ranking from the logits of the slices.
 
     Parameters
     ----------
     logits : float32 [slices, classes]
-    info : what the preprocess step says of the recording: options, features
+    info : metadata from the preprocess step: options, features
     manifest : labels and calibration of the weights
-    known_rules : those of the weights' labels
+    known_rules : rules for the labels of the weights
     """
     options = info.options
     extra: dict[str, Any] = {}
@@ -69,17 +69,17 @@ def analyse(logits: Array, info: GenreInfo, manifest: dict, known_rules: rules.R
     if "voting" in extra:
         extra["agreement"] = float(np.mean(slices.argmax(axis=1) == ranking[0]))
     if options.uncertainty:
-        # Votes say nothing of how sure they were cast: a single one is always unanimous.
+        # Votes do not show how certain the slices are: a single vote is always unanimous.
         measured = mean(slices) if options.voting == "majority" else probabilities
         extra |= review(uncertainty(measured, slices, ranking[0]), options.uncertainty, options.review_threshold)
-    return Found(probabilities, slices, ranking, extra)
+    return Analysis(probabilities, slices, ranking, extra)
 
 
 def majority_vote(slice_probabilities: Array) -> tuple[int, float]:
-    """The class that most slices put first, and the share of slices that did.
+    """Return the class that most slices rank first, and the share of these slices.
 
-    This is how ccmusic's own demo decides. A tie, which it leaves to chance, goes to the class that is more
-    probable over the whole recording.
+    ccmusic's own demo decides in this way. It breaks ties at random; here the class that is more probable over the
+    whole recording wins.
     """
     classes = slice_probabilities.shape[1]
     votes = np.bincount(slice_probabilities.argmax(axis=1), minlength=classes)
@@ -89,25 +89,25 @@ def majority_vote(slice_probabilities: Array) -> tuple[int, float]:
 
 
 def level_sums(probabilities: Array, members: Sequence[int], n: int) -> Array:
-    """Probabilities of n coarser classes; `members[c]` is the coarser class of class c."""
+    """Sum the probabilities of n coarser classes; `members[c]` is the coarser class of class c."""
     return np.bincount(members, weights=probabilities, minlength=n).astype(np.float32)
 
 
-def answer(found: Found, info: GenreInfo, manifest: dict) -> dict:
-    """Everything about one recording, ready for JSON.
+def to_result(analysis: Analysis, info: GenreInfo, manifest: dict) -> dict:
+    """Return RESULT: everything about one recording, ready for JSON.
 
     Parameters
     ----------
-    found : what the slices say
-    info : what the preprocess step says of the recording: options, slices, durations, notes, sha256 of the request
+    analysis : probabilities and ranking of the recording
+    info : metadata from the preprocess step: options, slices, durations, notes, sha256 of the request
     manifest : labels, levels and origin of the weights
     """
-    labels, probabilities = manifest["labels"], found.probabilities
+    labels, probabilities = manifest["labels"], analysis.probabilities
     listed = info.options.top_k
-    if found.extra.get("needs_review"):
+    if analysis.extra.get("needs_review"):
         listed = max(listed, REVIEW_TOP)
-    top = found.ranking[:listed]
-    voted, share = majority_vote(found.slice_probabilities)
+    top = analysis.ranking[:listed]
+    voted, share = majority_vote(analysis.slice_probabilities)
     slices = [
         {
             "start": round(start, 3),
@@ -115,7 +115,7 @@ def answer(found: Found, info: GenreInfo, manifest: dict) -> dict:
             "label": labels[best]["en"],
             "probability": float(row[best]),
         }
-        for (start, end), row in zip(info.slices, found.slice_probabilities, strict=True)
+        for (start, end), row in zip(info.slices, analysis.slice_probabilities, strict=True)
         for best in [int(row.argmax())]
     ]
     levels = {
@@ -148,7 +148,7 @@ def answer(found: Found, info: GenreInfo, manifest: dict) -> dict:
         "profile": info.options.profile,
         "profile_default": info.options.profile == manifest["profile"],
         **{key: value for key, value in (("heard", info.heard), ("cleaned", info.cleaned)) if value},
-        **found.extra,
+        **analysis.extra,
         "notes": info.notes,
         **({"timings": info.milliseconds} if info.options.timings else {}),
         **({"sha256": info.sha256} if info.sha256 else {}),

@@ -1,6 +1,7 @@
-"""Where in a picture a genre system saw its label: the call of its second network, `<system>_explain`.
+"""Explains where in an image a genre system found its label, by calling its second network, `<system>_explain`.
 
-That network is optional: `python -m export explain` makes it, and it is loaded where it is of the served weights.
+That network is optional: `python -m export explain` makes it, and the server loads it if it belongs to the served
+weights.
 """
 
 from __future__ import annotations
@@ -11,37 +12,37 @@ import triton_python_backend_utils as pb_utils
 
 from preprocess import OptionError
 
-# What Triton says of a model that it does not serve.
+# Part of Triton's message about a model that it does not serve.
 NOT_LOADED = "is not ready"
 
 Array = npt.NDArray[np.float32]
 
 
 class Unexplained(OptionError):
-    """The network that explains is not served."""
+    """The explanation network is not served."""
 
     code = "unexplained"
 
 
 def explain(system: str, rows: Array, label: int) -> Array:
-    """How much each part of some pictures counted for a label.
+    """Compute how much each part of an image is evidence for a label.
 
     Parameters
     ----------
-    system : name, "vit_b_16_mel"
-    rows : float32 [k, 3, 224, 224], as the network saw them
-    label : number of a class
+    system : name, e.g. "vit_b_16_mel"
+    rows : float32 [k, 3, 224, 224], the network's input
+    label : index of a class
 
     Returns
     -------
-    float32 [k, 14, 14] in [0, 1], row 0 at the top of the picture; a map is 0 where nothing spoke for the label
+    float32 [k, 14, 14] in [0, 1], row 0 at the top of the image; 0 where there is no evidence for the label
 
     Raises
     ------
     Unexplained
-        the network that explains is not served
+        the explanation network is not served
     pb_utils.TritonModelException
-        it failed
+        the network failed
     """
     response = pb_utils.InferenceRequest(
         model_name=f"{system}_explain",
@@ -52,11 +53,11 @@ def explain(system: str, rows: Array, label: int) -> Array:
         ],
     ).exec()
     if response.has_error():
-        said = response.error().message()
-        if NOT_LOADED in said:
+        message = response.error().message()
+        if NOT_LOADED in message:
             raise Unexplained(
                 f"OPTIONS: explain needs the network {system}_explain, which this server has not loaded;"
                 " run make explain, and restart the server."
             )
-        raise pb_utils.TritonModelException(f"{system}_explain: {said}")
-    return pb_utils.get_output_tensor_by_name(response, "MAP").as_numpy().copy()  # it lies in the response
+        raise pb_utils.TritonModelException(f"{system}_explain: {message}")
+    return pb_utils.get_output_tensor_by_name(response, "MAP").as_numpy().copy()  # the response owns the memory

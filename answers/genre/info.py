@@ -12,15 +12,15 @@ from preprocess import Prepared
 
 @dataclass(frozen=True, kw_only=True)
 class GenreInfo(Info[GenreOptions]):
-    """What the preprocess step says of a recording.
+    """Metadata of a recording from the preprocess step.
 
     Attributes
     ----------
     slices : (start, end) of each row in seconds
-    slices_total : slices that the recording has
-    seconds_used : that reached the network
-    heard : (start, end) of the parts that options chose; None: the profile chose
-    features : what rules look at
+    slices_total : number of slices in the recording
+    seconds_used : seconds of the recording that reached the network
+    heard : (start, end) of the parts that options selected; None: the profile decided
+    features : features that rules look at
     """
 
     slices: Sequence[Sequence[float]] = checked(is_list_of(is_list_of(is_number, 2)), "a list of [start, end]")
@@ -33,8 +33,8 @@ class GenreInfo(Info[GenreOptions]):
 
     @classmethod
     def of(cls, prepared: Prepared, options: GenreOptions, sha256: str | None = None) -> GenreInfo:
-        """INFO of a recording that was prepared with these options."""
-        heard = prepared.excerpts and [[round(t, 3) for t in times] for times in prepared.excerpts]
+        """Make INFO of a recording that was prepared with these options."""
+        excerpts = prepared.excerpts and [[round(t, 3) for t in times] for times in prepared.excerpts]
         return cls(
             options=options,
             slices=prepared.slices,
@@ -43,7 +43,7 @@ class GenreInfo(Info[GenreOptions]):
             seconds_used=prepared.seconds_used,
             notes=[*prepared.notes],
             milliseconds=milliseconds(prepared.seconds),
-            heard=heard,
+            heard=excerpts,
             cleaned=prepared.enhanced,
             features=prepared.features,
             sha256=sha256,

@@ -1,4 +1,4 @@
-"""OPTIONS of a genre system, and which of them weights know."""
+"""OPTIONS of a genre system, and checks that they suit the weights."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from preprocess import OptionError, Selection
 from systems.architectures import ARCHITECTURES
 from systems.tasks import MOST_SHOWN
 
-MOST_SEGMENTS = 32
-# Options, with their defaults, that need probabilities whose sum is 1.
-ONE_IS_RIGHT = {
+MAX_SEGMENTS = 32
+# Options that need exclusive classes, whose probabilities add up to 1, with their defaults.
+NEED_EXCLUSIVE = {
     **{"temperature": None, "label_smoothing": 0.0, "uncertainty": None},
     **{"voting": "mean", "rules": False},
 }
@@ -22,24 +22,29 @@ ONE_IS_RIGHT = {
 
 @dataclass(frozen=True, kw_only=True)
 class GenreOptions(CommonOptions, Selection):
-    """What a client may ask of a genre system; the keys of `Selection`, too."""
+    """Options of a genre system; the fields of `Selection` are keys, too.
+
+    Attributes
+    ----------
+    profile : how to prepare the recording; the default is the profile that the weights expect
+    top_k : number of classes that the answer ranks
+    jpeg : profile `ccmusic`: whether to apply the JPEG round trip of the training images
+    voting : how to combine the slices into one answer, a key of `VOTING`
+    rules : whether the rules for these labels (answers/genre/rule_files/) may change the probabilities
+    explain : number of slices, those most certain of the answer, to return with a map of the evidence for it
+    pictures : number of slices, those most certain of the answer, to return as the network's input image; those of
+        `explain` always come with theirs
+    """
 
     example: ClassVar[str] = '{"top_k": 3}'
 
     profile: str
-    """How the recording is prepared; the default is the profile that the weights were made for."""
     top_k: int = 5
-    """How many classes the answer ranks."""
     jpeg: bool = True
-    """Profile `ccmusic`: the JPEG round trip that the training pictures went through."""
     voting: str = "mean"
-    """How the slices are brought to one answer."""
     rules: bool = False
-    """Whether the rules for these labels (answers/genre/rule_files/) may change the probabilities."""
     explain: int = 0
-    """For so many slices, those most sure of the answer, a map shows what in the picture spoke for it."""
     pictures: int = 0
-    """For so many slices, the surest of the answer, the picture that the network saw; `explain` has its own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,7 +52,7 @@ class GenreOptions(CommonOptions, Selection):
         check_choice(self, "crop", (None, "first", "middle", "whole"))
         check_number(self, "crop_seconds", 1, 600, "a number of seconds")
         if self.segments is not None:
-            check_integer(self, "segments", 1, MOST_SEGMENTS, "null or a whole number")
+            check_integer(self, "segments", 1, MAX_SEGMENTS, "null or a whole number")
         check_number(self, "segment_seconds", 1, 120, "a number of seconds")
         check_choice(self, "voting", VOTING)
         check_integer(self, "explain", 0, MOST_SHOWN)
@@ -56,15 +61,15 @@ class GenreOptions(CommonOptions, Selection):
 
 
 def check_profile(options: GenreOptions, profiles: Iterable[str]) -> None:
-    """OptionError for a profile that makes no rows for these weights."""
+    """Raise OptionError if the profile does not make rows for these weights."""
     check_choice(options, "profile", profiles)
 
 
 def check_activation(options: GenreOptions, manifest: dict) -> None:
-    """OptionError for an option that means something only where one class of all is right."""
+    """Raise OptionError if an option needs exclusive classes and those of the weights are independent."""
     if manifest.get("activation", "softmax") == "softmax":
         return
-    for name, default in ONE_IS_RIGHT.items():
+    for name, default in NEED_EXCLUSIVE.items():
         if getattr(options, name) != default:
             raise OptionError(
                 f"OPTIONS: {name} needs classes of which exactly one is right; those of {manifest['system']} are"
@@ -73,7 +78,7 @@ def check_activation(options: GenreOptions, manifest: dict) -> None:
 
 
 def check_explained(options: GenreOptions, manifest: dict) -> None:
-    """OptionError where maps are asked for of a kind of network that has none."""
+    """Raise OptionError if an explanation is requested from a kind of network that has none."""
     kind = ARCHITECTURES.get(manifest.get("architecture", ""))
     if options.explain and kind and not kind.explainer:
         raise OptionError(

@@ -1,13 +1,13 @@
-"""What is known of genres beside the network: rules that make labels more or less probable.
+"""Rules: knowledge about genres, beside the network, that makes labels more or less probable.
 
-Declared in `answers/genre/rule_files/`, a file for each set of labels, in TOML:
+TOML files in `answers/genre/rule_files/`, one for each set of labels, declare them:
 
     [[rule]]
     name = "fast with a strong beat"
     why = "Orchestras play few drums."
-    when.tempo.above = 140                  # features of preprocess.features; all conditions must hold,
+    when.tempo.above = 140                  # features of preprocess.features; all conditions must hold:
     when.beat_strength.above = 0.7          # above, below or both
-    factors."Symphony" = 0.3                # labels in English; probabilities are renormalised behind each rule
+    factors."Symphony" = 0.3                # labels in English; probabilities are renormalised after each rule
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ else:
 
 Array = npt.NDArray[np.float32]
 
-# What rules may look at: preprocess.features measures them.
+# Features that rules may use; preprocess.features measures them.
 FEATURES = ("tempo", "beat_strength", "low_frequency_share", "voice_presence")
 FOLDER = Path(__file__).with_name("rule_files")
 KEYS = {"name", "why", "when", "factors"}
@@ -37,12 +37,12 @@ KEYS = {"name", "why", "when", "factors"}
 
 @dataclass(frozen=True)
 class Rule:
-    """Factors for labels, and the features for which they are meant.
+    """Factors for labels, and the conditions for applying them.
 
     Attributes
     ----------
-    name : what is the case
-    why : what it says about the labels
+    name : description of the condition
+    why : why it affects the labels
     when : feature -> (above, below), both exclusive
     factors : label in English -> factor, above 0
     """
@@ -53,7 +53,7 @@ class Rule:
     factors: dict[str, float]
 
     def holds(self, features: dict[str, float]) -> bool:
-        """Whether all conditions do."""
+        """Whether all conditions hold."""
         return all(above < features[name] < below for name, (above, below) in self.when.items())
 
 
@@ -61,16 +61,17 @@ Rules = tuple[Rule, ...]
 
 
 def load_rules(labels: Sequence[str], folder: Path = FOLDER) -> Rules | None:
-    """The rules of the file that names none but these labels, None where there is no such file.
+    """Return the rules of the file that names only these labels; None if there is no such file.
 
     Parameters
     ----------
-    labels : of the weights, in English
+    labels : labels of the weights, in English
+    folder : folder of the TOML files
 
     Raises
     ------
     ValueError
-        a file is no TOML or has other keys or values than rules have, or two files fit
+        a file is not TOML or has invalid keys or values, or two files fit
     """
     fitting = {}
     for path in sorted(folder.glob("*.toml")):
@@ -83,7 +84,7 @@ def load_rules(labels: Sequence[str], folder: Path = FOLDER) -> Rules | None:
 
 
 def read_rules(path: Path) -> Rules:
-    """Read one file; the errors are those of `load_rules`."""
+    """Read one file; errors as in `load_rules`."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -103,14 +104,14 @@ def apply(
     ----------
     rules : from `load_rules(labels)`
     probabilities : float32 [classes]
-    features : of the recording, see `preprocess.features`
-    labels : of the classes, in English
+    features : features of the recording, see `preprocess.features`
+    labels : names of the classes, in English
 
     Returns
     -------
-    probabilities : float32 [classes], of sum 1; where no rule holds the ones that were given
-    applied : for each rule that holds {"rule", "because": the features it asks for, "changes": [{"label",
-        "factor", "before", "after"}]}, the probabilities before and behind this rule
+    probabilities : float32 [classes] with sum 1; the given ones if no rule holds
+    applied : for each rule that holds {"rule", "because": the features in its conditions, "changes": [{"label",
+        "factor", "before", "after"}]}, with the probabilities before and after this rule
     """
     holding = [rule for rule in rules if rule.holds(features)]
     exact, applied = probabilities.astype(np.float64), []
@@ -128,7 +129,7 @@ def apply(
 
 
 def _rule(place: str, entry: dict[str, Any]) -> Rule:
-    """Check one table; `place` is the file and the rule, for the sentences."""
+    """Check one table; `place` names the file and the rule in errors."""
     if set(entry) != KEYS:
         raise ValueError(f"{place}: expected the keys name, why, when and factors, not {_listed(entry)}.")
     for key in ("name", "why"):

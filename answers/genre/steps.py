@@ -1,10 +1,10 @@
-"""The two Python steps of a genre system, as Triton's Python backend wants them.
+"""The two Python steps of a genre system, for Triton's Python backend.
 
     AUDIO | PCM + SAMPLE_RATE, OPTIONS -> GenrePreprocess -> ROWS, KEPT_ROWS, INFO
     LOGITS, EMBEDDING (where the network has one), KEPT_ROWS, INFO -> GenrePostprocess
         -> PROBABILITIES, LABELS, SLICE_PROBABILITIES, EMBEDDING, EXPLANATION, PICTURES, RESULT
 
-INFO (JSON) carries what the answer needs to explain itself from the first step to the last.
+INFO (JSON) is the metadata of the recording that the postprocess step needs.
 """
 
 from __future__ import annotations
@@ -29,15 +29,14 @@ from preprocess.spectrum import NUMPY
 from systems.architectures import ARCHITECTURES
 from systems.profiles import Profile
 
-# Where no picture was asked for. Not empty: Triton's cache refuses an answer that has an empty array.
+# Placeholders for images that were not requested. Not empty: Triton's cache rejects answers with an empty array.
 NO_ROWS = np.zeros((1, 1, 1, 1), np.float32)
-NO_MAPS, NO_PICTURES = NO_ROWS[0], NO_ROWS.astype(np.uint8)
-NO_EMBEDDING = np.zeros(0, np.float32)
+NO_MAPS, NO_IMAGES = NO_ROWS[0], NO_ROWS.astype(np.uint8)
 DEMO_NOTE = "Demo weights: the label names one of 16 families of generated sound and means nothing for real music."
 
 
 class GenreStep(Step):
-    """What both steps know of the weights."""
+    """The base class of both steps: checks whether options suit the weights."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the rules for the labels, too."""
@@ -45,7 +44,7 @@ class GenreStep(Step):
         self.rules = load_rules(label_names(self.manifest))
 
     def check(self, options: GenreOptions) -> None:
-        """OptionError for an option that these weights do not know."""
+        """Raise OptionError if an option does not suit these weights."""
         check_profile(options, self.profiles)
         check_activation(options, self.manifest)
         check_explained(options, self.manifest)
@@ -54,24 +53,24 @@ class GenreStep(Step):
 
 
 class GenrePreprocess(GenreStep):
-    """Recording -> rows of the network's input."""
+    """Turns a recording into rows of the network."""
 
     suffix = "_preprocess"
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Take the limits from the `parameters` of config.pbtxt, and choose what computes the spectrum."""
+        """Read the limits from the `parameters` of config.pbtxt, and choose the device for spectrograms."""
         super().initialize(args)
         self.max_rows = self.parameters.pop("max_rows")
         self.transform = NUMPY
-        if (wish := self.parameters.pop("gpu_spectrum", None)) == "auto":
-            name, log = args["model_name"], pb_utils.Logger.log_warn  # which is printed by default
+        if (device := self.parameters.pop("gpu_spectrum", None)) == "auto":
+            name, log = args["model_name"], pb_utils.Logger.log_warn  # Triton prints this level by default
             self.transform = choose_transform(self.manifest["spectrum"], lambda line: log(f"{name}: {line}"))
-        elif wish is not None:
-            raise ValueError(f'{args["model_name"]}: gpu_spectrum must be "auto", not {json.dumps(wish)}')
+        elif device is not None:
+            raise ValueError(f'{args["model_name"]}: gpu_spectrum must be "auto", not {json.dumps(device)}')
         self.limits = Limits(**self.parameters)
 
-    def answer(self, request: pb_utils.InferenceRequest) -> list[pb_utils.Tensor]:
-        """ROWS float32 [n, *shape of a row], KEPT_ROWS, the same where pictures are wanted, and INFO."""
+    def answer(self, request) -> list:
+        """Return ROWS float32 [n, *shape of a row], KEPT_ROWS (the same if images are requested) and INFO."""
         text = bytes_of(request, "OPTIONS")
         options = parse_options(text, GenreOptions, profile=self.manifest["profile"])
         self.check(options)
@@ -104,18 +103,18 @@ class GenrePreprocess(GenreStep):
 
 
 class GenrePostprocess(GenreStep):
-    """Logits of the rows -> the answer."""
+    """Turns logits of the rows into the answer."""
 
     suffix = "_postprocess"
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Prepare what is the same for every request."""
+        """Prepare the labels, which are the same for every request."""
         super().initialize(args)
         self.system = args["model_name"].removesuffix(self.suffix)
         self.labels = np.array([name.encode() for name in label_names(self.manifest)], object)
 
-    def answer(self, request: pb_utils.InferenceRequest) -> list[pb_utils.Tensor]:
-        """The outputs that were asked for."""
+    def answer(self, request) -> list:
+        """Return the requested outputs."""
         logits, kept = (
             pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in ("LOGITS", "KEPT_ROWS")
         )
@@ -123,35 +122,33 @@ class GenrePostprocess(GenreStep):
         check_rows(logits, kept, info, self.manifest["input"]["shape"])
         check_finite("LOGITS", logits)
         embedding = embedding_of(request, logits)
-        found = genre.analyse(logits, info, self.manifest, self.rules)
-        result = genre.answer(found, info, self.manifest) | self.computed
-        maps, pictures = NO_MAPS, NO_PICTURES
+        analysis = genre.analyse(logits, info, self.manifest, self.rules)
+        result = genre.to_result(analysis, info, self.manifest) | self.runtime
+        maps, images = NO_MAPS, NO_IMAGES
         explained = info.options.explain
         if count := max(explained, info.options.pictures):
-            best = found.ranking[0]
-            slices = np.argsort(-found.slice_probabilities[:, best], kind="stable")[:count]
-            pictures = shown(kept[slices], self.profiles[info.options.profile])
+            best = analysis.ranking[0]
+            slices = np.argsort(-analysis.slice_probabilities[:, best], kind="stable")[:count]
+            images = to_images(kept[slices], self.profiles[info.options.profile])
             result["pictures"] = {"slices": slices.tolist()}
             if explained:
                 maps = explain(self.system, kept[slices[:explained]], best)
                 method = ARCHITECTURES[self.manifest["architecture"]].explained_by
                 result["explanation"] = {"method": method, "slices": slices[:explained].tolist()}
         outputs = {
-            "PROBABILITIES": lambda: pb_utils.Tensor("PROBABILITIES", found.probabilities),
+            "PROBABILITIES": lambda: pb_utils.Tensor("PROBABILITIES", analysis.probabilities),
             "LABELS": lambda: pb_utils.Tensor("LABELS", self.labels),
-            "SLICE_PROBABILITIES": lambda: pb_utils.Tensor("SLICE_PROBABILITIES", found.slice_probabilities),
+            "SLICE_PROBABILITIES": lambda: pb_utils.Tensor("SLICE_PROBABILITIES", analysis.slice_probabilities),
             "EMBEDDING": lambda: pb_utils.Tensor("EMBEDDING", embedding),
             "EXPLANATION": lambda: pb_utils.Tensor("EXPLANATION", maps),
-            "PICTURES": lambda: pb_utils.Tensor("PICTURES", pictures),
+            "PICTURES": lambda: pb_utils.Tensor("PICTURES", images),
             "RESULT": lambda: json_tensor("RESULT", result),
         }
         return [outputs[name]() for name in request.requested_output_names()]
 
-    def info(self, request: pb_utils.InferenceRequest) -> GenreInfo:
-        """INFO, whose options these weights know."""
-        info = GenreInfo.from_json(
-            bytes_of(request, "INFO") or b"", GenreOptions, profile=self.manifest["profile"]
-        )
+    def info(self, request) -> GenreInfo:
+        """Read INFO and check that its options suit these weights."""
+        info = GenreInfo.from_json(bytes_of(request, "INFO"), GenreOptions, profile=self.manifest["profile"])
         self.check(info.options)
         if info.options.rules and not set(FEATURES) <= set(info.features or {}):
             raise InputError(f"INFO: with rules, features must be an object of {', '.join(FEATURES)}.")
@@ -159,7 +156,7 @@ class GenrePostprocess(GenreStep):
 
 
 def check_rules(options: GenreOptions, rules: Rules | None) -> None:
-    """OptionError where rules are asked for and these weights have none."""
+    """Raise OptionError if rules are requested and these weights have none."""
     if options.rules and rules is None:
         raise OptionError(
             "OPTIONS: rules must be false: no file in answers/genre/rule_files/ has rules for these labels."
@@ -167,7 +164,7 @@ def check_rules(options: GenreOptions, rules: Rules | None) -> None:
 
 
 def check_rows(logits: np.ndarray, kept: np.ndarray, info: GenreInfo, row: list[int]) -> None:
-    """InputError where the rows are not those of INFO; `row` is the shape of one as the network saw it."""
+    """Raise InputError if the rows do not match INFO; `row` is the shape of one row of the network."""
     slices, options = len(info.slices), info.options
     if len(logits) != slices or not slices:
         raise InputError(f"LOGITS has {len(logits)} rows, INFO {slices} slices; each row needs one slice.")
@@ -175,8 +172,8 @@ def check_rows(logits: np.ndarray, kept: np.ndarray, info: GenreInfo, row: list[
         raise InputError(f"KEPT_ROWS has the shape {[*kept.shape]}, explain and pictures need {[slices, *row]}.")
 
 
-def embedding_of(request: pb_utils.InferenceRequest, logits: np.ndarray) -> np.ndarray:
-    """The mean of the rows' embeddings, float32 [values], of which a network without embeddings has 0."""
+def embedding_of(request, logits: np.ndarray) -> np.ndarray | None:
+    """Return the mean of the rows' embeddings, float32 [values]; None if the network has no embedding."""
     tensor = pb_utils.get_input_tensor_by_name(request, "EMBEDDING")
     if tensor is None:
         return NO_EMBEDDING
@@ -187,10 +184,10 @@ def embedding_of(request: pb_utils.InferenceRequest, logits: np.ndarray) -> np.n
     return rows.mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
-def shown(rows: np.ndarray, profile: Profile) -> np.ndarray:
-    """Rows as pictures: float32 [k, 3 or 1, h, w] -> uint8 [k, h, w, 3].
+def to_images(rows: np.ndarray, profile: Profile) -> np.ndarray:
+    """Convert rows to images: float32 [k, 3 or 1, h, w] -> uint8 [k, h, w, 3].
 
-    Black is the lowest value of the profile's range, or of each picture where that is not bounded.
+    Black is the lowest value of the profile's range, or of each image if the profile has no range.
     """
     if profile.value_range is None:
         low, high = (bound(rows, axis=(1, 2, 3), keepdims=True) for bound in (np.min, np.max))
@@ -202,5 +199,5 @@ def shown(rows: np.ndarray, profile: Profile) -> np.ndarray:
 
 
 def label_names(manifest: dict) -> list[str]:
-    """The labels in English."""
+    """Return the labels in English."""
     return [label["en"] for label in manifest["labels"]]

@@ -64,7 +64,7 @@ def test_scores_keep_the_order_of_the_manifest():
     logits[..., 6] += 100
     labels = [MANIFEST["labels"][i] for i in (6, 0, 1, 2, 3, 4, 5, 7, 8)]
     answers = [
-        emotion.answer(emotion.analyse(features, logits, info(50), manifest), info(50), manifest)
+        emotion.to_result(emotion.analyse(features, logits, info(50), manifest), info(50), manifest)
         for manifest in (MANIFEST, MANIFEST | {"labels": labels})
     ]
     assert [a["emotion"] for a in answers] == ["sad", "other"]
@@ -207,7 +207,7 @@ def test_silence_is_no_emotion():
     found = emotion.analyse(features, logits, info(60, silent=True), MANIFEST)
     np.testing.assert_allclose(found.scores, 1 / 9)
     np.testing.assert_allclose(found.frame_scores, np.full((60, 9), 1 / 9))
-    answer = emotion.answer(found, info(60, silent=True), MANIFEST)
+    answer = emotion.to_result(found, info(60, silent=True), MANIFEST)
     assert answer["silence"] is True and answer["segments"] == []
     assert answer["emotion"] is answer["emotion_zh"] is answer["confidence"] is None
 
@@ -227,7 +227,7 @@ def test_the_answer_says_everything_once():
     logits[..., 3] += 10
     about = info(100)
     found = emotion.analyse(features, logits, about, MANIFEST)
-    answer = emotion.answer(found, about, MANIFEST)
+    answer = emotion.to_result(found, about, MANIFEST)
     assert (answer["model"], answer["emotion"], answer["emotion_zh"]) == (MANIFEST["system"], "happy", "HAPPY")
     assert answer["confidence"] == answer["scores"]["happy"] == pytest.approx(float(found.scores[3]))
     assert sum(answer["scores"].values()) == pytest.approx(1, abs=1e-6)
@@ -241,7 +241,7 @@ def test_the_answer_says_everything_once():
 def test_the_answer_of_several_windows_calls_itself_an_approximation():
     features, logits = rows(130, windows=2)
     about = info(160, [0, 0, 100], [50, 100, 160], timings=True)
-    answer = emotion.answer(emotion.analyse(features, logits, about, MANIFEST), about, MANIFEST)
+    answer = emotion.to_result(emotion.analyse(features, logits, about, MANIFEST), about, MANIFEST)
     assert answer["windows"] == 2 and answer["timings"] == {"decode": 12.5}
     assert answer["notes"][0] == "a note" and "joined from 2 overlapping windows" in answer["notes"][1]
 
@@ -252,7 +252,10 @@ def test_a_temperature_divides_the_mean_logits_and_those_of_each_frame():
     expected = torch.from_numpy(logits[0].astype(np.float64)) / 3
     np.testing.assert_allclose(found.scores, 0.9 * expected.mean(0).softmax(-1) + 0.1 / 9, atol=1e-6)
     np.testing.assert_allclose(found.frame_scores, 0.9 * expected.softmax(-1) + 0.1 / 9, atol=1e-6)
-    assert emotion.answer(found, info(60), MANIFEST)["calibration"] == {"temperature": 3, "label_smoothing": 0.1}
+    assert emotion.to_result(found, info(60), MANIFEST)["calibration"] == {
+        "temperature": 3,
+        "label_smoothing": 0.1,
+    }
 
 
 def test_smoothing_gives_nothing_to_labels_that_are_not_used():
@@ -266,11 +269,11 @@ def test_an_unsure_answer_asks_for_a_person_and_names_three():
     features, logits = rows(60)
     options = {"uncertainty": "entropy", "review_threshold": 0.0}
     found = emotion.analyse(features, logits, info(60, **options), MANIFEST)
-    said = emotion.answer(found, info(60), MANIFEST)
+    said = emotion.to_result(found, info(60), MANIFEST)
     assert said["needs_review"] is True and said["review"] == {"by": "entropy", "threshold": 0.0}
     assert [entry["label"] for entry in said["top"]] == sorted(EN, key=lambda name: -said["scores"][name])[:3]
     sure = emotion.analyse(features, logits, info(60, uncertainty="margin", review_threshold=1.0), MANIFEST)
-    said = emotion.answer(sure, info(60), MANIFEST)
+    said = emotion.to_result(sure, info(60), MANIFEST)
     assert said["needs_review"] is False and "top" not in said
     # Smoothed over everything, each frame says what the recording does.
     whole = emotion.analyse(features, logits, info(60, uncertainty="disagreement", smoothing=10), MANIFEST)
@@ -278,7 +281,7 @@ def test_an_unsure_answer_asks_for_a_person_and_names_three():
 
 
 def test_nothing_is_said_of_options_that_are_off():
-    said = emotion.answer(emotion.analyse(*rows(60), info(60), MANIFEST), info(60), MANIFEST)
+    said = emotion.to_result(emotion.analyse(*rows(60), info(60), MANIFEST), info(60), MANIFEST)
     assert not {"top", "calibration", "uncertainty", "needs_review", "cleaned"} & set(said)
 
 
@@ -298,5 +301,5 @@ def test_uncertainty_is_among_the_labels_that_can_be_said():
 
 def test_silence_is_unsure_and_names_nothing():
     found = emotion.analyse(*rows(60), info(60, silent=True, uncertainty="entropy"), MANIFEST)
-    said = emotion.answer(found, info(60, silent=True), MANIFEST)
+    said = emotion.to_result(found, info(60, silent=True), MANIFEST)
     assert said["needs_review"] is True and said["uncertainty"]["entropy"] == 1 and "top" not in said

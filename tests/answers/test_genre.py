@@ -34,14 +34,14 @@ def info(slices: int = 3, **options: object) -> GenreInfo:
     return replace(INFO, options=replace(INFO.options, **options), slices=INFO.slices[:slices])
 
 
-def analyse(rows: np.ndarray, **options: object) -> genre.Found:
+def analyse(rows: np.ndarray, **options: object) -> genre.Analysis:
     """What slices of these probabilities say."""
     return genre.analyse(np.log(np.maximum(rows, 1e-30)), info(**options), MANIFEST)
 
 
 def answer(rows: np.ndarray, manifest: dict = MANIFEST, **options: object) -> dict:
     about = info(len(rows), **options)
-    return genre.answer(genre.analyse(np.log(rows), about, manifest), about, manifest)
+    return genre.to_result(genre.analyse(np.log(rows), about, manifest), about, manifest)
 
 
 def test_the_answer_is_the_mean_over_the_slices():

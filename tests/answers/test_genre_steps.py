@@ -104,7 +104,7 @@ def test_rows_are_kept_for_pictures_only(preprocess, option):
 def test_pictures_are_the_rows_in_grey_levels(preprocess, profile, low):
     preprocess(label_set("ccmusic"))
     rows = prepare((SOUND, 22050), profile, spectrum="mel").rows
-    pictures = sys.modules["answers.genre.steps"].shown(rows, PROFILES[profile])
+    pictures = sys.modules["answers.genre.steps"].to_images(rows, PROFILES[profile])
     assert pictures.dtype == np.uint8 and pictures.shape == (len(rows), 224, 224, 3)
     seen = pictures.transpose(0, 3, 1, 2) / 255 * (1 - low) + low
     np.testing.assert_allclose(seen, rows, atol=0.5 / 255 * (1 - low) + 1e-6)
@@ -114,6 +114,8 @@ def test_pictures_are_the_rows_in_grey_levels(preprocess, profile, low):
 def test_a_picture_without_bounds_spans_from_black_to_white_and_a_silent_one_is_black(preprocess):
     preprocess(label_set("ccmusic"))
     rows = np.stack([np.full((1, 4, 5), 3.5), np.linspace(-2, 7, 20).reshape(1, 4, 5)]).astype(np.float32)
-    silent, heard = sys.modules["answers.genre.steps"].shown(rows, replace(PROFILES["ccmusic"], value_range=None))
+    silent, heard = sys.modules["answers.genre.steps"].to_images(
+        rows, replace(PROFILES["ccmusic"], value_range=None)
+    )
     assert silent.shape == heard.shape == (4, 5, 3) and not silent.any()
     assert (heard.min(), heard.max()) == (0, 255)
