@@ -1,7 +1,4 @@
-"""`python -m systems`: write model_repository/ and the client's version from the declarations.
-
-With --check, only compare.
-"""
+"""`python -m systems`: writes model_repository/ from the declarations; with --check, only compares."""
 
 from __future__ import annotations
 
@@ -21,37 +18,25 @@ CLIENT_VERSION = ROOT / "client" / "tritone_client" / "version.py"
 
 
 def write(system: System, repository: Path) -> list[Path]:
-    """Bring the files of a system in a repository up to date; those that were written."""
-    return write_files(declared_files(system, repository))
-
-
-def stale(system: System, repository: Path) -> list[Path]:
-    """The files of a system that are not as declared."""
-    return stale_files(declared_files(system, repository))
-
-
-def declared_files(system: System, repository: Path) -> dict[Path, bytes]:
-    """Path and content of the files of a system in a repository."""
-    return {repository / name: content for name, content in files(system)}
-
-
-def write_files(declared: Mapping[Path, bytes]) -> list[Path]:
-    """Write the files that are not as declared and return their paths."""
-    changed = stale_files(declared)
+    """Update the files of a system in a repository, and return the written ones."""
+    changed = stale(system, repository)
     for path in changed:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(declared[path])
+        path.write_bytes(dict(files(system))[path.relative_to(repository).as_posix()])
     return changed
 
 
-def stale_files(declared: Mapping[Path, bytes]) -> list[Path]:
-    """Paths of the files that are missing or have another content than declared."""
-    return [path for path, content in declared.items() if not path.is_file() or path.read_bytes() != content]
+def stale(system: System, repository: Path) -> list[Path]:
+    """Return the files of a system that differ from its declaration."""
+    paths = ((repository / name, content) for name, content in files(system))
+    return [path for path, content in paths if not path.is_file() or path.read_bytes() != content]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns 0, or 1 where --check has found something."""
-    parser = argparse.ArgumentParser(prog="python -m systems", description=str(__doc__).partition("\n")[0])
+    """Run the command; return 0, or 1 if --check found a difference."""
+    parser = argparse.ArgumentParser(
+        prog="python -m systems", description="Write model_repository/ from the declarations of the systems."
+    )
     parser.add_argument(
         "--check",
         action="store_true",
@@ -71,17 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
         chosen = [system for system in known.values() if system.name in names or (system.by_default and not names)]
         print(*(system.name for system in chosen if system.can(command)))
         return 0
-    declared = {
-        path: text for each in known.values() for path, text in declared_files(each, options.repository).items()
-    }
-    if options.repository == REPOSITORY:
-        declared[CLIENT_VERSION] = client_module()
-    work, message = (
-        (stale_files, "differs from its declaration: run python -m systems")
-        if options.check
-        else (write_files, "written")
-    )
-    changed = work(declared)
+    work = stale if options.check else write
+    message = "differs from its declaration: run python -m systems" if options.check else "written"
+    changed = [path for system in known.values() for path in work(system, options.repository)]
     for path in changed:
         print(f"{path} {message}", file=sys.stderr if options.check else sys.stdout)
     return int(options.check and bool(changed))

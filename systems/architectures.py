@@ -1,4 +1,4 @@
-"""The kinds of networks."""
+"""The architectures of the networks."""
 
 from __future__ import annotations
 

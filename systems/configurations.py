@@ -1,8 +1,9 @@
-"""The files of a declared system in model_repository/: configurations, the steps' model.py, and what warms them.
+"""Generates the files of a declared system in model_repository/: configurations, the steps' model.py and warm-up
+data.
 
-One request is one recording. A client calls `S`, an ensemble that asks `S_chain` for all outputs, since Triton's
-cache keeps those that the first request asked for; `S_chain` is preprocess -> network -> postprocess. `S_raw`
-takes a plain HTTP body, which Triton allows where there is exactly one input.
+One request is one recording. Clients call `S`, an ensemble that requests all outputs of `S_chain`, because
+Triton's cache stores the outputs that the first request asked for; `S_chain` is preprocess -> network ->
+postprocess. `S_raw` takes a plain HTTP body, which Triton accepts for models with exactly one input.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from systems.tasks import AUDIO, INFO, MOST_SHOWN, RECORDING, RESULT
 from systems.variants import LABELS_FILE, ONNX_FILE, PORTABLE, VARIANTS
 
 QUEUE_SIZE = 64
-SIDE = 14  # of a map that explains
-# A second of sound.
+MAP_SIDE = 14  # width and height of an explanation map
+# One second of sound, for warm-up.
 SECOND = Path(__file__).with_name("second.mp3")
 BOUNDED = (
     "A full queue rejects further requests with UNAVAILABLE at once (the client backs off and tries again) instead"
@@ -33,7 +34,7 @@ UNBOUNDED = (
 
 
 def files(system: System) -> Iterator[tuple[str, bytes]]:
-    """Path below the repository, and content, of every file that does not depend on the weights."""
+    """Yield path below the repository and content of every file that does not depend on the weights."""
     name = system.name
     texts = {
         f"{name}/config.pbtxt": _front(system),
@@ -62,18 +63,18 @@ def files(system: System) -> Iterator[tuple[str, bytes]]:
     yield f"{name}_postprocess/warmup/INFO", _element(json.dumps(dict(system.task.warm_info)).encode())
     for model in dict.fromkeys(path.partition("/")[0] for path in texts):
         if system.is_own:
-            yield f"{model}/.gitignore", b"*\n"  # a system of the user's own
+            yield f"{model}/.gitignore", b"*\n"  # the user's own system
         if f"{model}/1/model.py" not in texts:
             yield f"{model}/1/.gitkeep", b""
 
 
 def _element(content: bytes) -> bytes:
-    """A value of a BYTES tensor as Triton reads it from a file."""
+    """Encode a value of a BYTES tensor as Triton reads it from a file."""
     return struct.pack("<I", len(content)) + content
 
 
 def _declared(system: System, tensors: Sequence[Tensor], batched: bool = False) -> list[tuple[str, str]]:
-    """Tensors of a step; `batched` are those that have the rows of a recording first."""
+    """Declare tensors of a step; `batched`: the first axis is the rows of a recording."""
     entries = []
     for tensor in tensors:
         shape = [-1, *system.shape(tensor)] if batched else system.shape(tensor)
@@ -158,7 +159,7 @@ def _chain(system: System) -> str:
 
 
 def _preprocess(system: System, variant: str | None = None) -> str:
-    """With a variant: for a network on a GPU."""
+    """Configure the preprocess step; `variant`: the variant of a network on a GPU."""
     task = system.task
     chosen = (
         f"Selected by --variant {variant} (Triton's --model-config-name): config.pbtxt for a network on a GPU."
@@ -227,7 +228,7 @@ def _explain(system: System) -> str:
         ),
         pbtxt.head(f"{name}_explain", "onnxruntime", MOST_SHOWN, ONNX_FILE),
         pbtxt.tensors("input", _declared(system, [rows, number]))
-        + pbtxt.tensors("output", [(pbtxt.tensor("MAP", "FP32", [SIDE, SIDE]), "in [0, 1]")]),
+        + pbtxt.tensors("output", [(pbtxt.tensor("MAP", "FP32", [MAP_SIDE, MAP_SIDE]), "in [0, 1]")]),
         pbtxt.comment("On the CPU of every machine: few requests need it.") + pbtxt.instances(1),
         pbtxt.queue(QUEUE_SIZE),
         pbtxt.warmups([("batch of 1", 1, warm)]),

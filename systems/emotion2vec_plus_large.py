@@ -1,4 +1,4 @@
-"""Emotion2Vec+ Large: nine emotions in speech, of the whole and of every 20 ms, and embeddings."""
+"""Emotion2Vec+ Large: nine emotions of a speech recording and of every 20 ms of it, and embeddings."""
 
 from systems.architectures import EMOTION2VEC
 from systems.label_set import label_set

@@ -1,4 +1,4 @@
-"""Files that are whole or absent."""
+"""Writes files atomically: a file is complete or absent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def atomically(path: Path) -> Iterator[Path]:
-    """Give a name beside `path` to write to; brought to the disk and renamed to `path` if nothing went wrong."""
+    """Yield a path to write to; on success sync it to the disk and rename it to `path`, else delete it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:

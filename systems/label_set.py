@@ -1,9 +1,9 @@
-"""Names of classes, in the order of a network's outputs, and their groupings; data lie in labels/*.json.
+"""Sets of labels: names of classes in the order of a network's outputs, and their groupings, from labels/*.json.
 
-The ccmusic tables are those of the data set ccmusic-database/music_genre and of its authors' demonstration:
-16 genres, grouped into 9 and into 2. The AcousticSense list belongs to no released checkpoint; weights that
-were trained on it say so in a labels.json beside them. The emotions are those of Emotion2Vec+'s tokens.txt, its
-`<unk>` under the name that its users know.
+The ccmusic tables come from the data set ccmusic-database/music_genre and its authors' demonstration: 16 genres,
+grouped into 9 and into 2. No released checkpoint has the AcousticSense list, which is article B's
+(systems/profiles.py); weights trained on it name it in a labels.json beside them. The emotions come from
+Emotion2Vec+'s tokens.txt, with `<unk>` under the name that its users know.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FOLDER = Path(__file__).with_name("labels")
 
 
 class LabelError(ValueError):
-    """A file does not name classes; the message says what it should hold."""
+    """A file is not a set of labels; the message describes the expected content."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class LabelSet:
 
     @classmethod
     def of_manifest(cls, manifest: dict[str, Any]) -> LabelSet:
-        """What `manifest` has written."""
+        """Read the entries that `manifest` writes."""
         levels = manifest.get("levels", [])
         return cls(
             _labels(manifest["labels"]),
@@ -58,31 +58,31 @@ class LabelSet:
         )
 
     def manifest(self) -> dict[str, Any]:
-        """The entries `labels` and `levels` of a manifest."""
+        """Return the entries `labels` and `levels` of a manifest."""
         return {"labels": [asdict(a) for a in self.labels], "levels": [asdict(a) for a in self.levels]}
 
 
 def named() -> list[str]:
-    """The names of the sets in labels/."""
+    """Return the names of the sets in labels/."""
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
 def label_set(name: str) -> LabelSet:
-    """The set of labels/<name>.json."""
+    """Read labels/<name>.json."""
     return read_labels(FOLDER / f"{name}.json")
 
 
 def read_labels(path: Path) -> LabelSet:
     """Read a file of labels.
 
-    A text file (.txt) has a name on each line. JSON holds the name of a set of labels/; a list of English names or
-    of {"en", "zh"} objects; or an object of such a list, "labels", and of "levels": {name: {"labels": such a list,
-    "members": a number for each class}}.
+    A text file (.txt) has one name per line. A JSON file contains the name of a set in labels/; or a list of
+    English names or {"en", "zh"} objects; or an object with such a list as "labels", and "levels": {name:
+    {"labels": such a list, "members": an index for each class}}.
 
     Raises
     ------
     LabelError
-        no JSON, an unknown name, or entries of another form
+        not JSON, an unknown name, or entries of another form
     """
     try:
         text = path.read_text(encoding="utf-8-sig")

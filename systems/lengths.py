@@ -1,31 +1,31 @@
-"""Lengths of the rows of a network that takes waveforms: in frames, as it sees them, and in samples.
+"""Lengths of the rows of a network that takes waveforms, in frames and in samples.
 
-Recordings of like length share a batch because they are padded to the same one; from half a second up none is
-padded by more than a quarter. The frames and the ten tokens that the network puts before them are multiples of 8,
-16 and 32, which matrix kernels like: 258 tokens took 17 % longer than 256, and 514 took 8 % longer than 512
-(`python -m bench.front`). Where most utterances are, up to 10 s, the steps are finer: there padding costs more
-than batches gain.
+Recordings of similar length are padded to the same length and so share a batch; recordings of half a second or
+more are padded by at most a quarter. The frames plus the ten tokens that the network puts before them are
+multiples of 8, 16 or 32, which suits matrix kernels: 258 tokens took 17 % longer than 256, and 514 took 8 % longer
+than 512 (`python -m bench.front`). Up to 10 s, where most utterances lie, the steps are finer, because padding
+would cost more than batches gain.
 """
 
 from __future__ import annotations
 
 SR = 16000  # Hz
 HOP = 320  # samples from one frame to the next
-FIELD = 400  # samples that a frame sees
-TOKENS = 10
+FIELD = 400  # samples of a frame
+TOKENS = 10  # that the network puts before the frames
 
-KEPT = 978  # frames, 19.6 s: the most that are kept of one window; with their context they fill a bucket
-CONTEXT = 50  # frames, 1 s
+KEPT = 978  # maximum own frames of a window, 19.6 s; with their context they fill a bucket
+CONTEXT = 50  # frames on either side of a window's own, 1 s
 WINDOW = KEPT + 2 * CONTEXT + TOKENS  # tokens of a full window
 
 
 def frames_of(samples: int) -> int:
-    """Whole frames in so many samples."""
+    """Return the number of complete frames in a number of samples."""
     return max(0, (samples - FIELD) // HOP + 1)
 
 
 def samples_of(frames: int) -> int:
-    """Samples that so many frames see, at least one."""
+    """Return the number of samples in a number of frames, at least one."""
     return (frames - 1) * HOP + FIELD
 
 

@@ -1,7 +1,7 @@
-"""manifest.json beside a network: what its inputs and outputs mean, and which files there are whole.
+"""manifest.json beside a network: describes its inputs and outputs and records its files.
 
-It vouches for the files that it describes: model.onnx by the entry "onnx", and by an entry each ("fp16", "int8",
-"explain") what was made of it (systems/repository.py).
+A file is valid only if the manifest has a matching entry: "onnx" for model.onnx, and "fp16", "int8" and "explain"
+for the networks made from it (systems/repository.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from systems.system import ACTIVATIONS, Task, profiles_for
 from systems.tasks import TASKS
 from systems.variants import MANIFEST_FILE
 
-# Of the manifest, for its readers.
+# Version of the manifest's format.
 FORMAT = 1
 # The entry of model.onnx.
 NETWORK = "onnx"
@@ -30,9 +30,9 @@ class Manifest:
 
     Attributes
     ----------
-    folder : of the network's files, `<repository>/<system>_network/1`
-    content : as JSON has it
-    damage : why it cannot be read; empty where it can
+    folder : folder of the network's files, `<repository>/<system>_network/1`
+    content : the JSON object
+    damage : why it cannot be read; empty if it can
     """
 
     folder: Path
@@ -41,7 +41,7 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Manifest | None:
-        """Read it; None where there is none. One that is damaged has no content, and its `problem` says why."""
+        """Read a manifest; None if there is none. A damaged one has no content, and its `problem` says why."""
         try:
             content = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
             if not isinstance(content, dict):
@@ -54,26 +54,26 @@ class Manifest:
 
     @property
     def task(self) -> Task:
-        """The kind of answer that the network gives."""
+        """The task of the network."""
         if declared := self.content.get("declared"):
             return TASKS[declared["task"]]
         return next(task for task in TASKS.values() if self.profile in task.profiles)
 
     @property
     def profile(self) -> Profile:
-        """What its weights expect: one of the named profiles, or that of the user's own declaration."""
+        """The profile that the weights expect: a named one, or that of the user's declaration."""
         if declared := self.content.get("declared"):
             return Profile.from_json(declared["profile"])
         return PROFILES[self.content["profile"]]
 
     @property
     def profiles(self) -> dict[str, Profile]:
-        """By name, those that recordings can be prepared by."""
-        found = profiles_for(self.task, self.profile, self.content["spectrum"])
-        return {profile.name: profile for profile in found}
+        """By name, the profiles that can prepare recordings for the network."""
+        suitable = profiles_for(self.task, self.profile, self.content["spectrum"])
+        return {profile.name: profile for profile in suitable}
 
     def problem(self, system: str) -> str | None:
-        """Why it does not fit a system and this version, in a clause; None if it does."""
+        """Return a clause that says why it does not fit a system and this version; None if it does."""
         if self.damage:
             return f"it is damaged ({self.damage})"
         try:
@@ -82,7 +82,7 @@ class Manifest:
             return f"it is damaged ({type(error).__name__}: {error})"
 
     def write(self) -> None:
-        """Write it, at once."""
+        """Write the file atomically."""
         with atomically(self.folder / MANIFEST_FILE) as partial:
             partial.write_text(json.dumps(self.content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""musicnn trained on the Million Song Dataset: 50 tags of genre, mood, era and voice, each for itself."""
+"""musicnn trained on the Million Song Dataset: 50 independent tags of genre, mood, era and voice."""
 
 from systems.architectures import MUSICNN
 from systems.label_set import label_set

@@ -1,4 +1,4 @@
-"""musicnn trained on MagnaTagATune: 50 tags of instruments, sound and style, each for itself."""
+"""musicnn trained on MagnaTagATune: 50 independent tags of instruments, sound and style."""
 
 from dataclasses import replace
 

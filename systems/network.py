@@ -1,4 +1,4 @@
-"""The configurations of a network, one for each variant."""
+"""Generates the configurations of a network, one for each variant."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ NO_GRAPHS = (
 
 
 def configuration(system: System, variant: Variant) -> str:
-    """Of the network of a system, as a variant runs it."""
+    """Return config.pbtxt of a system's network for a variant."""
     task = system.task
-    own_file = task.has_images or variant is not OPENVINO_INT8  # there is no INT8 network of the others
+    own_file = task.has_images or variant is not OPENVINO_INT8  # speech systems have no INT8 network
     settings = _picture_settings(system, variant) if task.has_images else _length_settings(system, variant)
     return pbtxt.file(
         _about(system, variant),
@@ -118,7 +118,7 @@ def _about(system: System, variant: Variant) -> str:
 
 def _tensors(system: System, kind: str) -> str:
     entries = system.own(system.task.inputs if kind == "input" else system.task.outputs)
-    notes = len(entries) > 1  # a single one stands in one line
+    notes = len(entries) > 1  # a single tensor is written on one line
     return pbtxt.tensors(
         kind, [(pbtxt.tensor(t.name, t.type, system.shape(t)), t.note if notes else "") for t in entries]
     )
@@ -157,7 +157,7 @@ def _picture_settings(system: System, variant: Variant) -> list[str]:
 
 
 def _graphs(system: System) -> str:
-    """A CUDA graph for each batch size that is a power of two, which serves down to the one before."""
+    """Declare a CUDA graph per power of two as batch size; each serves batches above the next smaller one."""
     [first] = system.task.inputs
     dims = ", ".join(map(str, system.shape(first)))
     shape = f'input {{ key: "{first.name}" value: {{ dim: [ {dims} ] }} }}'

@@ -1,7 +1,7 @@
-"""Systems of the user's own: like a declared one but for name and weights, or declared in a file of the user's.
+"""Users' own systems: like a declared one except for name and weights, or declared in a file of the user's.
 
-They lie in a model repository beside the declared ones, and their manifests say what they are: that file is read
-when they are exported, and never by the server.
+They are in the model repository beside the declared ones, and their manifests describe them. Only the exporter
+reads a user's declaration, never the server.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from systems.label_set import LabelSet
 from systems.manifest import Manifest
 from systems.system import Architecture, System
 
-# A system's models are called `<system>_<part>`, and the one that clients call `<system>`.
+# The models of a system are named `<system>_<part>`; clients call the model `<system>`.
 PARTS = ("chain", "explain", "network", "postprocess", "preprocess", "raw")
-# What `python -m export` makes, each a word that may stand before the names of systems.
+# The commands of `python -m export`: words that may precede the names of systems.
 COMMANDS = ("onnx", "fp16", "int8", "explain", "tensorrt", "tensorrt_rtx")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 class UnusableName(ValueError):
-    """A system cannot have this name; the message says why, and which names can be had."""
+    """A system cannot have this name; the message says why and which names are allowed."""
 
 
 def check_name(name: str, declared: dict[str, System]) -> None:
-    """Refuse what is no name for a file, for a model of Triton, or is taken.
+    """Check the name of a new system.
 
     Raises
     ------
     UnusableName
+        the name is not valid for a file or a Triton model, or it is taken
     """
     if not NAME.fullmatch(name):
         raise UnusableName(
@@ -51,27 +52,28 @@ def check_name(name: str, declared: dict[str, System]) -> None:
 
 
 def own_system(system: System, name: str, labels: LabelSet) -> System:
-    """A system like a declared one, with another name and other classes."""
+    """Return a system like a declared one, with another name and other classes."""
     return replace(system, name=name, labels=labels, like=system.name, released=None, by_default=True)
 
 
 class UnusableDeclaration(ValueError):
-    """A file declares no system; the message says why."""
+    """A file does not declare a system; the message says why."""
 
 
 def read_declaration(path: Path) -> System:
-    """Run a Python file that declares a system as SYSTEM; modules beside it can be imported.
+    """Run a Python file that declares a system as SYSTEM; it can import modules beside it.
 
     Raises
     ------
     UnusableDeclaration
+        the file is missing, fails, or does not declare a system
     """
     sys.path.append(str(path.resolve().parent))
     spec = spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise UnusableDeclaration(f"there is no file {path}")
     module = module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)  # so that "<stem>:Class" of the declaration finds it
+    sys.modules.setdefault(path.stem, module)  # so that "<stem>:Class" in the declaration is importable
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -83,7 +85,7 @@ def read_declaration(path: Path) -> System:
 
 
 def declaration(system: System) -> dict[str, Any]:
-    """What the manifest of a system says of it beside its weights, where no file of this project does."""
+    """Return the manifest's entry that describes a user's system; empty for systems of this project."""
     if not system.declared_in:
         return {}
     return {
@@ -98,7 +100,7 @@ def declaration(system: System) -> dict[str, Any]:
 
 
 def declared_system(manifest: Manifest) -> System:
-    """The system that `declaration` has described; its network can no longer be built, only used."""
+    """Return the system that `declaration` described; its network can be used but not rebuilt."""
     content, declared = manifest.content, manifest.content["declared"]
     return System(
         name=content["system"],

@@ -1,4 +1,4 @@
-"""Triton's text format of a model configuration: the parts that ours are made of, each with its comment."""
+"""Formats parts of a Triton model configuration (protobuf text), with comments."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 WIDTH = 115
-NOTE_COLUMN = 78  # where comments behind a line begin
+NOTE_COLUMN = 78  # column of the comments at ends of lines
 
 
 def comment(*paragraphs: str) -> str:
-    """Paragraphs as comment lines; what is indented is not wrapped."""
+    """Format paragraphs as comment lines; indented paragraphs are not wrapped."""
     lines: list[str] = []
     for paragraph in filter(None, paragraphs):
         lines += [paragraph] if paragraph.startswith(" ") else textwrap.wrap(paragraph, WIDTH - 2)
@@ -18,14 +18,14 @@ def comment(*paragraphs: str) -> str:
 
 
 def head(name: str, backend: str, max_batch_size: int, file: str = "") -> str:
-    """Name, backend (or platform "ensemble"), batch and file of a model."""
+    """Format name, backend (or platform "ensemble"), batch size and file of a model."""
     kind = "platform" if backend == "ensemble" else "backend"
     lines = [f'name: "{name}"', f'{kind}: "{backend}"', f"max_batch_size: {max_batch_size}"]
     return "\n".join([*lines, *([f'default_model_filename: "{file}"'] if file else [])]) + "\n"
 
 
 def tensor(name: str, kind: str, dims: Sequence[int], **more: object) -> str:
-    """A tensor of an input, an output or a warm-up without the braces."""
+    """Format a tensor of an input, an output or a warm-up, without braces."""
     fields = [f'name: "{name}"'] if name else []
     fields += [f"data_type: TYPE_{kind}", f"dims: [ {', '.join(map(str, dims))} ]"]
     for key, value in more.items():
@@ -34,12 +34,12 @@ def tensor(name: str, kind: str, dims: Sequence[int], **more: object) -> str:
 
 
 def tensors(kind: str, entries: Iterable[tuple[str, str]]) -> str:
-    """`input` or `output`: tensors and their notes."""
+    """Format `input` or `output`: tensors and their notes."""
     return listed(kind, [(f"{{ {text} }}", note) for text, note in entries])
 
 
 def listed(kind: str, entries: Sequence[tuple[str, str]]) -> str:
-    """A list, one entry with its note to a line; a single entry without a note in one line."""
+    """Format a list, one entry and note per line; a list of one entry without a note takes one line."""
     if len(entries) == 1 and not entries[0][1]:
         return f"{kind} [ {entries[0][0]} ]\n"
     lines = []
@@ -50,12 +50,12 @@ def listed(kind: str, entries: Sequence[tuple[str, str]]) -> str:
 
 
 def instances(count: int, on_gpu: bool = False) -> str:
-    """How many run side by side, and where."""
+    """Format the number and the device of instances."""
     return f"instance_group [ {{ count: {count} kind: KIND_{'GPU' if on_gpu else 'CPU'} }} ]\n"
 
 
 def queue(size: int, preferred: Sequence[int] = ()) -> str:
-    """Dynamic batching behind a bounded queue."""
+    """Format dynamic batching with a bounded queue."""
     lines = [f"  preferred_batch_size: [ {', '.join(map(str, preferred))} ]"] if preferred else []
     lines += [
         "  default_queue_policy {",
@@ -68,12 +68,12 @@ def queue(size: int, preferred: Sequence[int] = ()) -> str:
 
 
 def parameter(key: str, value: object) -> str:
-    """A parameter of a backend."""
+    """Format a parameter of a backend."""
     return f"parameters {{ {_entry(key, value)} }}\n"
 
 
 def parameters(entries: Iterable[tuple[str, str, str]]) -> str:
-    """The parameters of a step: key, value, note."""
+    """Format the parameters of a step: key, value, note."""
     return listed("parameters", [(f"{{ {_entry(key, value)} }}", note) for key, value, note in entries])
 
 
@@ -83,7 +83,7 @@ def _entry(key: str, value: object) -> str:
 
 
 def warmups(entries: Iterable[tuple[str, int, Mapping[str, str]]]) -> str:
-    """Requests before the first: name, batch size, tensors by name."""
+    """Format warm-up requests: name, batch size, tensors by name."""
     blocks = []
     for name, rows, inputs in entries:
         lines = [f'    name: "{name}"', f"    batch_size: {rows}"]
@@ -93,7 +93,7 @@ def warmups(entries: Iterable[tuple[str, int, Mapping[str, str]]]) -> str:
 
 
 def ensemble(steps: Iterable[tuple[str, Mapping[str, str], Mapping[str, str]]]) -> str:
-    """Models, and where each gets its inputs from and sends its outputs to."""
+    """Format the steps of an ensemble: models with their input and output maps."""
     blocks = []
     for model, inputs, outputs in steps:
         lines = [f'      model_name: "{model}"', "      model_version: -1"]
@@ -104,6 +104,6 @@ def ensemble(steps: Iterable[tuple[str, Mapping[str, str], Mapping[str, str]]]) 
 
 
 def file(*parts: str) -> str:
-    """Parts with an empty line between them; the first, a comment, stands right above the second."""
+    """Join parts with an empty line between them, but none after the first, a comment."""
     first, *others = filter(None, parts)
     return first + "\n".join(others)

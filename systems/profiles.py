@@ -1,4 +1,4 @@
-"""How recordings are prepared, as data: the named profiles, which preprocess/ carries out.
+"""The named profiles: how a recording is prepared for a network, as data that preprocess/ carries out.
 
 | profile       | seconds          | spectrogram            | row of the network                          |
 |---------------|------------------|------------------------|---------------------------------------------|
@@ -12,6 +12,13 @@
 |               | 3 s patches      | 16 kHz, log10(1+10^4x) | frames, a remainder left out                |
 | `emotion2vec` | whole file in    |                        | the waveform at 16 kHz, normalised          |
 |               | windows of 30 s  |                        |                                             |
+
+Profiles `article-a` and `article-b` follow two articles, which the project calls A and B:
+
+* A: "ccmusic-database性能优化:VGG19_BN模型FP16推理加速与GPU利用率提升方案", 2026-04-19
+* B: "AcousticSense AI优化指南:如何提升音乐分类的准确性和速度", undated
+
+The third, on speech, is article C: "Emotion2Vec+ Large性能瓶颈?CPU/GPU资源分配优化教程", 2026-01-22.
 """
 
 from __future__ import annotations
@@ -20,9 +27,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-# What can be made of a spectrogram (preprocess/layouts.py); the last: no spectrogram at all.
+# Ways to turn a spectrogram into rows (preprocess/layouts.py); "waveform" needs no spectrogram.
 RENDER = ("magma", "squashed", "centre", "patches", "waveform")
-# Hz; the filters of the CQT are made for it.
+# Hz; the filters of the CQT assume this rate.
 CQT_SR = 22050
 
 
@@ -32,10 +39,10 @@ class FrontEnd:
 
     Attributes
     ----------
-    hop_length : samples between frames; of a CQT a multiple of 64
-    n_fft, n_mels : of a mel spectrogram; a CQT has 84 bins from C1
+    hop_length : samples between frames; for a CQT a multiple of 64
+    n_fft, n_mels : for a mel spectrogram; a CQT has 84 bins from C1
     scale : "db", decibels down to 80 below the loudest; or "log", log10(1 + 10000 x) of the power x
-    ref : what 0 dB is; None: the peak of what is heard
+    ref : value of 0 dB; None: the peak of the spectrogram
     """
 
     hop_length: int = 512
@@ -51,15 +58,15 @@ class Profile:
 
     Attributes
     ----------
-    name : that clients may ask for, and that the answer repeats
-    render : what is made of the spectrogram, one of `RENDER`
-    front_ends : spectrum that it can be prepared with -> how that is computed; empty for a waveform
+    name : value of the option `profile`; the answer repeats it
+    render : how to turn the spectrogram into rows, one of `RENDER`
+    front_ends : supported spectrum ("cqt", "mel") -> how to compute it; empty for a waveform
     sr : Hz
-    seconds : that it hears from the beginning; None: all
-    slice_seconds : of "magma", seconds of a row
-    least_seconds : shorter recordings are refused; the lowest filter of the CQT (C1, Q = 17.3) is 0.53 s long
-    shape : of a row; -1: of any length
-    value_range : lowest and highest value of a row; None: not bounded
+    seconds : length to use from the beginning; None: all
+    slice_seconds : for "magma", seconds of a row
+    least_seconds : shorter recordings are rejected; the lowest filter of the CQT (C1, Q = 17.3) is 0.53 s long
+    shape : of a row; -1: any length
+    value_range : lowest and highest value of a row; None: unbounded
     """
 
     name: str
@@ -85,7 +92,7 @@ class Profile:
 
     @property
     def spectra(self) -> tuple[str | None, ...]:
-        """That a system of this profile may have."""
+        """Spectra that a system with this profile may have."""
         return tuple(self.front_ends) or (None,)
 
     def suits(self, shape: tuple[int, ...], spectrum: str | None) -> bool:
@@ -93,12 +100,12 @@ class Profile:
         return self.shape == shape and spectrum in self.spectra
 
     def to_json(self) -> dict[str, Any]:
-        """As a manifest has it."""
+        """Return the JSON object for a manifest."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Profile:
-        """Of what `to_json` has given; raises TypeError or ValueError where it is something else."""
+        """Read what `to_json` returned; raise TypeError or ValueError for anything else."""
         front_ends = {spectrum: FrontEnd(**numbers) for spectrum, numbers in content["front_ends"].items()}
         bounds = content["value_range"]
         return cls(

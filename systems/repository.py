@@ -1,12 +1,12 @@
-"""The model repository: which systems are exported, and which of their files are whole and of the same weights.
+"""The model repository: which systems are exported, and which of their files are complete and of the same weights.
 
-Each file of a network is vouched for: model.onnx by the manifest, what was made of it ("fp16", "int8", "explain")
-by an entry of the manifest, and a plan, which belongs to a kind of GPU, by a report of its own (plan.json,
-plan.rtx.json). Who replaces a file
-takes that away first and writes it anew at the end, so that an interruption leaves either the old state or a file
-that nothing vouches for.
+A record describes each file of a network: the manifest describes model.onnx; an entry of the manifest ("fp16",
+"int8", "explain") describes each network made from it; and a report of its own (plan.json, plan.rtx.json)
+describes a plan, which belongs to a kind of GPU. A program that replaces a file deletes the record first and
+writes it again at the end, so that an interruption leaves either the old state or a file without a record, which
+is not used.
 
-A `Repository` reads a file when it is first asked and keeps what it read. Standard library only.
+A `Repository` reads a file on first access and caches it. Standard library only.
 """
 
 from __future__ import annotations
@@ -37,33 +37,33 @@ from systems.variants import (
     Variant,
 )
 
-# Of every model: the folder of its files.
+# Version of every model: the folder of its files.
 VERSION = "1"
 TITLES = {
     **{"fp16": "FP16 network", "int8": "INT8 network", "explain": "explanation network"},
     **{"tensorrt": "TensorRT plan", "tensorrt_rtx": "TensorRT-RTX plan"},
 }
-# Named by their make command in the image, too: what it exports without being asked has neither.
+# Kinds that are made by `make <kind>` in the image, too: its default export makes neither.
 BY_MAKE = ("int8", "explain")
 
 
 def export_command(kind: str, system: str) -> str:
-    """What the user types to make a network ("fp16", "tensorrt"); in the image one command makes everything."""
+    """Return the command that makes a network ("fp16", "tensorrt"); in the image one command makes everything."""
     return f"{os.environ.get('TRITONE_EXPORT_COMMAND', f'python -m export {kind}')} {system}"
 
 
 def configuration(model: Path, name: str) -> Path:
-    """Where the configuration of a model lies that --model-config-name chooses by this name."""
+    """Return the path of the configuration that --model-config-name selects by this name."""
     return model / "configs" / f"{name}.pbtxt"
 
 
 def read_manifest(repository: Path, system: str) -> Manifest:
-    """The manifest of a network, for those who work with what it describes.
+    """Read the manifest of a network and check that it fits.
 
     Raises
     ------
     ValueError
-        there is none, or it does not fit this server; the message is one sentence
+        there is no manifest, or it does not fit this server; the message is one sentence
     """
     network = Repository(repository).network(system)
     manifest = network.manifest
@@ -85,35 +85,37 @@ class Repository:
         self._networks: dict[str, Network] = {}
 
     def model(self, system: str, part: str) -> Path:
-        """The folder of a system's model: "network", "preprocess", ..."""
+        """Return the folder of a system's model: "network", "preprocess", ..."""
         return self.path / f"{system}_{part}"
 
     def network(self, system: str) -> Network:
-        """The network of a system, exported or not; always the same object."""
+        """Return the network of a system, exported or not; always the same object."""
         return self._networks.setdefault(system, Network(self, system))
 
     def systems(self) -> list[str]:
-        """The systems that are exported, by name."""
+        """Return the names of the exported systems, sorted."""
         return sorted(network.system for network in self._described() if network.is_exported)
 
     def configured(self) -> list[str]:
-        """The systems whose networks have configurations, exported or not, by name."""
+        """Return the names of the systems whose networks have configurations, exported or not, sorted."""
         return sorted(
             path.parent.name.removesuffix("_network") for path in self.path.glob("*_network/config.pbtxt")
         )
 
     def known(self, declared: Mapping[str, System]) -> dict[str, System]:
-        """The declared systems, and the user's own ones, whose manifests say what they are like, by name."""
-        found = dict(declared)
+        """Return the declared systems and the users' own ones, which their manifests describe, by name."""
+        systems = dict(declared)
         for network in self._described():
             manifest = network.manifest
             if manifest is None or network.manifest_fault:
                 continue
-            if like := declared.get(str(manifest.content.get("like"))):
-                found[network.system] = own_system(like, network.system, LabelSet.of_manifest(manifest.content))
-            elif "declared" in manifest.content:
-                found[network.system] = declared_system(manifest)
-        return found
+            if like := declared.get(str(network.manifest.content.get("like"))):
+                systems[network.system] = own_system(
+                    like, network.system, LabelSet.of_manifest(network.manifest.content)
+                )
+            elif "declared" in network.manifest.content:
+                systems[network.system] = declared_system(network.manifest)
+        return systems
 
     def _described(self) -> Iterator[Network]:
         for path in sorted(self.path.glob(f"*_network/{VERSION}/{MANIFEST_FILE}")):
@@ -121,14 +123,14 @@ class Repository:
 
 
 class Network:
-    """The network of a system, and what was made of it.
+    """The network of a system, and the networks made from it.
 
     Attributes
     ----------
-    model : its folder as a model of Triton
-    folder : that of its files
-    labels : names of the classes, a line each, which Triton reads
-    onnx, fp16, int8, explain, plan, rtx_plan : the exported network, and what was made of it
+    model : folder of the Triton model
+    folder : folder of its files
+    labels : file with the names of the classes, one per line, which Triton reads
+    onnx, fp16, int8, explain, plan, rtx_plan : the exported network, and the networks made from it
     """
 
     def __init__(self, repository: Repository, system: str) -> None:
@@ -146,17 +148,17 @@ class Network:
 
     @cached_property
     def manifest(self) -> Manifest | None:
-        """Its manifest; None where there is none."""
+        """The manifest; None if there is none."""
         return Manifest.read(self.folder)
 
     @property
     def is_exported(self) -> bool:
-        """Whether it is there, and a manifest, which an export writes last."""
+        """Whether the network exists, and a manifest, which an export writes last."""
         return self.onnx.path.is_file() and (self.folder / MANIFEST_FILE).is_file()
 
     @cached_property
     def manifest_fault(self) -> str | None:
-        """Why its manifest does not describe a network of this system, in one sentence; None if it does."""
+        """A sentence that says why the manifest does not describe a network of this system; None if it does."""
         path = self.folder / MANIFEST_FILE
         if self.manifest is None:
             return f"{self.system} has no weights ({path} is missing): run make export"
@@ -165,7 +167,7 @@ class Network:
 
     @property
     def why_not(self) -> str | None:
-        """Why it cannot be served, in one sentence; None if it can."""
+        """A sentence that says why the network cannot be served; None if it can."""
         if self.manifest_fault or (self.onnx.is_current and self.labels.is_file()):
             return self.manifest_fault
         remedy = f"run make export SYSTEMS={self.system}"
@@ -174,14 +176,14 @@ class Network:
         return f"{self.onnx.path} is not the file that {MANIFEST_FILE} beside it describes: {remedy}"
 
     def product(self, variant: Variant) -> Product:
-        """What a variant serves: the exported network, or what was made of it."""
+        """Return what a variant serves: the exported network, or one made from it."""
         products = (self.fp16, self.int8, self.plan, self.rtx_plan)
-        made = {product.path.name: product for product in products}.get(variant.file, self.onnx)
+        wanted = {product.path.name: product for product in products}.get(variant.file, self.onnx)
         config = configuration(self.model, variant.name)
-        return made if not config.is_file() or variant.file in config.read_text(encoding="utf-8") else self.onnx
+        return wanted if not config.is_file() or variant.file in config.read_text(encoding="utf-8") else self.onnx
 
     def withdraw(self) -> None:
-        """Take away the manifest, and then all that was made of a network which is replaced now."""
+        """Delete the manifest, and then everything made from this network, before it is replaced."""
         (self.folder / MANIFEST_FILE).unlink(missing_ok=True)
         for plan in (self.plan, self.rtx_plan):
             plan.report.unlink(missing_ok=True)
@@ -191,12 +193,12 @@ class Network:
 
 
 class Product:
-    """A file that was made of a system's weights, for which an entry of the manifest vouches.
+    """A file made from a system's weights, with a record in an entry of the manifest.
 
     Parameters
     ----------
-    network : that it belongs to
-    kind : the entry, and what `python -m export` calls it
+    network : the network that it belongs to
+    kind : name of the entry, and command of `python -m export`
     path : the file
     """
 
@@ -207,23 +209,23 @@ class Product:
 
     @property
     def description(self) -> dict[str, Any]:
-        """What is said of it; empty where nothing vouches for it."""
+        """The record of the file; empty if there is none."""
         manifest = self.network.manifest
         return (manifest.content.get(self.kind) if manifest else None) or {}
 
     @property
     def is_current(self) -> bool:
-        """Whether it is vouched for, whole, and of the present weights."""
-        said, onnx = self.description, self.network.onnx
+        """Whether the file has a record, is complete, and belongs to the present weights."""
+        record, onnx = self.description, self.network.onnx
         try:
-            is_whole = self.path.stat().st_size == said["bytes"]
-            return is_whole and (self is onnx or said["made_from"]["sha256"] == onnx.description["sha256"])
+            is_complete = self.path.stat().st_size == record["bytes"]
+            return is_complete and (self is onnx or record["made_from"]["sha256"] == onnx.description["sha256"])
         except (OSError, KeyError, TypeError):
             return False
 
     @property
     def why_not(self) -> str | None:
-        """Why it cannot be used, in one sentence with what to do; None if it is current."""
+        """A sentence that says why the file cannot be used and what to do; None if it is current."""
         network, system = self.network, self.network.system
         if self.is_current:
             return None
@@ -234,30 +236,22 @@ class Product:
         return f"{lack}: run {command}"
 
     def withdraw(self) -> None:
-        """Take away what vouches for it, before it is replaced."""
-        manifest = self._manifest()
-        if manifest.content.pop(self.kind, None):
-            manifest.write()
+        """Delete the record, before the file is replaced."""
+        if self.network.manifest.content.pop(self.kind, None):
+            self.network.manifest.write()
 
     def record(self, description: dict[str, Any]) -> None:
-        """Say what it is, now that it is whole."""
-        manifest = self._manifest()
-        manifest.content[self.kind] = description
-        manifest.write()
-
-    def _manifest(self) -> Manifest:
-        """The manifest of its network, which must be exported."""
-        manifest = self.network.manifest
-        assert manifest is not None, f"{self.network.folder} has no {MANIFEST_FILE}"
-        return manifest
+        """Write the record, after the file is complete."""
+        self.network.manifest.content[self.kind] = description
+        self.network.manifest.write()
 
 
 class Plan(Product):
-    """A plan, for which a report beside it vouches.
+    """A plan, whose record is a report beside it.
 
     Parameters
     ----------
-    report : name of that file
+    report : name of the report's file
     """
 
     def __init__(self, network: Network, kind: str, path: Path, report: str) -> None:
@@ -266,17 +260,17 @@ class Plan(Product):
 
     @cached_property
     def description(self) -> dict[str, Any]:
-        """What its report says; empty where that cannot be read."""
+        """The content of the report; empty if it cannot be read."""
         try:
             return dict(json.loads(self.report.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return {}
 
     def withdraw(self) -> None:
-        """Take its report away."""
+        """Delete the report."""
         self.report.unlink(missing_ok=True)
 
     def record(self, description: dict[str, Any]) -> None:
-        """Write its report."""
+        """Write the report."""
         with atomically(self.report) as partial:
             partial.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What is declared of a served system, and of what several have in common: data that other folders read."""
+"""The classes that declare a served system, and what several systems share."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from dataclasses import dataclass, field
 from systems.label_set import LabelSet
 from systems.profiles import Profile
 
-# Of an axis: a number; "classes" or "embedding", which the system knows; or the name of one that is free.
+# Size of an axis: a number; "classes" or "embedding", whose size the system defines; or the name of a free axis.
 Size = int | str
-# The axes of a row of its network, which the system's profile knows.
+# The axes of a row of the network, which the system's profile defines.
 ROW = ("row",)
-# Logits -> probabilities: one class is right, or each is for itself.
+# How logits become probabilities: of exclusive classes, or of independent ones.
 ACTIVATIONS = ("softmax", "sigmoid")
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of a network or of a step, without the batch.
+    """A tensor of a network or a step, without the batch axis.
 
     Attributes
     ----------
-    name, type : as in Triton: "ROWS", "FP32"
-    dims : its axes
-    note : what operators should know of it; its comment in the configuration
-    optional : whether a client may leave it out
+    name, type : as in Triton, e.g. "ROWS", "FP32"
+    dims : the axes
+    note : comment in the configuration
+    optional : whether a client may omit it
     """
 
     name: str
@@ -44,13 +44,13 @@ class Parameter:
     note: str = ""
 
 
-# That prepare recordings for a network on a GPU, as the configurations say; the launcher takes one a core.
+# Preprocess instances for a network on a GPU, in the configurations; the launcher starts one per core.
 PROCESSES = 8
 
 
 @dataclass(frozen=True)
 class Shm:
-    """MiB of /dev/shm that the steps of a system take at most, by where its network runs (a GPU: `PROCESSES`)."""
+    """Maximum MiB of /dev/shm for the steps of a system, with the network on a CPU or on a GPU (`PROCESSES`)."""
 
     cpu: int
     gpu: int
@@ -58,24 +58,24 @@ class Shm:
 
 @dataclass(frozen=True)
 class Task:
-    """A kind of answer: what the systems that give it have in common.
+    """A kind of answer: what all systems with this kind share.
 
     Attributes
     ----------
-    name : and of the folder of its modules, `answers/<name>/`
-    steps : classes of `steps` there, preprocess and postprocess
-    profiles : that its recordings can be prepared by
-    inputs, outputs : of the network
-    used : names of the outputs that make the answer
-    answers : what a client may ask for
-    labelled : the one of them that has a value for each class
-    limits : of what is accepted
-    on_gpu : the preprocess step's further parameter where the network runs on a GPU
-    shm : what its steps pass through shared memory
-    warm_info : a INFO of a second of sound, with default options
-    texts : what comments say of it, by place (configurations.py)
-    kept : what the preprocess step sends to the postprocess step beside INFO
-    warm_sizes : name of a free axis -> its size for that second, where that is not 1
+    name : also the folder of its modules, `answers/<name>/`
+    steps : classes in `answers/<name>/steps.py`, preprocess and postprocess
+    profiles : profiles that can prepare its recordings
+    inputs, outputs : tensors of the network
+    used : names of the network's outputs that the postprocess step reads
+    answers : output tensors for clients
+    labelled : name of the output with a value for each class
+    limits : limits of accepted recordings
+    on_gpu : additional parameter of the preprocess step if the network runs on a GPU
+    shm : shared memory for the tensors between the steps
+    warm_info : INFO of one second of sound with default options
+    texts : phrases of comments, by place (configurations.py)
+    kept : tensors from the preprocess to the postprocess step beside INFO
+    warm_sizes : name of a free axis -> its size for that second, if not 1
     """
 
     name: str
@@ -96,26 +96,26 @@ class Task:
 
     @property
     def has_images(self) -> bool:
-        """Whether rows are pictures, all of one size, and not waveforms of many lengths."""
+        """Whether rows are images, all of one size, and not waveforms of many lengths."""
         return self.inputs[0].dims == ROW
 
     def row(self, profile: Profile) -> dict[str, object]:
-        """The first input of its networks: name, and shape of a row."""
+        """Return the first input of its networks: name, and shape of a row."""
         return {"name": self.inputs[0].name, "shape": list(profile.shape)}
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A kind of network, which several systems may have.
+    """A kind of network, which several systems may share.
 
     Attributes
     ----------
-    name, title : "vgg19_bn", "VGG19_BN"
-    module : class that makes it of a state dict, "export.vgg:VGG19BN"
+    name, title : e.g. "vgg19_bn", "VGG19_BN"
+    module : class that builds it from a state dict, e.g. "export.vgg:VGG19BN"
     key : name of a tensor that only its checkpoints have
-    demo_head : sizes of the head of demo weights, without the classes; empty where they are made in another way
-    explainer : function that makes of its graph one that explains, "export.explain:grad_cam"; None without one
-    explained_by : the name of that method
+    demo_head : sizes of the head of demo weights, without the classes; empty if they are made in another way
+    explainer : function that turns its graph into an explanation network, e.g. "export.explain:grad_cam"; or None
+    explained_by : name of that method
     """
 
     name: str
@@ -129,7 +129,7 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where weights are released: a repository of the Hugging Face hub, and the file in it."""
+    """Weights released in a repository of the Hugging Face hub, and the file in it."""
 
     repository: str
     file: str
@@ -137,13 +137,13 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Package:
-    """Where weights are released: data files of a package that is installed, whose code is never run.
+    """Weights released as data files of a Python package; its code never runs.
 
     Attributes
     ----------
     name, version : as on PyPI
-    folder : of its checkpoint, as seen from the one that packages are installed in
-    reader : function that makes a state dict of that folder, "export.musicnn:read"
+    folder : folder of its checkpoint, relative to the folder of installed packages
+    reader : function that reads a state dict from that folder, e.g. "export.musicnn:read"
     licence, citation : of the weights
     """
 
@@ -161,20 +161,20 @@ class System:
 
     Attributes
     ----------
-    name : of the served model; also the folder of its checkpoint
-    about : what it is, for people: "VGG19_BN over a CQT spectrogram"
-    task : the kind of its answer
-    architecture : the kind of its network
-    spectrum : "cqt" or "mel", the picture that it was trained on; None: it takes the waveform
+    name : name of the served model; also the folder of its checkpoint
+    about : description for people, e.g. "VGG19_BN over a CQT spectrogram"
+    task : kind of answer
+    architecture : kind of network
+    spectrum : "cqt" or "mel", the spectrogram that it was trained on; None: it takes the waveform
     profile : preprocessing that its weights expect
     labels : classes in output order
-    activation : what makes probabilities of its logits, one of `ACTIVATIONS`
-    released : where its weights are; None where nowhere
-    max_batch_size : rows that its network takes at once, and so the most that a recording has
-    embedding : values of the embedding that it puts out beside the classes; None where it has none
-    by_default : whether commands work on it that name no system
-    like : of a system of the user's own, the declared one that it is like
-    declared_in : of one that the user has declared, the name of that file
+    activation : how logits become probabilities, one of `ACTIVATIONS`
+    released : where its weights are released; None: nowhere
+    max_batch_size : maximum rows of a batch, and therefore of a recording
+    embedding : size of the embedding that the network returns beside the classes; None: no embedding
+    by_default : whether commands that name no system include it
+    like : for a user's own system, the declared system that it resembles
+    declared_in : for a system that a user declared, the name of that file
     """
 
     name: str
@@ -203,44 +203,44 @@ class System:
 
     @property
     def is_own(self) -> bool:
-        """Whether it is one of the user's own, which no file of this project declares."""
+        """Whether it is a user's own system, which no file of this project declares."""
         return bool(self.like or self.declared_in)
 
     @property
     def profiles(self) -> tuple[Profile, ...]:
-        """That its rows can be prepared by: its own, and those of its task that make such rows."""
+        """The profiles that can prepare its rows: its own, and those of its task with rows of the same shape."""
         return profiles_for(self.task, self.profile, self.spectrum)
 
     def can(self, command: str) -> bool:
-        """Whether `python -m export <command>` makes something of it."""
+        """Whether `python -m export <command>` supports it."""
         able = {"int8": self.task.has_images, "explain": bool(self.architecture.explainer)}
         return able.get(command, True)
 
     def own(self, tensors: Iterable[Tensor]) -> list[Tensor]:
-        """Those of its task's tensors that it has: not every system puts out an embedding."""
+        """Select the tensors that it has: not every system returns an embedding."""
         return [tensor for tensor in tensors if self.embedding or "embedding" not in tensor.dims]
 
     @property
     def used(self) -> list[Tensor]:
-        """The outputs of its network that make the answer, in the order of its task's `used`."""
+        """The outputs of its network that the postprocess step reads, in the order of the task's `used`."""
         outputs = {tensor.name: tensor for tensor in self.own(self.task.outputs)}
         return [outputs[name] for name in self.task.used if name in outputs]
 
     def shape(self, tensor: Tensor) -> list[int]:
-        """Of a tensor, as Triton declares it; -1 where an axis is free."""
+        """Return the shape of a tensor as Triton declares it; -1 for a free axis."""
         return [self.size(axis) for axis in self.dims(tensor)]
 
     def dims(self, tensor: Tensor) -> tuple[Size, ...]:
-        """The axes of a tensor, those of a row with their sizes."""
+        """Return the axes of a tensor; those of a row with their sizes."""
         return self.profile.shape if tensor.dims == ROW else tensor.dims
 
     def size(self, axis: Size) -> int:
-        """Of an axis; -1 where it is free."""
-        known = {"classes": len(self.labels), "embedding": self.embedding or -1}
+        """Return the size of an axis; -1 for a free one."""
+        known = {"classes": len(self.labels), "embedding": self.embedding}
         return axis if isinstance(axis, int) else known.get(axis, -1)
 
 
 def profiles_for(task: Task, profile: Profile, spectrum: str | None) -> tuple[Profile, ...]:
-    """The profile that weights expect, and the other ones of the task that make rows of the same shape."""
+    """Return the profile that weights expect, and the task's other profiles with rows of the same shape."""
     others = (each for each in task.profiles if each.suits(profile.shape, spectrum) and each.name != profile.name)
     return profile, *others

@@ -1,15 +1,15 @@
-"""The kinds of answers: which tensors pass between the steps, what is accepted, and what a client may ask for."""
+"""The tasks: for each kind of answer the tensors between the steps, the limits and the outputs for clients."""
 
 from __future__ import annotations
 
 from systems.profiles import ARTICLE_A, ARTICLE_B, CCMUSIC, PATCHES, WAVEFORM
 from systems.system import ROW, Parameter, Shm, Task, Tensor
 
-# Slices that are explained, which costs as much as an answer each while others wait, or shown as pictures.
+# Maximum slices to explain, each of which costs as much as an answer while others wait, or to return as images.
 MOST_SHOWN = 4
 
 AUDIO = Tensor("AUDIO", "STRING", (1,), "an encoded file", optional=True)
-# What every system takes.
+# The inputs of every system.
 RECORDING = (
     AUDIO,
     Tensor("PCM", "FP32", (-1,), "or mono samples in [-1, 1]", optional=True),
@@ -23,7 +23,7 @@ MAX_SECONDS, MAX_SPEECH_SECONDS = 3600, 600
 
 
 def limits(max_seconds: int, note: str = "") -> tuple[Parameter, ...]:
-    """What a preprocess step accepts."""
+    """Return the limits of a preprocess step."""
     return (
         Parameter("max_bytes", "67108864", "of the encoded file"),
         Parameter("max_seconds", str(max_seconds), note),
@@ -58,10 +58,10 @@ GENRE = Task(
     labelled="PROBABILITIES",
     limits=limits(MAX_SECONDS),
     on_gpu=Parameter("gpu_spectrum", '"auto"', "on the GPU if that is faster"),
-    # Two preprocess instances with a file of 64 MiB and 32 rows of 3 x 224 x 224 floats (18.4 MiB) each, those
-    # rows once more for the network; and where an answer is to be explained, the rows again from either instance
-    # and for the postprocess step, which sends on four of them: 243 MiB. A GPU has two instances of the network
-    # and eight preprocess instances that feed it.
+    # Two preprocess instances, each with a file of 64 MiB and 32 rows of 3 x 224 x 224 floats (18.4 MiB); the rows
+    # again for the network; and for an explanation the rows again from either instance and for the postprocess
+    # step, which passes four of them on: 243 MiB. On a GPU there are two instances of the network and eight
+    # preprocess instances.
     shm=Shm(cpu=256, gpu=896),
     warm_info={
         **{"options": {}, "slices": [[0.0, 1.0]], "slices_total": 1},
@@ -109,8 +109,8 @@ EMOTION = Task(
     labelled="SCORES",
     limits=limits(MAX_SPEECH_SECONDS, "31 windows; the network takes 32"),
     on_gpu=Parameter("buckets", '"coarse"', "fewer lengths: fuller batches"),
-    # Ten minutes are 41 MiB as rows; what the network says of each frame is 131 MiB, which the postprocess step
-    # takes and, if it is asked for all of it, passes on.
+    # Ten minutes are 41 MiB as rows. The network's outputs per frame are 131 MiB, which the postprocess step reads
+    # and, if all outputs are requested, passes on.
     shm=Shm(cpu=704, gpu=1536),
     warm_info={"options": {}, "windows": [[0, 0, 49]], "duration": 1.0, "silent": False, "notes": []},
     warm_sizes={"frames": 49},

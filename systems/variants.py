@@ -1,6 +1,6 @@
-"""How a network can run, and what its files are called.
+"""The variants of a network (runtime and precision), and the names of its files.
 
-Each variant is a configuration beside the portable one, chosen by Triton's own flag.
+Each variant is a configuration beside the portable one; Triton's --model-config-name selects it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ PLAN_FILE = "model.plan"
 REPORT_FILE = "plan.json"
 RTX_PLAN_FILE = "model.rtx.plan"
 RTX_REPORT_FILE = "plan.rtx.json"
-# What TensorRT-RTX compiled for the card that it ran the plan on.
+# The kernels that TensorRT-RTX compiled for the card that ran the plan.
 RTX_CACHE_FILE = "model.rtx.cache"
 MANIFEST_FILE = "manifest.json"
 LABELS_FILE = "labels.txt"
@@ -26,8 +26,8 @@ class Variant:
 
     Attributes
     ----------
-    name : of its file, `configs/<name>.pbtxt`; that of the portable one is config.pbtxt
-    backend, file : what runs, and from which file beside the manifest
+    name : name of its file, `configs/<name>.pbtxt`; the portable one is in config.pbtxt
+    backend, file : Triton backend, and the file beside the manifest that it loads
     on_gpu : whether it runs on an NVIDIA GPU
     """
 
@@ -45,5 +45,5 @@ TENSORRT = Variant("tensorrt", "tensorrt", PLAN_FILE, on_gpu=True)
 TENSORRT_RTX = Variant("tensorrt_rtx", "tensorrt_rtx", RTX_PLAN_FILE, on_gpu=True)
 
 VARIANTS = {variant.name: variant for variant in (PORTABLE, OPENVINO, OPENVINO_INT8, CUDA, TENSORRT, TENSORRT_RTX)}
-# Compute capabilities that NVIDIA lists for TensorRT-RTX; a plan is for the former, or for all of the latter.
+# Compute capabilities that NVIDIA lists for TensorRT-RTX. A plan is built for the first, or for all of the others.
 RTX_TURING, RTX_LATER = ("7.5",), ("8.6", "8.9", "12.0", "12.1")

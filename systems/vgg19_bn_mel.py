@@ -1,4 +1,4 @@
-"""VGG19_BN over a mel spectrogram: the released sibling of vgg19_bn_cqt; exported when it is named."""
+"""VGG19_BN over a mel spectrogram: the released sibling of vgg19_bn_cqt; exported only on request."""
 
 from dataclasses import replace
 
