@@ -1,6 +1,7 @@
-"""Generated sound, free of any rights: recordings for demo weights, tests, benchmarks and examples.
+"""Synthetic sound, free of any rights: recordings for demo weights, tests, benchmarks and examples.
 
-`generate` makes the samples, `recordings` the files that users send, `examples` those of the web page.
+`generate` makes samples, `recordings` makes files like those that users send, `examples` makes those of the web
+page.
 """
 
 from sounds.generate import FAMILIES, Samples, sound

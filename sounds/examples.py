@@ -1,4 +1,4 @@
-"""`python -m sounds.examples FOLDER`: generated recordings for the web page, made once."""
+"""`python -m sounds.examples FOLDER`: writes synthetic recordings for the web page, unless they exist."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PRELUDE_SR = 22050
 
 
 def main() -> int:
-    """Write what is missing; the exit code."""
+    """Write the missing files; return the exit code."""
     for name in EXAMPLES:
         written(name, Path(sys.argv[1]))
     return 0
 
 
 def written(name: str, folder: Path) -> Path:
-    """The file of an example in a folder, made where it is missing."""
+    """Return the path of an example in a folder, and write the file if it is missing."""
     path, unfinished = folder / name, folder / f".{name}"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def written(name: str, folder: Path) -> Path:
 
 
 def joined(parts: list[tuple[str, float]], kind: str, sr: int) -> bytes:
-    """Sounds one after the other, mono: each a family's name and seconds."""
+    """Join sounds, given as (family, seconds), one after the other in mono."""
     names = list(FAMILIES)
     samples = [sound(names.index(name), 2027 + k, seconds=s, sr=sr) for k, (name, s) in enumerate(parts)]
     file = io.BytesIO()
@@ -45,13 +45,13 @@ def joined(parts: list[tuple[str, float]], kind: str, sr: int) -> bytes:
 
 
 def music() -> bytes:
-    """The prelude as MP3."""
+    """Return the prelude as MP3."""
     file = io.BytesIO()
     sf.write(file, prelude(PRELUDE_SR), PRELUDE_SR, format="MP3", subtype=SUBTYPES["MP3"])
     return file.getvalue()
 
 
-# File -> what is in it.
+# File name -> function that returns its content.
 EXAMPLES = {
     "prelude.mp3": music,
     "arpeggio.mp3": lambda: recording(list(FAMILIES).index("arpeggio"), seed=2027),

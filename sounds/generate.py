@@ -1,8 +1,8 @@
-"""Sixteen families of generated sound: what the demo weights tell apart and what tests and benchmarks play.
+"""Generates sixteen families of synthetic sound, for demo weights, tests and benchmarks.
 
-Each family repeats within less than two seconds, so that every excerpt of 2.6 s or more shows what the family
-is; pitch, tempo, brightness, loudness and background noise differ from seed to seed. Family i stands for
-output i of the demo weights and for nothing else.
+Demo weights are fitted to distinguish them. Each family repeats within two seconds, so that every excerpt of 2.6 s
+or more shows which family it is; pitch, tempo, brightness, loudness and background noise depend on the seed.
+Family i corresponds to output i of the demo weights and has no other meaning.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def sound(family: int, seed: int, *, seconds: float = 30.0, sr: int = 22050, cha
     Parameters
     ----------
     family : 0..15, see `FAMILIES`
-    seed : which member of the family
+    seed : selects the member of the family
     seconds : length
     sr : Hz
     channels : 1, or more for the same sound at different loudness in each channel
@@ -47,13 +47,13 @@ def _noise(t: Samples, rng: np.random.Generator) -> Samples:
 
 
 def _band(t: Samples, sr: int, rng: np.random.Generator, low: float, high: float) -> Samples:
-    """White noise between two frequencies in Hz."""
+    """Return white noise between two frequencies in Hz."""
     sos = signal.butter(4, [low, min(high, 0.45 * sr)], "bandpass", fs=sr, output="sos")
     return signal.sosfilt(sos, _noise(t, rng)).astype(np.float32)
 
 
 def _tone(t: Samples, sr: int, freq: float | Samples, partials: int = 1, rolloff: float = 1.0) -> Samples:
-    """Harmonic tone of constant or moving frequency in Hz; partial k has the amplitude k^-rolloff."""
+    """Return a harmonic tone of constant or varying frequency in Hz; partial k has the amplitude k^-rolloff."""
     cycles = np.cumsum(np.broadcast_to(freq, t.shape), dtype=np.float64) / sr
     phase = (2 * np.pi * (cycles % 1)).astype(np.float32)
     highest = np.max(freq)
@@ -61,14 +61,14 @@ def _tone(t: Samples, sr: int, freq: float | Samples, partials: int = 1, rolloff
 
 
 def _beat(t: Samples, per_second: float) -> tuple[npt.NDArray[np.int64], Samples]:
-    """Number of the current note and seconds since it began."""
+    """Return the number of the current note and the seconds since its start."""
     position = t.astype(np.float64) * per_second
     number = np.floor(position).astype(np.int64)
     return number, ((position - number) / per_second).astype(np.float32)
 
 
 def _decay(since: Samples, per_second: float) -> Samples:
-    """Envelope of a struck note: an attack of a few milliseconds, then exponential decay."""
+    """Return the envelope of a struck note: an attack of a few milliseconds, then exponential decay."""
     return (1 - np.exp(-300 * since)) * np.exp(-per_second * since)
 
 

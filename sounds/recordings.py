@@ -1,4 +1,4 @@
-"""Generated recordings as the files that users send."""
+"""Synthetic recordings as files like those that users send."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUBTYPES = {"MP3": "MPEG_LAYER_III", "WAV": "PCM_16", "FLAC": "PCM_16"}
 def recording(
     family: int, seed: int, *, seconds: float = 30.0, kind: str = "MP3", sr: int = 44100, channels: int = 2
 ) -> bytes:
-    """A file, stereo at 44 100 Hz unless told otherwise, of one of the 16 families of generated sound."""
+    """Return a file with a sound of one of the 16 families; by default stereo at 44 100 Hz."""
     file = io.BytesIO()
     samples = sound(family, seed, seconds=seconds, sr=sr, channels=channels)
     sf.write(file, samples, sr, format=kind, subtype=SUBTYPES[kind])
@@ -25,21 +25,21 @@ def recording(
 
 
 def collection(n: int, *, seconds: float = 30.0, kind: str = "MP3") -> list[bytes]:
-    """Make n distinct recordings, the families by turns."""
+    """Return n distinct recordings, cycling through the families."""
     return [recording(k % len(FAMILIES), 1000 + k, seconds=seconds, kind=kind) for k in range(n)]
 
 
 def utterances(lengths: Sequence[float]) -> list[bytes]:
-    """Distinct recordings of these lengths in seconds, as speech is sent: three in four WAV, mono at 16 kHz.
+    """Return distinct recordings of these lengths in seconds; three in four are WAV, mono at 16 kHz, like speech.
 
-    The fourth is MP3, stereo at 44.1 kHz. Their order has nothing to do with their length: neighbours are sent at
-    the same time, and a server that answers like lengths together should not find them sorted.
+    The fourth is MP3, stereo at 44.1 kHz. The order is shuffled: benchmarks send neighbours at the same time, and
+    a server that batches similar lengths must not get them sorted.
     """
     shuffled = np.random.default_rng(len(lengths)).permutation(np.asarray(lengths, float)).tolist()
     return [utterance(k, seconds) for k, seconds in enumerate(shuffled)]
 
 
 def utterance(k: int, seconds: float) -> bytes:
-    """The k-th of `utterances`."""
-    form: dict[str, Any] = {} if k % 4 == 3 else {"kind": "WAV", "sr": 16000, "channels": 1}
+    """Return the k-th recording of `utterances`."""
+    form = {} if k % 4 == 3 else {"kind": "WAV", "sr": 16000, "channels": 1}
     return recording(k % len(FAMILIES), 2000 + k, seconds=seconds, **form)
