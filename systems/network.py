@@ -101,18 +101,16 @@ def configuration(system: System, variant: Variant) -> str:
 
 
 def _about(system: System, variant: Variant) -> str:
-    pictures = system.task.has_images
-    text = NOT_INT8 if variant is OPENVINO_INT8 and not pictures else ABOUT[variant.name]
+    images = system.task.has_images
+    text = NOT_INT8 if variant is OPENVINO_INT8 and not images else ABOUT[variant.name]
     plan = ""
     if variant in PLANS:
-        rows, lengths = ("", "") if pictures else (" and rows of five seconds", " of 1.3 to 30.5 s")
+        rows, lengths = ("", "") if images else (" and rows of five seconds", " of 1.3 to 30.5 s")
         plan = " " + PLAN.format(command=variant.name, rows=rows, lengths=lengths)
     chosen = "" if variant is PORTABLE else f" Selected by --variant {variant.name} (Triton's --model-config-name)"
     if chosen:
-        chosen += (
-            ", never automatically: answers change slightly." if variant is OPENVINO_INT8 and pictures else "."
-        )
-    memory = PLAN_MEMORY.get(variant, "") if not pictures else ""
+        chosen += ", never automatically: answers change slightly." if variant is OPENVINO_INT8 and images else "."
+    memory = PLAN_MEMORY.get(variant, "") if not images else ""
     return pbtxt.comment(f"{system.about}, {text}{plan}{chosen}", memory)
 
 

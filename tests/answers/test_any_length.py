@@ -1,4 +1,4 @@
-"""LENGTH of the speech network, which any client may send: what it says of one row is nothing to the others."""
+"""LENGTH of the speech network, which any client may send: its value for one row does not affect the others."""
 
 import numpy as np
 import onnxruntime

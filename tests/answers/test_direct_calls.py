@@ -49,10 +49,10 @@ def refused(client, model: str, **values) -> str:
     """The sentence that a request is refused with."""
     with pytest.raises(triton.InferenceServerException) as error:
         ask(client, model, **values)
-    said = error.value.message()
-    assert error.value.status() == "StatusCode.INVALID_ARGUMENT", said
-    assert "\n" not in said and len(said) < 700
-    return said
+    message = error.value.message()
+    assert error.value.status() == "StatusCode.INVALID_ARGUMENT", message
+    assert "\n" not in message and len(message) < 700
+    return message
 
 
 @pytest.fixture(scope="module")
@@ -149,14 +149,14 @@ def test_what_is_no_info_is_refused_in_a_sentence(client, song, talk, text, word
 
 @pytest.mark.parametrize(("change", "words"), WRONG + WRONG_GENRE, ids=lambda value: str(value)[:40])
 def test_a_wrong_key_of_a_genre_systems_info_is_named(client, song, change, words):
-    said = refused(client, f"{GENRE}_postprocess", **song | {"INFO": song["INFO"] | change})
-    assert words in said
+    message = refused(client, f"{GENRE}_postprocess", **song | {"INFO": song["INFO"] | change})
+    assert words in message
 
 
 @pytest.mark.parametrize(("change", "words"), WRONG + WRONG_SPEECH, ids=lambda value: str(value)[:40])
 def test_a_wrong_key_of_a_speech_systems_info_is_named(client, talk, change, words):
-    said = refused(client, f"{SPEECH}_postprocess", **talk | {"INFO": talk["INFO"] | change})
-    assert words in said
+    message = refused(client, f"{SPEECH}_postprocess", **talk | {"INFO": talk["INFO"] | change})
+    assert words in message
 
 
 def test_rows_that_are_not_those_of_info_are_refused(client, song, talk):
@@ -165,8 +165,8 @@ def test_rows_that_are_not_those_of_info_are_refused(client, song, talk):
     assert "LOGITS has 0 rows" in refused(client, f"{GENRE}_postprocess", **song | {"LOGITS": few, "INFO": none})
     for shape in ((1, 1, 1, 1), (2, 3, 224, 224), (3, 3, 224, 223)):
         kept = np.zeros(shape, np.float32)
-        said = refused(client, f"{GENRE}_postprocess", **song | {"KEPT_ROWS": kept})
-        assert f"KEPT_ROWS has the shape {list(shape)}, explain and pictures need [3, 3, 224, 224]" in said
+        message = refused(client, f"{GENRE}_postprocess", **song | {"KEPT_ROWS": kept})
+        assert f"KEPT_ROWS has the shape {list(shape)}, explain and pictures need [3, 3, 224, 224]" in message
     other = {"FRAME_LOGITS": talk["FRAME_LOGITS"][:, 1:]}
     assert "rows of" in refused(client, f"{SPEECH}_postprocess", **talk | other)
 
@@ -185,7 +185,7 @@ def test_a_network_that_answers_no_numbers_is_an_error_of_the_server(client, son
             ask(client, model, **sent | {name: values})
         assert error.value.status() == "StatusCode.INTERNAL"
         spoiled.append(error.value.message())
-    assert all("has NaN or infinite values: the weights are damaged" in said for said in spoiled)
+    assert all("has NaN or infinite values: the weights are damaged" in message for message in spoiled)
 
 
 def test_padding_of_a_speech_row_may_be_anything(client, talk):
@@ -244,8 +244,8 @@ def test_white_space_asks_past_the_cache(client):
 
 def test_a_row_that_is_too_long_is_refused_and_not_run(client):
     length = np.array([[16000]], np.int64)
-    said = refused(client, f"{SPEECH}_network", WAV=np.zeros((1, BUCKETS[-1] + 1), np.float32), LENGTH=length)
-    assert f"{BUCKETS[-1] + 1}" in said and f"{BUCKETS[-1]}" in said
+    message = refused(client, f"{SPEECH}_network", WAV=np.zeros((1, BUCKETS[-1] + 1), np.float32), LENGTH=length)
+    assert f"{BUCKETS[-1] + 1}" in message and f"{BUCKETS[-1]}" in message
     longest = ask(client, f"{SPEECH}_network", WAV=np.zeros((1, BUCKETS[-1]), np.float32), LENGTH=length)
     assert longest.as_numpy("FEATURES").shape[0] == 1
 

@@ -19,7 +19,7 @@ MANIFEST = {
     "source": {"origin": "demo", "location": "demo", "sha256": "00"},
     "demo": True,
 }
-# What a checkpoint of nine emotions and one of five said of the same recording (reported in FunASR issue 2728).
+# Outputs of checkpoints of nine and of five emotions for the same recording (reported in FunASR issue 2728).
 NINE = [1.0034e-4, 1.80216e-3, 1.2170e-4, 1.0617e-5, 0.9911528, 1.2138e-5, 6.745314e-3, 5.4167e-5, 6.6017e-7]
 FIVE = {0: 1.0054e-4, 3: 1.0638e-5, 4: 0.9931293, 6: 6.75876e-3, 8: 6.6149e-7}
 
@@ -269,20 +269,20 @@ def test_an_unsure_answer_asks_for_a_person_and_names_three():
     features, logits = rows(60)
     options = {"uncertainty": "entropy", "review_threshold": 0.0}
     found = emotion.analyse(features, logits, info(60, **options), MANIFEST)
-    said = emotion.to_result(found, info(60), MANIFEST)
-    assert said["needs_review"] is True and said["review"] == {"by": "entropy", "threshold": 0.0}
-    assert [entry["label"] for entry in said["top"]] == sorted(EN, key=lambda name: -said["scores"][name])[:3]
+    result = emotion.to_result(found, info(60), MANIFEST)
+    assert result["needs_review"] is True and result["review"] == {"by": "entropy", "threshold": 0.0}
+    assert [entry["label"] for entry in result["top"]] == sorted(EN, key=lambda name: -result["scores"][name])[:3]
     sure = emotion.analyse(features, logits, info(60, uncertainty="margin", review_threshold=1.0), MANIFEST)
-    said = emotion.to_result(sure, info(60), MANIFEST)
-    assert said["needs_review"] is False and "top" not in said
-    # Smoothed over everything, each frame says what the recording does.
+    result = emotion.to_result(sure, info(60), MANIFEST)
+    assert result["needs_review"] is False and "top" not in result
+    # Smoothed over everything, each frame has the recording's answer.
     whole = emotion.analyse(features, logits, info(60, uncertainty="disagreement", smoothing=10), MANIFEST)
     assert whole.extra["uncertainty"]["disagreement"] == 0
 
 
 def test_nothing_is_said_of_options_that_are_off():
-    said = emotion.to_result(emotion.analyse(*rows(60), info(60), MANIFEST), info(60), MANIFEST)
-    assert not {"top", "calibration", "uncertainty", "needs_review", "cleaned"} & set(said)
+    result = emotion.to_result(emotion.analyse(*rows(60), info(60), MANIFEST), info(60), MANIFEST)
+    assert not {"top", "calibration", "uncertainty", "needs_review", "cleaned"} & set(result)
 
 
 def test_uncertainty_is_among_the_labels_that_can_be_said():
@@ -301,5 +301,5 @@ def test_uncertainty_is_among_the_labels_that_can_be_said():
 
 def test_silence_is_unsure_and_names_nothing():
     found = emotion.analyse(*rows(60), info(60, silent=True, uncertainty="entropy"), MANIFEST)
-    said = emotion.to_result(found, info(60, silent=True), MANIFEST)
-    assert said["needs_review"] is True and said["uncertainty"]["entropy"] == 1 and "top" not in said
+    result = emotion.to_result(found, info(60, silent=True), MANIFEST)
+    assert result["needs_review"] is True and result["uncertainty"]["entropy"] == 1 and "top" not in result

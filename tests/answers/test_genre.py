@@ -35,7 +35,7 @@ def info(slices: int = 3, **options: object) -> GenreInfo:
 
 
 def analyse(rows: np.ndarray, **options: object) -> genre.Analysis:
-    """What slices of these probabilities say."""
+    """Analyse slices with these probabilities."""
     return genre.analyse(np.log(np.maximum(rows, 1e-30)), info(**options), MANIFEST)
 
 
@@ -84,16 +84,16 @@ def test_level_sums_add_up_their_members():
 
 def test_answer_says_everything_once():
     rows = np.array([[0.7, 0.1, 0.1, 0.1], [0.1, 0.6, 0.2, 0.1], [0.7, 0.1, 0.1, 0.1]], np.float32)
-    said = answer(rows)
-    assert (said["label"], said["probability"]) == ("A", pytest.approx(0.5))
-    assert [entry["label"] for entry in said["top"]] == ["A", "B"]
-    assert said["top"][0]["label_zh"] == "AA"
-    assert said["vote"] == {"label": "A", "share": pytest.approx(2 / 3)}
-    assert [s["label"] for s in said["slices"]] == ["A", "B", "A"]
-    assert said["slices"][1]["start"] == 11.4 and said["slices"][1]["probability"] == pytest.approx(0.6)
-    assert [level["probability"] for level in said["levels"]["2"]] == pytest.approx([0.6, 0.4])
-    assert said["weights"]["demo"] is True and said["notes"] == ["a note"]
-    assert said["profile_default"] is True
+    result = answer(rows)
+    assert (result["label"], result["probability"]) == ("A", pytest.approx(0.5))
+    assert [entry["label"] for entry in result["top"]] == ["A", "B"]
+    assert result["top"][0]["label_zh"] == "AA"
+    assert result["vote"] == {"label": "A", "share": pytest.approx(2 / 3)}
+    assert [s["label"] for s in result["slices"]] == ["A", "B", "A"]
+    assert result["slices"][1]["start"] == 11.4 and result["slices"][1]["probability"] == pytest.approx(0.6)
+    assert [level["probability"] for level in result["levels"]["2"]] == pytest.approx([0.6, 0.4])
+    assert result["weights"]["demo"] is True and result["notes"] == ["a note"]
+    assert result["profile_default"] is True
 
 
 def test_answer_without_levels_has_none():
@@ -110,9 +110,9 @@ def test_answer_tells_timings_on_request_only():
 def test_a_majority_outvotes_one_sure_slice_and_says_how_many_agree():
     rows = np.array([[0.9, 0.08, 0.01, 0.01], [0.45, 0.53, 0.01, 0.01], [0.4, 0.58, 0.01, 0.01]], np.float32)
     assert answer(rows)["label"] == "A" and "agreement" not in answer(rows)
-    said = answer(rows, voting="majority")
-    assert (said["label"], said["probability"]) == ("B", pytest.approx(2 / 3))
-    assert (said["voting"], said["agreement"]) == ("majority", pytest.approx(2 / 3))
+    result = answer(rows, voting="majority")
+    assert (result["label"], result["probability"]) == ("B", pytest.approx(2 / 3))
+    assert (result["voting"], result["agreement"]) == ("majority", pytest.approx(2 / 3))
     assert answer(rows, segments=3)["agreement"] == pytest.approx(1 / 3)
 
 
@@ -134,9 +134,9 @@ def test_a_temperature_divides_the_logits_of_each_slice():
 
 def test_an_unsure_answer_asks_for_a_person_and_lists_three():
     rows = np.array([[0.4, 0.35, 0.2, 0.05]] * 3, np.float32)
-    said = answer(rows, uncertainty="entropy", top_k=1)
-    assert said["needs_review"] is True and [e["label"] for e in said["top"]] == ["A", "B", "C"]
-    assert said["review"] == {"by": "entropy", "threshold": 0.7}
+    result = answer(rows, uncertainty="entropy", top_k=1)
+    assert result["needs_review"] is True and [e["label"] for e in result["top"]] == ["A", "B", "C"]
+    assert result["review"] == {"by": "entropy", "threshold": 0.7}
     assert len(answer(rows, uncertainty="entropy", top_k=4)["top"]) == 4
     sure = answer(rows, uncertainty="disagreement", top_k=1)
     assert sure["needs_review"] is False and len(sure["top"]) == 1
@@ -146,6 +146,6 @@ def test_an_unsure_answer_asks_for_a_person_and_lists_three():
 
 def test_a_vote_of_unsure_slices_is_not_sure():
     rows = np.array([[0.26, 0.25, 0.25, 0.24]] * 2, np.float32)
-    said = answer(rows, voting="majority", uncertainty="entropy")
-    assert said["probability"] == 1 and said["needs_review"] is True
-    assert said["uncertainty"] == answer(rows, uncertainty="entropy")["uncertainty"]
+    result = answer(rows, voting="majority", uncertainty="entropy")
+    assert result["probability"] == 1 and result["needs_review"] is True
+    assert result["uncertainty"] == answer(rows, uncertainty="entropy")["uncertainty"]

@@ -92,7 +92,7 @@ def test_json_has_no_numbers_that_it_does_not_know(preprocess):
 
 
 @pytest.mark.parametrize("option", ["explain", "pictures"])
-def test_rows_are_kept_for_pictures_only(preprocess, option):
+def test_rows_are_kept_for_images_only(preprocess, option):
     step, rows = preprocess(label_set("ccmusic")), prepare((SOUND, 22050), spectrum="mel").rows
     assert ask(step)["KEPT_ROWS"].shape == (1, 1, 1, 1)
     shown = ask(step, **{option: 1})
@@ -101,21 +101,21 @@ def test_rows_are_kept_for_pictures_only(preprocess, option):
 
 
 @pytest.mark.parametrize(("profile", "low"), [("ccmusic", -1), ("article-a", 0), ("article-b", 0)])
-def test_pictures_are_the_rows_in_grey_levels(preprocess, profile, low):
+def test_images_are_the_rows_in_grey_levels(preprocess, profile, low):
     preprocess(label_set("ccmusic"))
     rows = prepare((SOUND, 22050), profile, spectrum="mel").rows
-    pictures = sys.modules["answers.genre.steps"].to_images(rows, PROFILES[profile])
-    assert pictures.dtype == np.uint8 and pictures.shape == (len(rows), 224, 224, 3)
-    seen = pictures.transpose(0, 3, 1, 2) / 255 * (1 - low) + low
+    images = sys.modules["answers.genre.steps"].to_images(rows, PROFILES[profile])
+    assert images.dtype == np.uint8 and images.shape == (len(rows), 224, 224, 3)
+    seen = images.transpose(0, 3, 1, 2) / 255 * (1 - low) + low
     np.testing.assert_allclose(seen, rows, atol=0.5 / 255 * (1 - low) + 1e-6)
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_picture_without_bounds_spans_from_black_to_white_and_a_silent_one_is_black(preprocess):
+def test_an_image_without_bounds_spans_from_black_to_white_and_a_silent_one_is_black(preprocess):
     preprocess(label_set("ccmusic"))
     rows = np.stack([np.full((1, 4, 5), 3.5), np.linspace(-2, 7, 20).reshape(1, 4, 5)]).astype(np.float32)
-    silent, heard = sys.modules["answers.genre.steps"].to_images(
+    silent, sounding = sys.modules["answers.genre.steps"].to_images(
         rows, replace(PROFILES["ccmusic"], value_range=None)
     )
-    assert silent.shape == heard.shape == (4, 5, 3) and not silent.any()
-    assert (heard.min(), heard.max()) == (0, 255)
+    assert silent.shape == sounding.shape == (4, 5, 3) and not silent.any()
+    assert (sounding.min(), sounding.max()) == (0, 255)

@@ -85,8 +85,8 @@ def test_gpu_variants_differ_in_what_a_gpu_wants_only(system, variant):
 def test_the_spectrum_is_computed_by_what_was_chosen(make, monkeypatch, variant):
     calls = []
 
-    def choose(spectrum, say):
-        say(f"{spectrum} somewhere")
+    def choose(spectrum, report):
+        report(f"{spectrum} somewhere")
         return NUMPY._replace(cqt=lambda y, **more: calls.append(len(y)) or NUMPY.cqt(y, **more))
 
     monkeypatch.setattr("preprocess.gpu.choose_transform", choose)

@@ -79,7 +79,7 @@ LOSSY = {  # format, codec and options: rates, channels
     ("mka", "libtwolame"): ((44100, 2),),
 }
 EXACT = {"wav", "aiff", "au", "caf", "w64", "flac", "oga", "opus", "m4a", "mp4", "3gp", "ogg", "mov"}
-"""Formats that say to a sample how long the sound is."""
+"""Formats that declare the length of the sound to the sample."""
 QUICK = {  # with those of the other families, about forty
     *(
         "wav pcm_s24le 44100x2",
@@ -112,7 +112,7 @@ def encoded() -> Iterator[Recording]:
         for sr, channels in kinds:
             name = f"{form} {codec} {sr}x{channels}"
             make = by(f"{FFMPEG}-c:a {codec} -strict -2 {{out}}", form, sr, channels)
-            # Edit lists say where the sound ends; ffmpeg decodes the last packet whole.
+            # Edit lists declare the end of the sound; ffmpeg decodes the complete last packet.
             exact = SECONDS if form in ("m4a", "3gp") or (form == "mp4" and "empty_moov" not in codec) else None
             worse = name == "mp3 libmp3lame -q:a 4 24000x1"
             tail = 0.03 if name == "wav libmp3lame 44100x2" else 0.0  # the chunk `fact`

@@ -118,7 +118,7 @@ def test_a_recording_cut_off_in_the_middle_gives_what_is_there():
         data = encode(music(8.0), 44100, kind)
         wave = load(data[: len(data) // 2])
         assert 2.5 < len(wave.samples) / wave.sr < 5.5, kind
-        if kind in ("mp3", "flac"):  # the header tells how long it was
+        if kind in ("mp3", "flac"):  # the header declares the original length
             assert wave.notes[0].startswith("Only ") and "seems to be cut off" in wave.notes[0]
 
 

@@ -1,4 +1,4 @@
-"""Cleaning against librosa, FFmpeg, EBU Tech 3341 and the compressor's formulas written sample by sample."""
+"""Enhancement against librosa, FFmpeg, EBU Tech 3341 and the compressor's formulas written sample by sample."""
 
 import math
 import tracemalloc
@@ -109,8 +109,8 @@ def test_a_long_recording_needs_little_memory():
 def test_noise_goes_and_the_tone_stays():
     sr = 22050
     t = np.arange(6 * sr) / sr
-    heard = (t > 1.5) & (t % 1 < 0.7)
-    signal, noise = tone(6, sr, -20) * heard, hiss(6 * sr, 0.02)
+    sounding = (t > 1.5) & (t % 1 < 0.7)
+    signal, noise = tone(6, sr, -20) * sounding, hiss(6 * sr, 0.02)
     result = spectral_subtraction(
         signal + noise, noise_power(signal + noise, sr, "quietest"), factor=2, floor=0.01
     )

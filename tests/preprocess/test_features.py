@@ -38,7 +38,7 @@ def click_track(bpm: float) -> np.ndarray:
 
 
 def kick_and_snare(bpm: float) -> np.ndarray:
-    """Kick and snare by turns, a hi-hat on every half beat."""
+    """Alternating kick and snare, a hi-hat on every half beat."""
     beat, t = 60 / bpm, np.arange(SR // 3) / SR
     kick = np.sin(2 * np.pi * (50 * t + 4 * (1 - np.exp(-30 * t)))) * np.exp(-12 * t)
     rng = np.random.default_rng(1)

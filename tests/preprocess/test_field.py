@@ -47,7 +47,7 @@ def test_the_length_is_that_of_the_whole_where_only_the_beginning_is_decoded(nam
 
 @tools
 def test_an_estimate_neither_refuses_nor_accuses(folder):
-    """The first frames of a variable bit rate are small, so the file's size says too much."""
+    """The first frames of a variable bit rate are small, so the file's size suggests too long a sound."""
     quiet = folder / "quiet.wav"
     y, sr = sf.read(sound(folder, 22050, 1, seconds=12.0))
     y[: 2 * sr] = 0
@@ -62,7 +62,7 @@ def test_an_estimate_neither_refuses_nor_accuses(folder):
 
 @tools
 def test_a_declared_end_that_is_far_from_the_last_sample_is_not_believed(folder):
-    """The chunk `fact` of ADPCM, and the duration of an M4A's track, with half of what they should say."""
+    """The chunk `fact` of ADPCM, and the duration of an M4A's track, with half of the correct values."""
     wav = by("sox {src} -e ms-adpcm {out}", "wav", 8000, 1)(folder)
     at = wav.index(b"fact") + 8
     m4a = by(f"{FFMPEG}-c:a aac -use_editlist 0 {{out}}", "m4a")(folder)
@@ -172,7 +172,7 @@ def test_a_fragmented_mp4_that_is_damaged_says_that_the_rest_is_lost(folder):
 
 
 @tools
-def test_flac_with_a_wrong_total_or_joined_to_another_format_is_heard_whole(folder):
+def test_flac_with_a_wrong_total_or_joined_to_another_format_is_read_to_its_end(folder):
     flac = by("flac -s -f -o {out} {src}", "flac")(folder)
     fields = int.from_bytes(flac[21:26], "big")  # 36 bits of total samples
     for factor in (0, 0.3, 0.9):
@@ -187,7 +187,7 @@ def test_flac_with_a_wrong_total_or_joined_to_another_format_is_heard_whole(fold
 
 
 @tools
-def test_mp3_in_free_format_is_heard(folder):
+def test_mp3_in_free_format_is_decoded(folder):
     data = by("lame --quiet --freeformat -b 400 {src} {out}", "mp3")(folder)
     for tagged in (data, id3v2() + data):
         assert seconds(load(tagged)) == 4.0
@@ -336,7 +336,7 @@ def test_a_first_frame_that_declares_too_much_is_not_believed(share):
 
 
 @tools
-def test_notes_are_about_what_was_heard(folder):
+def test_notes_are_about_the_decoded_part(folder):
     """Of a recording with a gap in its middle, of which only the beginning is decoded."""
     out = folder / "gap.webm"
     source = sound(folder, 48000, 1, seconds=6.0)
@@ -348,7 +348,7 @@ def test_notes_are_about_what_was_heard(folder):
 
 
 @tools
-def test_profiles_hear_the_whole_of_what_was_cut_short(folder):
+def test_profiles_use_all_of_a_recording_that_was_cut_short(folder):
     """Through `prepare`, as a request goes: more slices than before, and no note."""
     short = by("lame --quiet -b 128 {src} {out}", "mp3", seconds=12.0)(folder)
     prepared = prepare(2 * short, "ccmusic")

@@ -144,45 +144,45 @@ def on_a_gpu(monkeypatch):
 
 
 def test_the_faster_one_is_chosen_and_both_times_are_told(on_a_gpu):
-    said = []
+    lines = []
     on_a_gpu(0.0012, 0.0065)
-    assert choose_transform("cqt", said.append) == Transform(CPU.cqt, CPU.mel)
+    assert choose_transform("cqt", lines.append) == Transform(CPU.cqt, CPU.mel)
     on_a_gpu(0.0066, 0.0065)
-    assert choose_transform("cqt", said.append) is NUMPY
+    assert choose_transform("cqt", lines.append) is NUMPY
     on_a_gpu(0.0065, 0.0065)
-    assert choose_transform("cqt", said.append) is NUMPY
-    assert said[0].startswith(
+    assert choose_transform("cqt", lines.append) is NUMPY
+    assert lines[0].startswith(
         "cqt on the GPU: 30 s of sound take 1.20 ms on the GPU, transfers included, and 6.50 ms"
     )
-    assert said[1].startswith(
+    assert lines[1].startswith(
         "cqt on the CPU: 30 s of sound take 6.60 ms on the GPU, transfers included, and 6.50 ms"
     )
 
 
 def test_without_a_gpu_the_cpu_is_chosen(monkeypatch):
-    said = []
+    lines = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_transform("mel", said.append) is NUMPY
-    assert said == [f"mel on the CPU: PyTorch {torch.__version__} finds no GPU"]
+    assert choose_transform("mel", lines.append) is NUMPY
+    assert lines == [f"mel on the CPU: PyTorch {torch.__version__} finds no GPU"]
 
 
 def test_without_torch_the_cpu_is_chosen(monkeypatch):
-    said = []
+    lines = []
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert choose_transform("mel", said.append) is NUMPY
-    assert "PyTorch cannot use a GPU here (ModuleNotFoundError" in said[0]
+    assert choose_transform("mel", lines.append) is NUMPY
+    assert "PyTorch cannot use a GPU here (ModuleNotFoundError" in lines[0]
 
 
 def test_a_gpu_that_fails_is_left_alone(on_a_gpu, monkeypatch):
-    said = []
+    lines = []
 
     def fail(*transforms, spectrum):
         raise RuntimeError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA")
 
     on_a_gpu(0, 1)
     monkeypatch.setattr(gpu, "time_transforms", fail)
-    assert choose_transform("cqt", said.append) is NUMPY
-    assert said == ["cqt on the CPU: PyTorch cannot use a GPU here (RuntimeError: CUDA error: out of memory)"]
+    assert choose_transform("cqt", lines.append) is NUMPY
+    assert lines == ["cqt on the CPU: PyTorch cannot use a GPU here (RuntimeError: CUDA error: out of memory)"]
 
 
 def test_times_are_medians_of_turns_without_the_first(monkeypatch):
@@ -217,7 +217,7 @@ def test_spectra_on_a_gpu(n):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no GPU")
 def test_the_choice_on_a_gpu_is_measured():
-    said = []
-    chosen = choose_transform("cqt", said.append)
-    assert " ms on the GPU, transfers included, and " in said[0]
-    assert (chosen is NUMPY) == said[0].startswith("cqt on the CPU")
+    lines = []
+    chosen = choose_transform("cqt", lines.append)
+    assert " ms on the GPU, transfers included, and " in lines[0]
+    assert (chosen is NUMPY) == lines[0].startswith("cqt on the CPU")

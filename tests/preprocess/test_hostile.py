@@ -94,7 +94,7 @@ def test_samples_are_limited_over_all_channels(limits, words):
     [("aac", "m4a"), ("alac", "m4a"), ("libopus", "opus"), ("libopus", "webm"), ("aac", "mka"), ("flac", "mka")],
 )
 def test_eight_planar_channels_are_decoded(codec, form, tmp_path):
-    """PyAV 16.1 reads a ninth plane, beyond the end: whoever asked meanwhile lost his answer, too."""
+    """PyAV 16.1 reads a ninth plane, beyond the end; the crash cost other requests their answers."""
     code = """
         import sys
         from pathlib import Path
@@ -152,8 +152,8 @@ def test_packets_of_one_sample_are_joined_to_blocks(tmp_path):
 
 
 @tools
-def test_a_cover_picture_is_not_decoded(tmp_path):
-    """8000 x 5000 points in 0.1 MB: FFmpeg decodes pictures to look at them, unless their codec is not listed."""
+def test_cover_art_is_not_decoded(tmp_path):
+    """8000 x 5000 points in 0.1 MB: FFmpeg decodes cover art unless its codec is not on the list."""
     from PIL import Image
 
     cover, out = tmp_path / "cover.png", tmp_path / "song.m4a"

@@ -89,7 +89,7 @@ def test_article_b_equals_the_articles_code_up_to_its_40_by_224(seconds):
 
 @pytest.mark.parametrize("profile", [name for name, each in preprocess.PROFILES.items() if each.value_range])
 @pytest.mark.parametrize("spectrum", ["cqt", "mel"])
-def test_every_picture_takes_every_spectrum_and_ordinary_lengths(profile, spectrum):
+def test_every_layout_takes_every_spectrum_and_ordinary_lengths(profile, spectrum):
     for seconds in (0.5, 2.0, 11.4, 31.0):
         rows = prepare((music(seconds, 22050, 1), 22050), profile, spectrum=spectrum).rows
         assert rows.shape[1:] == (3, 224, 224) and np.isfinite(rows).all()

@@ -1,4 +1,4 @@
-"""Which parts are heard: against librosa's silence and against worked examples."""
+"""Selection of parts, compared with librosa's silence detection and with worked examples."""
 
 import io
 import itertools
@@ -18,7 +18,7 @@ SR = 22050
 def parts(
     seconds: float, selection: Selection, wanted: float | None = None, most: int = 32
 ) -> list[tuple[float, float]]:
-    """Seconds of what is heard of a tone; the rate is 1000 Hz so that seconds are exact."""
+    """Return the selected parts of a tone in seconds; the rate is 1000 Hz so that seconds are exact."""
     y = np.ones(round(seconds * 1000), np.float32)
     found = selection.parts(y, 1000, wanted, 0.5, most)
     return [(part.start / 1000, part.stop / 1000) for part in found]
@@ -68,7 +68,7 @@ def test_sounding_frames_are_librosas():
     np.testing.assert_array_equal(sounding(y), librosa.amplitude_to_db(rms, ref=np.max, top_db=None) > -60)
 
 
-def test_silence_at_both_ends_is_not_heard():
+def test_silence_at_both_ends_is_trimmed():
     y = pauses()
     (part,) = Selection(skip_silence=True).parts(y, SR, None, 0.5, 32)
     _, (start, end) = librosa.effects.trim(y, top_db=60)
@@ -76,7 +76,7 @@ def test_silence_at_both_ends_is_not_heard():
     assert part.start / SR == pytest.approx(2, abs=0.06) and part.stop / SR == pytest.approx(12, abs=0.06)
 
 
-def test_a_click_in_silence_keeps_enough_to_be_heard():
+def test_a_click_in_silence_keeps_enough_for_the_profile():
     y = np.zeros(10 * SR, np.float32)
     for place in (0, 5 * SR, len(y) - 1):
         y[:], y[place] = 0, 1
@@ -107,14 +107,14 @@ def test_a_crop_equals_the_cropped_file():
     for crop, part in (("first", slice(0, 30 * SR)), ("middle", slice(15 * SR, 45 * SR)), ("whole", slice(None))):
         for profile in ("ccmusic", "article-b"):
             found = prepare((y, SR), profile, spectrum="mel", selection=Selection(crop=crop))
-            whole = profile == "article-b" and crop == "whole"  # which hears no more than 30 s of a file
+            whole = profile == "article-b" and crop == "whole"  # which uses no more than 30 s of a file
             expected = prepare(
                 (y[part], SR), profile, spectrum="mel", selection=Selection(crop="whole") if whole else None
             )
             np.testing.assert_array_equal(found.rows, expected.rows)
 
 
-def test_only_the_beginning_is_decoded_where_only_that_is_heard():
+def test_only_the_beginning_is_decoded_where_only_that_is_selected():
     assert Selection(crop="first", crop_seconds=12).decoded_seconds(None) == 12
     assert Selection(crop="first", skip_silence=True).decoded_seconds(30) is None
     assert Selection(segments=3).decoded_seconds(30) is None
@@ -145,8 +145,8 @@ def test_what_fits_is_told():
     assert notes == ("A selected part lasts 5 s and was repeated to fill 11.4 s.",)
 
 
-def test_cleaning_comes_before_hearing():
-    """The first second of the recording is the noise, not that of the part that is heard."""
+def test_enhancement_comes_before_selection():
+    """The first second of the recording is the noise, not that of the selected part."""
     rng = np.random.default_rng(0)
     y = np.concatenate([np.zeros(SR, np.float32), sound(2, 1, seconds=29)])
     y += 0.05 * rng.standard_normal(len(y), dtype=np.float32)

@@ -124,7 +124,7 @@ def test_ten_minutes_fit_into_a_batch_and_more_is_refused():
 
 
 def test_three_hours_are_refused_before_decoding(monkeypatch):
-    """By what the header says: total samples of a FLAC file, 36 bits."""
+    """By the header: total samples of a FLAC file, 36 bits."""
     data = bytearray(encode(music(1.0, 8000, 1), 8000, "flac"))
     data[21] &= 0xF0
     data[22:26] = (3 * 3600 * 8000).to_bytes(4, "big")
@@ -157,7 +157,7 @@ def test_refusals_are_one_sentence_with_the_value(name):
     ("y", "silent"),
     [
         (np.zeros(SR), True),
-        (np.full(SR, 0.5), True),  # an offset is not heard
+        (np.full(SR, 0.5), True),  # an offset is not sound
         (noise(SR, 0.9e-4), True),
         (noise(SR, 1.1e-4), False),
         (noise(SR, 1.1e-4, offset=-0.3), False),
@@ -178,11 +178,11 @@ def test_short_recordings_get_a_note():
 
 def test_bad_samples_become_silence_before_the_mean_is_taken():
     y = noise(SR)
-    bad, mended = y.copy(), y.copy()
+    bad, repaired = y.copy(), y.copy()
     bad[100:103] = np.nan, np.inf, -np.inf
-    mended[100:103] = 0
+    repaired[100:103] = 0
     prepared = prepare_speech((bad, SR))
-    np.testing.assert_array_equal(prepared.wav, prepare_speech((mended, SR)).wav)
+    np.testing.assert_array_equal(prepared.wav, prepare_speech((repaired, SR)).wav)
     assert prepared.notes == ("3 samples were NaN or infinite and were replaced by silence.",)
 
 
@@ -233,13 +233,13 @@ def test_rows_are_the_same_bits_on_any_number_of_threads():
     assert len(digests) == 1
 
 
-def test_cleaning_comes_before_the_normalisation():
+def test_enhancement_comes_before_normalisation():
     y = np.concatenate([np.zeros(SR, np.float32), music(4.0, sr=SR, channels=1)])
     y = y + 0.02 * np.random.default_rng(0).normal(size=len(y))
     y, enhancement = y.astype(np.float32), Enhancement(denoise="first", compress=True)
     prepared = prepare_speech((y, SR), enhancement=enhancement)
-    cleaned, done, _ = enhance(y, SR, enhancement)
-    np.testing.assert_array_equal(prepared.wav, prepare_speech((cleaned, SR)).wav)
+    enhanced, done, _ = enhance(y, SR, enhancement)
+    np.testing.assert_array_equal(prepared.wav, prepare_speech((enhanced, SR)).wav)
     assert prepared.enhanced == done and set(done) == {"denoise", "compress"}
     np.testing.assert_array_equal(
         prepare_speech((y, SR), enhancement=Enhancement()).wav, prepare_speech((y, SR)).wav

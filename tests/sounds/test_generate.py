@@ -21,8 +21,8 @@ def test_form(family):
 
 def frequency_profile(y):
     """Mean and spread over time of each mel band, in dB: where a sound is, and how much it moves there."""
-    picture = preprocess.prepare((y, 22050), "article-b", spectrum="mel").rows[0, 0]
-    return np.concatenate([picture.mean(1), picture.std(1)])
+    image = preprocess.prepare((y, 22050), "article-b", spectrum="mel").rows[0, 0]
+    return np.concatenate([image.mean(1), image.std(1)])
 
 
 def test_every_excerpt_shows_the_family():

@@ -1,4 +1,4 @@
-"""model_repository/ is what the declarations say, and a system that is not among them gets valid files, too."""
+"""model_repository/ matches the declarations, and a system that is not among them gets valid files, too."""
 
 import ast
 import subprocess

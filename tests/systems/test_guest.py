@@ -1,4 +1,4 @@
-"""A system that this project has never heard of: the one of docs/systems.md, declared in a folder of the user's.
+"""A system that this project does not declare: the one of docs/systems.md, declared in a folder of the user's.
 
 Exported, served by the real Triton and asked in every way that a client has, without a change to any file here.
 """
@@ -127,18 +127,18 @@ def test_what_makes_no_sense_for_it_is_refused(guest, server, options, sentence)
     assert caught.value.code == ("unexplained" if "explain" in options else "option")
 
 
-def test_pictures_are_what_the_network_saw(guest, server):
+def test_pictures_are_the_rows_of_the_network(guest, server):
     with Client(server.grpc) as client:
-        [picture] = client.classify(song(guest), model="mood", pictures=1).pictures
+        [image] = client.classify(song(guest), model="mood", pictures=1).pictures
     rows = preprocess.prepare(song(guest), PROFILE, spectrum="mel").rows
     best = expected(guest)[:, expected(guest).mean(0).argmax()].argmax()
     row = rows[best, 0]
     grey = (row - row.min()) / (row.max() - row.min()) * 255
-    assert picture.shape == (64, 100, 3) and np.abs(picture[..., 1] - grey).max() < 1
+    assert image.shape == (64, 100, 3) and np.abs(image[..., 1] - grey).max() < 1
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "message"),
     [
         ("tritone classify songs/wild/wild.wav --model mood", "{best}"),
         ("tritone bulk songs --model mood --out results.jsonl", ""),
@@ -147,13 +147,13 @@ def test_pictures_are_what_the_network_saw(guest, server):
         ("tritone models", "mood"),
     ],
 )
-def test_the_command(guest, server, command, said):
+def test_the_command(guest, server, command, message):
     best = MOODS[int(expected(guest).mean(0).argmax())]
     command = command.format(http=f"http://{server.http}", metrics=f"http://{server.metrics}/metrics")
     variables = environment(guest) | {"TRITONE_URL": server.grpc}
     done = subprocess.run(command.split(), cwd=guest, env=variables, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert said.format(best=best) in done.stdout
+    assert message.format(best=best) in done.stdout
 
 
 def test_no_temperature_is_fitted_where_more_than_one_class_can_be_right(guest, server):
@@ -217,8 +217,8 @@ def test_what_cannot_be_exported_is_one_sentence(guest, arguments, sentence, tmp
         code = main([*arguments.format(folder=tmp_path).split(), f"--repository={tmp_path / 'models'}"])
     except SystemExit as stop:
         code = stop.code
-    said = capsys.readouterr().err
-    assert code == 2 and sentence in said and said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert code == 2 and sentence in message and message.count("\n") == 1
     assert not list((tmp_path / "models").rglob("*.pbtxt"))
 
 

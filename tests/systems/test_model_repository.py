@@ -102,7 +102,7 @@ def test_the_plan_is_warmed_at_the_batches_that_it_is_fast_at(system):
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_batch_of_a_plan_has_a_cuda_graph(system):
-    """A graph serves the batches from its bound up to its own, if both tell the shape of a row."""
+    """A graph serves the batches from its bound up to its own, if both declare the shape of a row."""
     network = read_config(REPOSITORY / f"{system}_network/configs/tensorrt.pbtxt")
     served = []
     for graph in network.optimization.cuda.graph_spec:

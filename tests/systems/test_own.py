@@ -1,4 +1,4 @@
-"""Systems of the user's own: their names, what their manifests say, and the command that exports them."""
+"""Systems of the user's own: their names, their manifests, and the command that exports them."""
 
 import os
 import re
@@ -95,8 +95,8 @@ def test_what_cannot_be_exported_is_one_sentence_and_writes_nothing(
         code = main([*arguments.split(), "--repository", str(repository)])
     except SystemExit as stop:
         code = stop.code
-    said = capsys.readouterr().err
-    assert code == 2 and sentence in said and said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert code == 2 and sentence in message and message.count("\n") == 1
     left = {path for path in repository.rglob("*") if path not in before}
     assert all("mine" in path.name or path.name in ("1", ".lock") for path in left) and not list(
         repository.rglob("*.pbtxt")

@@ -18,7 +18,7 @@ FILES = {
     "plan": "model.plan",
     "rtx_plan": "model.rtx.plan",
 }
-VOUCHERS = {"plan": "plan.json", "rtx_plan": "plan.rtx.json"}
+RECORDS = {"plan": "plan.json", "rtx_plan": "plan.rtx.json"}
 """Of the others it is the manifest."""
 every = pytest.mark.parametrize("kind", FILES)
 
@@ -32,9 +32,9 @@ def path(tmp_path):
     for file in FILES.values():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_bytes(b"made")
-    tiny.declare(tmp_path, **{kind: made | {"file": FILES[kind]} for kind in FILES.keys() - VOUCHERS.keys()})
-    for voucher in VOUCHERS.values():
-        (folder / voucher).write_text(json.dumps(made))
+    tiny.declare(tmp_path, **{kind: made | {"file": FILES[kind]} for kind in FILES.keys() - RECORDS.keys()})
+    for record in RECORDS.values():
+        (folder / record).write_text(json.dumps(made))
     return tmp_path
 
 
@@ -96,9 +96,9 @@ def test_a_file_is_read_once(path):
 
 
 @every
-@pytest.mark.parametrize("fault", ["missing", "cut", "of other weights", "nothing vouches for it"])
-def test_what_is_not_whole_and_of_the_present_weights_is_not_current(path, kind, fault, monkeypatch):
-    folder, voucher = path / "tiny_network/1", VOUCHERS.get(kind, "manifest.json")
+@pytest.mark.parametrize("fault", ["missing", "cut", "of other weights", "no record"])
+def test_a_file_that_is_incomplete_or_of_other_weights_is_not_current(path, kind, fault, monkeypatch):
+    folder, record = path / "tiny_network/1", RECORDS.get(kind, "manifest.json")
     assert getattr(network(path), kind).why_not is None
     if fault == "missing":
         (folder / FILES[kind]).unlink()
@@ -107,7 +107,7 @@ def test_what_is_not_whole_and_of_the_present_weights_is_not_current(path, kind,
     elif fault == "of other weights":
         rewrite(folder / "manifest.json", onnx={"sha256": "b"})
     else:
-        rewrite(folder / voucher, **{"bytes": None, kind: None})
+        rewrite(folder / record, **{"bytes": None, kind: None})
     what, command = {
         "fp16": ("FP16 network", "python -m export fp16 tiny"),
         "int8": ("INT8 network", "make int8"),
