@@ -1,7 +1,7 @@
-"""`make demo`: Triton starts, the client asks about a recording, Triton stops.
+"""`make demo`: starts Triton, classifies a recording with the client, and stops Triton.
 
-Without a recording of the user's own one is generated, and the tagger is asked that hears instruments. Both
-taggers are asked about the user's own.
+By default the recording is generated, and the tagger that recognises instruments analyses it. A recording of the
+user's own is analysed by both taggers.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ EXAMPLES = Path(".cache/examples")
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the worst exit code of `tritone classify`.
+    """Run the demo; return the highest exit code of its `tritone classify` commands.
 
     Parameters
     ----------
-    arguments : the user's recording, or none
+    arguments : the user's recording, or empty for a generated one
     """
     if not arguments:
         song = written("prelude.mp3", EXAMPLES)
         print(f"{song}: 38 s of generated music, a prelude by Bach on plucked strings", flush=True)
     elif not (song := Path(*arguments)).is_file():
-        print(f"demo: there is no file {song}: name one with SONG=", file=sys.stderr)
+        print(f"demo: there is no file {song}; set SONG to the path of a recording", file=sys.stderr)
         return 2
-    os.environ[HURRY] = "1"  # each is asked once, which takes less time than to warm it
+    os.environ[HURRY] = "1"  # each system answers once, which takes less time than warming its network
     trained = [INSTRUMENTS, GENRES] if arguments else [INSTRUMENTS]
     with embedded(f"--systems={','.join((*trained, DEMO))}", "--log-level=error") as server:
         print("\nTrained weights:", flush=True)
         codes = [classify(song, model, server.grpc) for model in trained]
-        print("\nA system of the articles, with demo weights until you give it yours:", flush=True)
+        print("\nA system from the articles, with demo weights until you export your own:", flush=True)
         return max(*codes, classify(song, DEMO, server.grpc))
 
 
 def classify(song: Path, model: str, address: str) -> int:
-    """Type `tritone classify` for the reader; its exit code."""
+    """Print and run a `tritone classify` command; return its exit code."""
     command = ["classify", str(song), "--url", f"grpc://{address}", "--model", model]
     print(f"$ tritone {' '.join(command)}", flush=True)
     return subprocess.run([str(Path(sys.executable).with_name("tritone")), *command]).returncode

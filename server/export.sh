@@ -1,10 +1,10 @@
 #!/bin/sh
-# What the service `export` of docker-compose.yml runs: weights -> ONNX -> FP16 -> TensorRT plans, in the image that
-# serves them. Arguments: names of systems, none for all, and --force; or one of the commands of python -m export.
+# Runs as the service `export` of docker-compose.yml: weights -> ONNX -> FP16 -> TensorRT plans, in the image that
+# serves them. Arguments: names of systems (default: all) and --force; or a command of python -m export.
 set -eu
 
 case "${1:-}" in
     onnx|fp16|int8|explain|tensorrt|tensorrt_rtx) exec python3 -m export "$@" ;;
 esac
 python3 -m export "$@"
-exec python3 -m export tensorrt "$@"  # which makes the FP16 networks first
+exec python3 -m export tensorrt "$@"  # converts to FP16 first
