@@ -70,7 +70,7 @@ def serve(settings: argparse.Namespace, stack: ExitStack) -> None:
     if processes:
         settings.model_repository = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tritone-")))
         overlay.lay_out(repository, settings.model_repository, systems, variant, processes)
-        say(f"{processes} processes prepare recordings for each system")
+        say(f"{processes} preprocess instances per system")
     key = secrets.token_hex(16)
     models, configuration = preflight.models(repository, systems), tuned.NAME if is_tuned else variant
     command = [

@@ -134,17 +134,21 @@ def ask(http: str, system: str, patience: float) -> None:
 
 def main() -> None:
     """Exit with 0 if every system answers, with 1 if one does not."""
-    parser = argparse.ArgumentParser(prog="healthcheck", description="Ask every served system for an answer.")
+    parser = argparse.ArgumentParser(
+        prog="healthcheck", description="Send a generated recording to every served system and check the answers."
+    )
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server's HTTP address")
-    parser.add_argument("--model-repository", type=Path, default=REPOSITORY, help="where the systems lie")
-    parser.add_argument("--timeout", type=float, default=20.0, help="seconds without an answer of a system")
+    parser.add_argument("--model-repository", type=Path, default=REPOSITORY, help="folder of the models")
+    parser.add_argument(
+        "--timeout", type=float, default=20.0, help="seconds without any answer after which a system has failed"
+    )
     parser.add_argument(
         "--stop-after",
         type=int,
         default=0,
         metavar="N",
-        help="in a container: after N failures in a row, once it has answered, end process 1, so that the restart"
-        " policy starts it anew",
+        help="in a container: once all systems have answered, terminate process 1 after N consecutive failures, so"
+        " that the restart policy starts a new one",
     )
     options = parser.parse_args()
     served = [name.strip() for name in os.environ.get("TRITONE_SYSTEMS", "").split(",") if name.strip()]

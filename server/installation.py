@@ -119,7 +119,7 @@ def find_stub(bundle: Path, version: tuple[int, int] = sys.version_info[:2]) -> 
         known = sorted((path.name for path in stubs.iterdir()), key=lambda name: int(name.split(".")[1]))
         raise ServerError(
             f"Triton cannot run its steps with Python {wanted}, only with {', '.join(known)}; "
-            "make the virtual environment with one of those"
+            "create the virtual environment with one of these"
         )
     return stub
 
@@ -142,7 +142,8 @@ def find_libpython() -> Path | None:
         return None
     raise ServerError(
         f"This Python ({sys.base_prefix}) has no shared library {name}, which Triton's Python steps link; "
-        f"make the virtual environment with a Python that has it (Debian: apt install {name.partition('.so')[0]})"
+        "create the virtual environment with a Python that has it (Debian: apt install "
+        f"{name.partition('.so')[0]})"
     )
 
 

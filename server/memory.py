@@ -51,11 +51,9 @@ class Memory:
         now = held(triton)
         self._over = self._over + 1 if now > self._start + self._margin else 0
         if self._over >= CONSECUTIVE or now >= self._start + 2 * self._margin:
-            return f"it holds {now // MIB} MiB of memory, after its start it was {self._start // MIB} MiB"
+            return f"it uses {now // MIB} MiB of memory, {self._start // MIB} MiB after its start"
         if is_quiet and (kept := private(triton)) > self._private_start + self._margin // 4:
-            return (
-                f"nothing is asked, and it still holds {(kept - self._private_start) // MIB} MiB of old requests"
-            )
+            return f"it is idle and still holds {(kept - self._private_start) // MIB} MiB of earlier requests"
         return None
 
     def too_large(self, stub: Stub) -> str | None:
@@ -65,7 +63,7 @@ class Memory:
         limit = self._needs[system].cpu * MIB // 2  # of two preprocess instances
         if size <= limit:
             return None
-        return f"{stub.instance} holds {size // MIB} MiB of shared memory (more than {limit // MIB})"
+        return f"{stub.instance} holds {size // MIB} MiB of shared memory (limit {limit // MIB})"
 
 
 def held(triton: Triton) -> int:

@@ -74,7 +74,7 @@ def lay_out(repository: Repository, folder: Path, systems: list[str], variant: s
             continue
         text, count = COUNT.subn(str(processes), shipped.read_text(encoding="utf-8"))
         if count != 1:
-            raise ServerError(f"{shipped} has no line 'instance_group [ {{ count: ...': run python -m systems")
+            raise ServerError(f"{shipped} has no line 'instance_group [ {{ count: ...'; run python -m systems")
         copy = folder / model.name
         (copy / "configs").mkdir(parents=True)
         for part in model.iterdir():

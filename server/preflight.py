@@ -39,8 +39,8 @@ def choose_systems(repository: Repository, wanted: list[str]) -> dict[str, Syste
             raise ServerError(network.why_not)
         if name not in known:
             raise ServerError(
-                f"{name} in {repository.path} neither comes with Tritone nor names, in its manifest, what it is"
-                f" like: export it with --checkpoint and --name {name}, or remove {network.model}"
+                f"{name} in {repository.path} does not come with Tritone, and its manifest does not name the "
+                f"system that it is like: export it with --checkpoint and --name {name}, or remove {network.model}"
             )
     return {name: known[name] for name in wanted or exported}
 

@@ -132,9 +132,9 @@ class Triton:
         self._relay.join(timeout=2)  # until its last words have been read
         code = self._process.wait()
         if code < 0:
-            return f"it was ended by {signal.Signals(-code).name}"
+            return f"it was killed by {signal.Signals(-code).name}"
         failed = [line for line in self._errors if "failed to" in line]
-        return (failed or self._errors or [self._last or f"it ended with code {code}"])[-1]
+        return (failed or self._errors or [self._last or f"it exited with code {code}"])[-1]
 
     def stubs(self) -> dict[int, Stub]:
         """The living stubs by process id. One that is stopped or a zombie does not live."""

@@ -23,8 +23,8 @@ def parse_settings(arguments: list[str] | None = None) -> argparse.Namespace:
     """
     parser = argparse.ArgumentParser(
         prog="python -m server",
-        description="Start Triton with the exported systems, keep it whole, and stop it with Ctrl-C.",
-        epilog="Exit codes: 0 stopped as asked, 2 could not start or could not be kept alive (one line says why).",
+        description="Start Triton with the exported systems and keep it healthy. Ctrl-C stops it.",
+        epilog="Exit codes: 0 after Ctrl-C or SIGTERM; 2 after an error (one line says which).",
     )
 
     def flag(name: str, default: object, text: str, **options: Any) -> None:
@@ -33,96 +33,96 @@ def parse_settings(arguments: list[str] | None = None) -> argparse.Namespace:
         # argparse applies `type`, and not `choices`, to defaults that are strings: it checks the environment too.
         parser.add_argument(name, default=os.environ.get(twin, default), help=f"{text}{shown} [{twin}]", **options)
 
-    flag("--http-port", 8000, "HTTP port; 0 takes a free one. Change it when another program has it.", type=_port)
-    flag("--grpc-port", 8001, "gRPC port; 0 takes a free one.", type=_port)
-    flag("--metrics-port", 8002, "Port of the Prometheus metrics; 0 takes a free one.", type=_port)
+    flag("--http-port", 8000, "HTTP port; 0 selects a free one.", type=_port)
+    flag("--grpc-port", 8001, "gRPC port; 0 selects a free one.", type=_port)
+    flag("--metrics-port", 8002, "Port of the Prometheus metrics; 0 selects a free one.", type=_port)
     flag(
         "--host",
         "127.0.0.1",
-        "Address to listen on. Triton asks nobody who they are: put a proxy that does before it, do not open it "
-        "to a network.",
+        "Address to listen on. Triton has no authentication: do not open it to a network, put a proxy that "
+        "authenticates in front of it.",
     )
     flag(
         "--model-repository",
         ROOT / "model_repository",
-        "What Triton serves, as written by make export.",
+        "Folder of the models to serve, as written by make export.",
         type=Path,
         metavar="DIR",
     )
     flag(
         "--systems",
         "",
-        "Systems to serve, separated by commas, if others that are exported only use memory. Default: all.",
+        "Comma-separated systems to serve; leave out what you do not need to save memory. Default: all exported.",
         type=lambda text: [name.strip() for name in text.split(",") if name.strip()],
         metavar="NAMES",
     )
     flag(
         "--variant",
         "auto",
-        "How the networks run: onnxruntime is exact and runs everywhere, openvino is two to six times as fast, in "
-        "bfloat16, on CPUs with AVX512_BF16 or AMX; tensorrt, tensorrt_rtx and cuda use an NVIDIA GPU, in float16."
-        " auto chooses between these and says why. openvino_int8 is faster still on CPUs with AVX512_VNNI or AMX; "
-        "its answers differ a little, and it needs make int8.",
+        "How the networks run: onnxruntime is exact and runs everywhere; openvino is two to six times as fast on "
+        "CPUs with AVX512_BF16 or AMX, in bfloat16; tensorrt, tensorrt_rtx and cuda use an NVIDIA GPU, in float16."
+        " auto selects one of these and logs the reason. openvino_int8 needs make int8; it is faster still on "
+        "CPUs with AVX512_VNNI or AMX, and its answers differ slightly.",
         type=_one_of("auto", *VARIANTS),
         metavar="NAME",
     )
     flag(
         "--tuned",
         "yes",
-        "Whether to use the settings that make tune has found for this machine, where there are: yes or no.",
+        "Whether to use the settings that make tune found for this machine, if any: yes or no.",
         type=_one_of("yes", "no"),
         metavar="YES|NO",
     )
     flag(
         "--cache-size",
         256,
-        "MiB for answers to recordings seen before (a few KiB each); 0 turns that off, for measuring.",
+        "Size of the response cache in MiB (a few KiB per answer); 0 disables the cache, for measurements.",
         type=_size,
         metavar="MIB",
     )
     flag(
         "--log-level",
         "warning",
-        "What Triton prints: error, warning, info (every model loading) or verbose (every request).",
+        "What Triton logs: error, warning, info (every model that it loads) or verbose (every request).",
         type=_one_of(*LOG_LEVELS),
         metavar="LEVEL",
     )
     flag(
         "--probe-seconds",
         2.0,
-        "A system that has answered nobody for so long is asked to classify a second of sound. Longer saves the "
-        "machine that work, shorter finds a hanging step earlier; dead ones are found at once in any case.",
+        "The launcher sends a probe, one second of sound, to a system that has answered no request for this long. "
+        "Longer saves work, shorter finds a hanging step earlier; a dead process is found at once in any case.",
         type=_seconds,
         metavar="SECONDS",
     )
     flag(
         "--hang-seconds",
         60.0,
-        "A system in which nothing is answered for so long counts as hanging, and Triton is started anew. Longer "
-        "than your longest recording takes.",
+        "A system that answers nothing for this long counts as hanging, and Triton is restarted. Choose more than "
+        "your longest recording takes.",
         type=_seconds,
         metavar="SECONDS",
     )
     flag(
         "--require-header",
         "no",
-        "Whether HTTP inference needs the header 'x-tritone: 1', which the page of another web site cannot send: "
-        "yes or no. Our client sends it; curl and perf_analyzer take -H 'x-tritone: 1'.",
+        "Whether HTTP inference requires the header 'x-tritone: 1', which a page of another web site cannot send: "
+        "yes or no. Our client sends it; for curl and perf_analyzer add -H 'x-tritone: 1'.",
         type=_one_of("yes", "no"),
         metavar="YES|NO",
     )
     flag(
         "--memory-margin",
         2048,
-        "MiB by which Triton and its steps may grow beyond what they hold after the start; above it for 5 s, or "
-        "above twice as much at once, Triton is started anew.",
+        "MiB by which the memory of Triton and its steps may grow after the start. Triton is restarted when the "
+        "growth stays above this for 5 s, or reaches twice this at once.",
         type=_size,
         metavar="MIB",
     )
     flag(
         "--ready-file",
         None,
-        "File that holds ports, process id and variant as JSON while the systems answer; for scripts.",
+        "File for scripts: holds ports, process id and variant as JSON while the systems are ready.",
         type=Path,
         metavar="FILE",
     )
@@ -141,7 +141,7 @@ def _one_of(*names: str) -> Callable[[str], str]:
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above zero")
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
     return seconds
 
 
@@ -155,5 +155,5 @@ def _port(text: str) -> int:
 def _size(text: str) -> int:
     size = int(text)
     if size < 0:
-        raise argparse.ArgumentTypeError(f"{size} MiB is less than nothing")
+        raise argparse.ArgumentTypeError(f"{size} MiB is negative")
     return size

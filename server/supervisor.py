@@ -162,7 +162,8 @@ class Supervisor:
                     self._on_whole()
                     if served:
                         self._say(
-                            f"Triton serves again, {time.monotonic() - self._triton.started:.1f} s after its start"
+                            f"Triton is ready again, {time.monotonic() - self._triton.started:.1f} s after "
+                            "starting"
                         )
                     served, failed_starts = True, 0
                     self._watch(self._triton)
@@ -178,7 +179,7 @@ class Supervisor:
                 if not served:
                     raise ServerError(f"Triton did not start: {why}")
                 pause = min(2.0**failed_starts - 1, LONGEST_PAUSE)
-                self._say(f"Triton is started anew{f' in {pause:.0f} s' if pause else ''}: {why}")
+                self._say(f"restarting Triton{f' in {pause:.0f} s' if pause else ''}: {why}")
                 self._stop.wait(pause)
         finally:
             if self._triton:
@@ -189,7 +190,7 @@ class Supervisor:
         self._retired.clear()
         while not self._control.ready():
             if self._stop.wait(0.1) or triton.exit_code is not None:
-                raise Broken("Triton ended while it loaded the models")
+                raise Broken("Triton exited while it loaded the models")
             if time.monotonic() - triton.started > START_SECONDS:
                 raise Broken(f"Triton was not ready within {START_SECONDS:.0f} s")
         for watch in self._watches:
@@ -203,7 +204,7 @@ class Supervisor:
         """Look after a running server until told to stop."""
         while not self._stop.wait(TICK):
             if triton.exit_code is not None:
-                raise Broken("Triton ended")
+                raise Broken("Triton exited")
             triton.protect()
             self._look_at_stubs(triton)
             self._look_at_memory(triton)
@@ -260,4 +261,4 @@ class Supervisor:
         self._stubs = {pid: stub for pid, stub in triton.stubs().items() if stub not in self._retired}
         for watch in self._watches:
             watch.reset()  # what they have asked the old stubs means nothing any more
-        self._say(f"{why}; {model} was loaded anew in {time.monotonic() - began:.1f} s")
+        self._say(f"{why}; reloaded {model} in {time.monotonic() - began:.1f} s")

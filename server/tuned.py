@@ -84,10 +84,10 @@ def fault(model: Path, variant: str, machine: str) -> str | None:
     """Why the tuned configuration of a model does not count, as half a sentence; None if it does."""
     path = local_file(model)
     if not path.is_file():
-        return f"{model.name} has none"
+        return f"{model.name} has no tuned configuration"
     note = Note.read(path)
     if note is None:
-        return f"that of {model.name} was not written by make tune"
+        return f"make tune did not write the configuration of {model.name}"
     if note.machine != machine:
         return f"{model.name} was tuned on another machine ({note.machine}; this one is {machine})"
     if note.variant != variant:

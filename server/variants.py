@@ -103,14 +103,14 @@ def choose(requested: str, machine: Machine, repository: Repository, systems: It
     if requested != "auto":
         if fault := why_not(requested, machine, repository, systems):
             raise ServerError(fault)
-        return requested, "as asked"
+        return requested, "as requested"
     if machine.gpu is None:
         return _choose_for_cpu(machine)
     refused = ""
     for variant in (TENSORRT, TENSORRT_RTX, CUDA):
         fault = why_not(variant, machine, repository, systems)
         if fault is None:
-            return variant, f"this machine has the GPU {machine.gpu.name}{refused}"
+            return variant, f"this machine has a GPU ({machine.gpu.name}){refused}"
         refused += f"; not {variant}: {fault}"
     variant, why = _choose_for_cpu(machine)
     return variant, why + refused
@@ -122,8 +122,8 @@ def why_not(variant: str, machine: Machine, repository: Repository, systems: Ite
         return f"Variant {variant} needs the package openvino; install it, or start with --variant onnxruntime"
     if variant in ON_GPU and machine.gpu is None:
         return (
-            f"Variant {variant} needs an NVIDIA GPU, its driver and the package nvidia-ml-py, and none was found; "
-            "see what nvidia-smi says, or start with --variant auto"
+            f"Variant {variant} needs an NVIDIA GPU, its driver and the package nvidia-ml-py; none was found. "
+            "Check the output of nvidia-smi, or start with --variant auto"
         )
     if variant == CUDA and not machine.onnxruntime_cuda:
         return f"Variant {variant} needs the package onnxruntime-gpu in place of onnxruntime; install it: make gpu"
@@ -131,7 +131,7 @@ def why_not(variant: str, machine: Machine, repository: Repository, systems: Ite
         return f"Variant {variant} needs the package tensorrt; install it: make gpu"
     if variant == TENSORRT_RTX and machine.gpu and machine.gpu.compute_capability not in RTX_CAPABILITIES:
         return (
-            f"Variant {variant} is for GPUs of compute capability {', '.join(RTX_CAPABILITIES)}, here is"
+            f"Variant {variant} is for GPUs of compute capability {', '.join(RTX_CAPABILITIES)}; this machine has"
             f" {machine.gpu.compute_capability} ({machine.gpu.name}); start with --variant auto"
         )
     if variant == TENSORRT_RTX and machine.tensorrt_rtx is None:
@@ -166,7 +166,8 @@ def _why_unfit(plan: Plan, machine: Machine, gpu: Gpu) -> str | None:
         return None
     return (
         f"{system}: {plan.path.name} was built with TensorRT {version} for compute capability {capability}"
-        f" ({name}), here are TensorRT {machine.tensorrt} and {gpu.compute_capability} ({gpu.name}); {rebuild}"
+        f" ({name}), this machine has TensorRT {machine.tensorrt} and {gpu.compute_capability} ({gpu.name}); "
+        f"{rebuild}"
     )
 
 
@@ -183,8 +184,8 @@ def _why_unfit_rtx(plan: Plan, machine: Machine, gpu: Gpu) -> str | None:
         return None
     return (
         f"{system}: {plan.path.name} was built with TensorRT-RTX {version} for compute capability"
-        f" {', '.join(capabilities)}, here are TensorRT-RTX {machine.tensorrt_rtx} and {gpu.compute_capability}"
-        f" ({gpu.name}); {rebuild}"
+        f" {', '.join(capabilities)}, this machine has TensorRT-RTX {machine.tensorrt_rtx} and "
+        f"{gpu.compute_capability} ({gpu.name}); {rebuild}"
     )
 
 

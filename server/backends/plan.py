@@ -163,7 +163,7 @@ class Plan:
         for name, array in rows.items():
             if not self._context.set_input_shape(name, array.shape):
                 smallest, _, largest = (list(s) for s in self._engine.get_tensor_profile_shape(name, 0))
-                raise ValueError(f"{name} is {list(array.shape)}, the plan takes {smallest} to {largest}")
+                raise ValueError(f"{name} is {list(array.shape)}, the plan accepts {smallest} to {largest}")
             # From pageable memory, here and below: page-locked memory would have to be filled by one copy more.
             to = self._place(name, array.nbytes)
             kind = cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
@@ -218,7 +218,7 @@ class Plan:
         return values[0] if values else None
 
     def _why(self) -> str:
-        return "; ".join(self._errors) or "it does not say why"
+        return "; ".join(self._errors) or "it gives no reason"
 
 
 class RtxPlan(Plan):

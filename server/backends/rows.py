@@ -167,7 +167,7 @@ class NetworkBackend(ABC):
         if not most or values <= most:
             return None
         name = next(iter(asked.inputs))
-        sentence = f"A row of {name} has {values} values, {self.config['name']} takes at most {most}."
+        sentence = f"A row of {name} has {values} values; {self.config['name']} accepts at most {most}."
         return pb_utils.InferenceResponse(error=pb_utils.TritonError(sentence, pb_utils.TritonError.INVALID_ARG))
 
     def _is_long(self, asked: Asked) -> bool:

@@ -217,7 +217,7 @@ def used(place, trt, monkeypatch):
             assert run(place, "--force") == 2
     assert run(place, system=SPEECH) == 0
     rows = np.zeros((33, 3, 224, 224), np.float32)
-    with pytest.raises(ValueError, match="the plan takes"):
+    with pytest.raises(ValueError, match="the plan accepts"):
         plan.Plan(folder_of(place) / "model.plan").run({"ROWS": rows}, ["LOGITS"])
     [logger, *_] = (args[0] for owner, name, args, _ in trt.CALLS if (owner, name) == ("Builder", "__init__"))
     [monitor, *_] = (args[0] for _, name, args, _ in trt.CALLS if name == "progress_monitor =")

@@ -48,7 +48,7 @@ def test_a_plan_is_built_and_answers_like_onnx_runtime(place, system, capfd):
             }
             [found], [expected] = plan.run(feeds, ["LOGITS"]), session.run(["LOGITS"], feeds)
             np.testing.assert_allclose(found, expected, atol=1e-2, rtol=1e-2)  # TF32
-        with pytest.raises(ValueError, match="the plan takes"):
+        with pytest.raises(ValueError, match="the plan accepts"):
             plan.run({name: np.concatenate([x] * 17) for name, x in feeds.items()}, ["LOGITS"])
 
 

@@ -385,7 +385,7 @@ def test_long_requests_end_when_the_process_of_their_network_does(slow):
         with pytest.raises(OSError):
             long.result()
         assert time.monotonic() - start < 5
-    wait_until(lambda: "serves again" in slow.log, 10)
+    wait_until(lambda: "is ready again" in slow.log, 10)
     assert "with unfinished long requests" in slow.log
     np.testing.assert_array_equal(infer(slow, block(32, 1.0)), block(32, 2.0)[:, :2])
     assert not any(name.endswith(".owed") for name in shared_memory(slow.memory_prefix()))

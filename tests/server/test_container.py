@@ -222,7 +222,7 @@ def test_what_is_chosen_in_the_container_and_why(server, models, tmp_path):
     assert (code, flags[-1]) == (0, "--model-config-name=cuda")
     laid_out = Path(flags[0].partition("=")[2])  # with as many processes as there are cores
     assert flags[0] != repository and (laid_out / "tiny_network").resolve() == (models / "tiny_network").resolve()
-    assert "starting tiny on cuda: this machine has the GPU NVIDIA H200; not tensorrt" in said
+    assert "starting tiny on cuda: this machine has a GPU (NVIDIA H200); not tensorrt" in said
 
     bindings = server.inside("/opt/tritone/tensorrt_cu13_bindings-11.0.0.114.dist-info")
     bindings.mkdir()

@@ -113,7 +113,7 @@ def test_a_step_calls_it_and_it_is_brought_back(explained, launch):
     assert "maps" not in launcher.classify(tiny.wav(1))
     [stub] = launcher.stubs("tiny_explain")
     os.kill(stub, signal.SIGKILL)
-    wait_until(lambda: "tiny_explain was loaded anew" in launcher.log, 10)
+    wait_until(lambda: "reloaded tiny_explain" in launcher.log, 10)
     np.testing.assert_allclose(launcher.classify(tiny.wav(2, 0.25))["maps"][0][2], 7, atol=1e-6)
 
 

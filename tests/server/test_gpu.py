@@ -124,13 +124,13 @@ def write(path: Path, **entries: object) -> None:
 @pytest.mark.parametrize(
     ("machine", "variant", "reasons"),
     [
-        (WHOLE, "tensorrt", ["the GPU NVIDIA H200"]),
+        (WHOLE, "tensorrt", ["a GPU (NVIDIA H200)"]),
         (
             replace(WHOLE, tensorrt=None),
             "cuda",
-            ["the GPU NVIDIA H200", "not tensorrt: Variant tensorrt needs the package"],
+            ["a GPU (NVIDIA H200)", "not tensorrt: Variant tensorrt needs the package"],
         ),
-        (replace(WHOLE, onnxruntime_cuda=False), "tensorrt", ["the GPU NVIDIA H200"]),
+        (replace(WHOLE, onnxruntime_cuda=False), "tensorrt", ["a GPU (NVIDIA H200)"]),
         (
             replace(WHOLE, tensorrt="11.0.0.114", onnxruntime_cuda=False),
             "openvino",
@@ -139,7 +139,7 @@ def write(path: Path, **entries: object) -> None:
         (
             DESKTOP,
             "tensorrt_rtx",
-            ["the GPU NVIDIA GeForce RTX 4090; not tensorrt: Variant tensorrt needs the package"],
+            ["a GPU (NVIDIA GeForce RTX 4090); not tensorrt: Variant tensorrt needs the package"],
         ),
         (replace(DESKTOP, tensorrt=TENSORRT), "tensorrt_rtx", ["not tensorrt: tiny: model.plan was built"]),
         (
@@ -152,7 +152,7 @@ def write(path: Path, **entries: object) -> None:
             "cuda",
             [
                 "not tensorrt_rtx: Variant tensorrt_rtx is for GPUs of compute capability 7.5, 8.6, 8.9, 12.0,"
-                " 12.1, here is 9.0 (NVIDIA H200); start with --variant auto"
+                " 12.1; this machine has 9.0 (NVIDIA H200); start with --variant auto"
             ],
         ),
         (replace(WHOLE, gpu=None), "openvino", ["this CPU has AMX, with which OpenVINO computes in bfloat16"]),
@@ -168,7 +168,7 @@ def test_the_best_that_can_run_is_chosen_and_why_no_better_one(models, machine, 
 
 @pytest.mark.parametrize(("variant", "machine"), [("tensorrt", WHOLE), ("cuda", WHOLE), ("tensorrt_rtx", DESKTOP)])
 def test_what_was_asked_for_and_can_run(models, variant, machine):
-    assert choose(variant, machine, models, ["tiny"]) == (variant, "as asked")
+    assert choose(variant, machine, models, ["tiny"]) == (variant, "as requested")
 
 
 @pytest.mark.parametrize("capability", ["8.6", "12.0", "12.1"])
@@ -184,11 +184,11 @@ def test_a_plan_that_tensorrt_rtx_cannot_run_here_is_refused_with_the_command(mo
     turing = replace(DESKTOP, gpu=Gpu("Tesla T4", "7.5", 1 << 34, "580.65.06"))
     assert why(turing) == (
         "tiny: model.rtx.plan was built with TensorRT-RTX 1.7.1.116 for compute capability 8.6, 8.9, 12.0, 12.1,"
-        " here are TensorRT-RTX 1.7.1.116 and 7.5 (Tesla T4); rebuild it:"
+        " this machine has TensorRT-RTX 1.7.1.116 and 7.5 (Tesla T4); rebuild it:"
         " python -m export tensorrt_rtx tiny --turing"
     )
     newer = why(replace(DESKTOP, tensorrt_rtx="1.8.0.1"))
-    assert "here are TensorRT-RTX 1.8.0.1 and 8.9" in newer and newer.endswith("export tensorrt_rtx tiny")
+    assert "this machine has TensorRT-RTX 1.8.0.1 and 8.9" in newer and newer.endswith("export tensorrt_rtx tiny")
     report = models / "tiny_network" / "1" / "plan.rtx.json"
     write(report, compute_capabilities=None)
     assert why(DESKTOP) == (
@@ -204,7 +204,7 @@ def test_a_plan_that_tensorrt_rtx_cannot_run_here_is_refused_with_the_command(mo
 @pytest.mark.parametrize(
     ("variant", "machine", "sentence"),
     [
-        ("tensorrt", replace(WHOLE, gpu=None), "Variant tensorrt needs an NVIDIA GPU, .*see what nvidia-smi says"),
+        ("tensorrt", replace(WHOLE, gpu=None), "Variant tensorrt needs an NVIDIA GPU, .*nvidia-smi"),
         ("cuda", replace(WHOLE, gpu=None), "Variant cuda needs an NVIDIA GPU"),
         ("tensorrt", replace(WHOLE, tensorrt=None), "Variant tensorrt needs the package tensorrt; .*make gpu"),
         (
@@ -224,8 +224,8 @@ def test_a_plan_of_another_tensorrt_and_gpu_is_refused_with_both_versions_and_th
     a100 = {"name": "NVIDIA A100", "compute_capability": "8.0", "driver": "535"}
     write(folder / "plan.json", tensorrt="10.14.1.48", gpu=a100)
     sentence = (
-        "tiny: model.plan was built with TensorRT 10.14.1.48 for compute capability 8.0 (NVIDIA A100), here are "
-        "TensorRT 11.4.0.106 and 9.0 (NVIDIA H200); rebuild it: python -m export tensorrt tiny"
+        "tiny: model.plan was built with TensorRT 10.14.1.48 for compute capability 8.0 (NVIDIA A100), this "
+        "machine has TensorRT 11.4.0.106 and 9.0 (NVIDIA H200); rebuild it: python -m export tensorrt tiny"
     )
     assert why_unfit(models) == sentence
     write(folder / "plan.json", tensorrt=TENSORRT)  # the GPU alone

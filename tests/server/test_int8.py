@@ -37,14 +37,14 @@ def int8_repository(tiny_repository):
 
 
 def test_an_int8_network_of_the_present_weights_is_accepted(int8_repository):
-    assert choose("openvino_int8", MACHINE, int8_repository, ["tiny"]) == ("openvino_int8", "as asked")
+    assert choose("openvino_int8", MACHINE, int8_repository, ["tiny"]) == ("openvino_int8", "as requested")
 
 
 def test_a_system_that_this_variant_serves_in_another_precision_needs_none(int8_repository):
     (int8_repository / "tiny_network/1/model.int8.onnx").unlink()
     config = tiny.NETWORK % ("tiny_network", "openvino")
     (int8_repository / "tiny_network/configs/openvino_int8.pbtxt").write_text(config)
-    assert choose("openvino_int8", MACHINE, int8_repository, ["tiny"]) == ("openvino_int8", "as asked")
+    assert choose("openvino_int8", MACHINE, int8_repository, ["tiny"]) == ("openvino_int8", "as requested")
 
 
 def test_a_missing_or_cut_network_is_refused(int8_repository):

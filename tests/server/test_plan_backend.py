@@ -78,7 +78,7 @@ def test_the_copies_share_one_stream_and_are_waited_for(plan, cuda):
 
 
 def test_a_shape_outside_the_profile_is_refused_and_harms_nothing(plan):
-    with pytest.raises(ValueError, match=r"ROWS is \[33, 3\], the plan takes \[1, 3\] to \[32, 3\]"):
+    with pytest.raises(ValueError, match=r"ROWS is \[33, 3\], the plan accepts \[1, 3\] to \[32, 3\]"):
         plan.run({"ROWS": rows(33)}, ["LOGITS"])
     [answer] = plan.run({"ROWS": rows(4)}, ["LOGITS"])
     np.testing.assert_allclose(answer, rows(4) @ tiny.WEIGHTS + tiny.BIAS, atol=1e-6)
@@ -195,7 +195,7 @@ def test_the_backend_runs_whole_batches_on_its_instances_gpu(backend, cuda, tmp_
         np.testing.assert_allclose(found, asked @ tiny.WEIGHTS + tiny.BIAS, atol=1e-5)
     too_many, good = model.execute([Request(rows(33)), Request(rows(2))])
     assert "tiny_network failed on this request" in str(too_many.error)
-    assert "ROWS is [33, 3], the plan takes [1, 3] to [32, 3]" in logged[-1]
+    assert "ROWS is [33, 3], the plan accepts [1, 3] to [32, 3]" in logged[-1]
     assert good.error is None
     model.finalize()
     assert not cuda.MEMORY

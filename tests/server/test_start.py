@@ -113,11 +113,12 @@ def declare(**changes: object):
         (declare(format=2), r"does not fit this server: its format is 2, not 1; run make export$"),
         (
             declare(like=None),
-            "^tiny in .* neither comes with Tritone nor names, in its manifest, what it is like: export it",
+            "^tiny in .* does not come with Tritone, and its manifest does not name the system that it is like: "
+            "export it",
         ),
         (
             declare(like="other"),
-            "^tiny in .* neither comes with Tritone nor names.*--name tiny, or remove .*tiny_network$",
+            "^tiny in .* does not come with Tritone.*--name tiny, or remove .*tiny_network$",
         ),
     ],
 )
@@ -203,10 +204,10 @@ def test_the_shared_memory_of_a_system_covers_its_instances(system, on_gpu):
         ("auto", {"avx512_bf16"}, True, "openvino", "AVX512_BF16"),
         ("auto", {"avx512f", "avx2"}, True, "onnxruntime", "neither AMX nor AVX512_BF16"),
         ("auto", {"amx_bf16"}, False, "onnxruntime", "not installed"),
-        ("onnxruntime", {"amx_bf16"}, True, "onnxruntime", "as asked"),
-        ("openvino", set(), True, "openvino", "as asked"),
+        ("onnxruntime", {"amx_bf16"}, True, "onnxruntime", "as requested"),
+        ("openvino", set(), True, "openvino", "as requested"),
         ("auto", {"amx_int8", "avx512_vnni"}, True, "onnxruntime", "neither AMX nor AVX512_BF16"),
-        ("openvino_int8", {"avx512_vnni"}, True, "openvino_int8", "as asked"),
+        ("openvino_int8", {"avx512_vnni"}, True, "openvino_int8", "as requested"),
     ],
 )
 def test_variant(requested, features, openvino, variant, reason):
@@ -294,8 +295,8 @@ def test_the_response_cache_can_be_off(launch):
     [
         ("LOG_LEVEL", "debug", "'debug' is not one of error, warning, info, verbose"),
         ("VARIANT", "tensorflow", "'tensorflow' is not one of auto"),
-        ("PROBE_SECONDS", "-1", "-1 is not a number of seconds above zero"),
-        ("HANG_SECONDS", "nan", "nan is not a number of seconds above zero"),
+        ("PROBE_SECONDS", "-1", "-1 is not a positive number of seconds"),
+        ("HANG_SECONDS", "nan", "nan is not a positive number of seconds"),
     ],
 )
 def test_the_environment_is_checked_like_the_flags(monkeypatch, capsys, name, value, message):

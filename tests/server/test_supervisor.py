@@ -38,7 +38,7 @@ def test_killed_and_stopped_stubs_are_replaced_under_load(launch):
             before = load.answers
             for pid in launcher.stubs(model)[-count:]:
                 os.kill(pid, number)
-            wait_until(lambda done=done: launcher.log.count("was loaded anew") == done, 10)
+            wait_until(lambda done=done: launcher.log.count("; reloaded ") == done, 10)
             wait_until(lambda before=before: load.answers > before + 20, 10)
         time.sleep(2)
         whole(launcher)
@@ -54,11 +54,11 @@ def test_a_killed_server_is_started_anew_under_load(launch):
     with Load(launcher) as load:
         time.sleep(0.5)
         os.kill(first, signal.SIGKILL)
-        wait_until(lambda: "serves again" in launcher.log, 10)
+        wait_until(lambda: "is ready again" in launcher.log, 10)
         whole(launcher)
     assert load.answers
     assert not load.wrong
-    assert "Triton is started anew: it was ended by SIGKILL" in launcher.log
+    assert "restarting Triton: it was killed by SIGKILL" in launcher.log
     assert launcher.ready_file.exists()
 
 
@@ -73,7 +73,7 @@ def test_a_server_that_is_started_anew_answers_rightly_without_being_warmed(laun
     launcher = launch("--probe-seconds=60", f"--variant={variant}").until_ready()
     whole(launcher)
     os.kill(launcher.triton(), signal.SIGKILL)
-    wait_until(lambda: "serves again" in launcher.log, 20)
+    wait_until(lambda: "is ready again" in launcher.log, 20)
     whole(launcher)
 
 
@@ -85,7 +85,7 @@ def test_a_step_that_hangs_is_found_by_asking(launch, tiny_repository):
     (tiny_repository / "hang").touch()
     wait_until(lambda: "has answered nothing for 5 s" in launcher.log, 20)
     (tiny_repository / "hang").unlink()
-    wait_until(lambda: "serves again" in launcher.log, 20)
+    wait_until(lambda: "is ready again" in launcher.log, 20)
     assert launcher.ready_file.exists()
     whole(launcher)
 
@@ -119,7 +119,7 @@ def test_a_clean_stop_leaves_nothing(launch, number):
     assert len(processes) == 4
     assert len(shared_memory(prefix)) > 4
     os.kill(launcher.stubs("tiny_preprocess")[0], signal.SIGKILL)  # also after a recovery
-    wait_until(lambda: "was loaded anew" in launcher.log)
+    wait_until(lambda: "; reloaded " in launcher.log)
     assert launcher.stop(number) == 0
     assert not any(map(alive, processes))
     assert not shared_memory(prefix)
@@ -152,10 +152,10 @@ def test_a_server_that_does_not_come_up_again_is_started_ever_later_and_never_gi
     step = tiny_repository / "tiny_postprocess/1/model.py"
     step.write_text("raise RuntimeError('spoiled meanwhile')\n")
     os.kill(launcher.triton(), signal.SIGKILL)
-    wait_until(lambda: "Triton is started anew in 7 s" in launcher.log, 60)
-    assert re.search(r"started anew: .*\n(.*\n)*.*started anew in 1 s: .*spoiled.*\n(.*\n)*.*in 3 s", launcher.log)
+    wait_until(lambda: "restarting Triton in 7 s" in launcher.log, 60)
+    assert re.search(r"restarting Triton: .*\n(.*\n)*.* in 1 s: .*spoiled.*\n(.*\n)*.* in 3 s", launcher.log)
     step.write_text(tiny.POSTPROCESS)
-    wait_until(lambda: "Triton serves again" in launcher.log, 60)
+    wait_until(lambda: "Triton is ready again" in launcher.log, 60)
     whole(launcher)
 
 
@@ -186,7 +186,7 @@ def test_only_the_launcher_loads_models(launch):
         with pytest.raises(urllib.error.HTTPError, match="403"):
             post(launcher, refused, {})
     os.kill(launcher.stubs("tiny_preprocess")[0], signal.SIGKILL)
-    wait_until(lambda: "was loaded anew" in launcher.log, 10)
+    wait_until(lambda: "; reloaded " in launcher.log, 10)
     whole(launcher)
 
 

@@ -82,8 +82,8 @@ def test_every_system_gets_a_configuration_because_triton_takes_one_name_for_all
         ("variant", "tiny_preprocess was tuned for variant openvino"),
         ("older", "tiny_network was tuned for an older configuration"),
         ("older copy", "other_preprocess was tuned for an older configuration"),
-        ("missing", "other_network has none"),
-        ("by hand", "that of tiny_network was not written by make tune"),
+        ("missing", "other_network has no tuned configuration"),
+        ("by hand", "make tune did not write the configuration of tiny_network"),
     ],
 )
 def test_what_does_not_count_is_ignored_and_said(repository, fault, sentence):
