@@ -1,1 +1,1 @@
-"""The versions of everything that is installed, and what writes and checks them."""
+"""The pinned versions of all dependencies, and the tools that write, install and audit them."""

@@ -1,6 +1,6 @@
-"""Lists pins with known vulnerabilities, and packages of which there are newer ones: make audit. Changes nothing.
+"""`make audit`: lists pins with known vulnerabilities and packages with newer versions. Changes nothing.
 
-Runs in a virtual environment of its own, which has pip-audit.
+Runs in a virtual environment of its own, which contains pip-audit.
 """
 
 import json
@@ -16,12 +16,12 @@ from requirements.pins import FOLDER, PYTHONS, versions
 TIMEOUT_S = 600
 
 
-class CannotAsk(Exception):
-    """One sentence that says why there is no answer."""
+class AuditError(Exception):
+    """A service could not be queried; the message is one sentence that says why."""
 
 
 def batches() -> list[dict[str, str]]:
-    """Every pin once, in as many parts as it needs for a part to have a package only once."""
+    """All pins, each once, split so that no part names a package twice."""
     seen: set[tuple[str, str]] = set()
     parts = []
     for python in reversed(PYTHONS):
@@ -33,13 +33,14 @@ def batches() -> list[dict[str, str]]:
     return [part for part in parts if part]
 
 
-def ask(pins: dict[str, str]) -> list[dict[str, Any]]:
-    """What the vulnerability service knows of each pin.
+def vulnerabilities(pins: dict[str, str]) -> list[dict[str, Any]]:
+    """Return pip-audit's entry for each pin.
 
     Raises
     ------
-    CannotAsk
-        If it cannot be reached, or has not heard of some of them: pip-audit itself would then call all well.
+    AuditError
+        If the vulnerability service cannot be reached or does not know some pins; pip-audit reports no
+        vulnerability for an unknown pin.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "pins.txt"
@@ -48,65 +49,69 @@ def ask(pins: dict[str, str]) -> list[dict[str, Any]]:
         command = [sys.executable, "-m", "pip_audit", *options, "--requirement", str(file)]
         done = run(command)
     try:
-        answers = json.loads(done.stdout)["dependencies"]
+        entries = json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError):
-        raise CannotAsk(f"The vulnerability service cannot be reached: {last_line(done.stderr)}") from None
-    skipped = [answer["name"] for answer in answers if "skip_reason" in answer]
+        raise AuditError(f"The vulnerability service cannot be reached: {last_line(done.stderr)}") from None
+    skipped = [entry["name"] for entry in entries if "skip_reason" in entry]
     if skipped:
         which = ", ".join(skipped[:3]) + (" and others" if len(skipped) > 3 else "")
-        raise CannotAsk(
-            f"The vulnerability service does not answer for {len(skipped)} of {len(answers)} pins ({which})."
+        raise AuditError(
+            f"The vulnerability service does not answer for {len(skipped)} of {len(entries)} pins ({which})."
         )
-    return answers
+    return entries
 
 
 def outdated(site_packages: str) -> list[dict[str, str]]:
-    """Packages in a folder of which the index has newer versions.
+    """Return the packages in a folder that have newer versions on the index.
 
     Raises
     ------
-    CannotAsk
+    AuditError
         If pip cannot list them.
     """
     done = run([sys.executable, "-m", "pip", "list", "--outdated", "--format=json", "--path", site_packages])
     if done.returncode:
-        raise CannotAsk(f"The package index cannot be asked: {last_line(done.stderr)}")
+        raise AuditError(f"The package index cannot be queried: {last_line(done.stderr)}")
     return json.loads(done.stdout)
 
 
 def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """A command with what it prints, within `TIMEOUT_S`."""
+    """Run a command for at most `TIMEOUT_S` seconds and capture its output."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        raise CannotAsk(f"There is no answer within {TIMEOUT_S} s.") from None
+        raise AuditError(f"There was no answer within {TIMEOUT_S} s.") from None
 
 
 def last_line(text: str) -> str:
-    """The line in which a program says what went wrong."""
+    """Return the last line of a program's error output, which says what went wrong."""
     return (text.strip().splitlines() or ["no reason given"])[-1]
 
 
 def main(site_packages: str) -> int:
-    """Print both lists; 1 where a pin is vulnerable or a question had no answer."""
+    """Print both lists; return 1 if a pin is vulnerable or a query failed."""
     failed = 0
     try:
         newer = outdated(site_packages)
-        print(f"{len(newer)} of the installed packages have a newer version:" if newer else "All is up to date.")
+        print(
+            f"{len(newer)} of the installed packages have a newer version:"
+            if newer
+            else "All installed packages are up to date."
+        )
         for entry in newer:
             print(f"  {entry['name']} {entry['version']} -> {entry['latest_version']}")
-    except CannotAsk as error:
+    except AuditError as error:
         print(error, file=sys.stderr)
         failed = 1
     try:
-        found = [(a, v) for pins in batches() for a in ask(pins) for v in a["vulns"]]
-    except CannotAsk as error:
+        found = [(entry, v) for pins in batches() for entry in vulnerabilities(pins) for v in entry["vulns"]]
+    except AuditError as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{len(found)} known vulnerabilities:" if found else "No pin has a known vulnerability.")
-    for answer, known in found:
-        fixed = ", ".join(known["fix_versions"]) or "no version"
-        print(f"  {answer['name']} {answer['version']}: {known['id']}, fixed in {fixed}")
+    for entry, vulnerability in found:
+        fixed = ", ".join(vulnerability["fix_versions"]) or "no version"
+        print(f"  {entry['name']} {entry['version']}: {vulnerability['id']}, fixed in {fixed}")
     return 1 if found else failed
 
 

@@ -1,7 +1,8 @@
-"""Installs what an NVIDIA GPU needs, as far as it can be had, and says what the rest costs: make gpu.
+"""`make gpu`: installs the packages for an NVIDIA GPU that are available, and reports what the others are for.
 
-TensorRT's libraries come from NVIDIA's own index, which not every machine reaches. ONNX Runtime with CUDA has the
-files of ONNX Runtime for CPUs, which is therefore uninstalled, but not before its successor is known to be there.
+TensorRT's libraries come from NVIDIA's own index, which some machines cannot reach. ONNX Runtime with CUDA
+installs the same files as ONNX Runtime for CPUs, so the latter is uninstalled first, once pip has found the
+former.
 """
 
 import subprocess
@@ -15,15 +16,16 @@ from requirements.pins import FOLDER
 
 @dataclass(frozen=True)
 class Part:
-    """What is installed in one go, or not at all.
+    """Packages that are installed together or not at all.
 
     Attributes
     ----------
-    title : what it is, for people
-    file : its requirements
-    options : of pip
-    cost : what is missing without it
-    replaces : the package whose files it has, and itself; both go before it comes in the place of the former
+    title : display name
+    file : requirements file
+    options : for pip install
+    cost : what does not work without it
+    replaces : the package with the same files, then the part's own package; if the former is installed, both are
+        uninstalled first
     """
 
     title: str
@@ -58,42 +60,42 @@ PARTS = (
 
 
 def install(part: Part, pip: Sequence[str]) -> str | None:
-    """Install a part; why it cannot be had, in pip's words, or None where it is installed now.
+    """Install a part; return pip's error message, or None on success.
 
     Parameters
     ----------
-    pip : the command, to which pip's own command is added
+    pip : command that runs pip
     """
-    wanted = [*pip, "install", "--quiet", *part.options, f"--requirement={part.file}"]
-    if part.replaces and not _fault([*pip, "show", "--quiet", part.replaces[0]]):
-        if fault := _fault([*wanted, "--dry-run"]):
-            return fault
-        _fault([*pip, "uninstall", "--quiet", "--yes", *part.replaces])
-    return _fault(wanted)
+    command = [*pip, "install", "--quiet", *part.options, f"--requirement={part.file}"]
+    if part.replaces and not _run([*pip, "show", "--quiet", part.replaces[0]]):
+        if error := _run([*command, "--dry-run"]):
+            return error
+        _run([*pip, "uninstall", "--quiet", "--yes", *part.replaces])
+    return _run(command)
 
 
 def main(parts: Sequence[Part] = PARTS, pip: Sequence[str] = (sys.executable, "-m", "pip")) -> int:
-    """Install all that can be had; 0, or 2 where that is not even the first part."""
+    """Install the parts that are available; return 0, or 2 if the first part is not."""
     missing = []
     for part in parts:
         print(f"Installing {part.title} ...", flush=True)
-        if fault := install(part, pip):
+        if error := install(part, pip):
             missing.append(part)
-            print(f"{part.title} could not be installed ({fault}). What that costs: {part.cost}.", flush=True)
+            print(f"{part.title} could not be installed ({error}). Not available: {part.cost}.", flush=True)
     if missing:
-        print("Try again with make gpu when the package index can be reached.", flush=True)
+        print("Run make gpu again when the package index can be reached.", flush=True)
     return 2 if parts[0] in missing else 0
 
 
-def _fault(command: Sequence[str]) -> str | None:
-    """Run pip; its last line of error, or None where it succeeded."""
+def _run(command: Sequence[str]) -> str | None:
+    """Run pip; return its last error line, or None on success."""
     done = subprocess.run(
         [*command, "--disable-pip-version-check"], capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
     if done.returncode == 0:
         return None
     lines = [line for line in done.stderr.strip().splitlines() if line.startswith("ERROR: ")]
-    return (lines or ["ERROR: pip does not say why"])[-1].removeprefix("ERROR: ")
+    return (lines or ["ERROR: pip gives no reason"])[-1].removeprefix("ERROR: ")
 
 
 if __name__ == "__main__":

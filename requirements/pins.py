@@ -1,4 +1,4 @@
-"""Reads the pins of requirements files, as one Python version sees them."""
+"""Reads the pins of requirements files for one Python version."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ FOLDER = Path(__file__).parent
 
 
 def read(file: Path, python: str) -> list[Requirement]:
-    """Requirements of a file, and of those that it includes, that apply to a Python version.
+    """Return the requirements of a file, and of the files it includes, that apply to a Python version.
 
     Raises
     ------
     ValueError
-        If a line names no package at one version: another day would install something else.
+        If a line does not pin a package to one version.
     """
     found = []
     for number, line in enumerate(file.read_text().splitlines(), start=1):
@@ -30,11 +30,11 @@ def read(file: Path, python: str) -> list[Requirement]:
 
 
 def parse(text: str, place: str) -> Requirement:
-    """One line, which has to be ``name==version`` with extras and a marker at most."""
+    """Parse one line, which must be ``name==version``, optionally with extras and a marker."""
     try:
         requirement = Requirement(text)
     except InvalidRequirement:
-        raise ValueError(f"{place}: {text!r} is no requirement.") from None
+        raise ValueError(f"{place}: {text!r} is not a requirement.") from None
     specifiers = [(specifier.operator, "*" in specifier.version) for specifier in requirement.specifier]
     if specifiers != [("==", False)]:
         raise ValueError(f"{place}: {requirement.name} needs one version, as in {requirement.name}==1.0.")
@@ -42,12 +42,12 @@ def parse(text: str, place: str) -> Requirement:
 
 
 def versions(file: Path, python: str) -> dict[str, str]:
-    """Canonical name -> version of what `read` finds.
+    """Return canonical name -> version of the requirements that `read` returns.
 
     Raises
     ------
     ValueError
-        If the file and what it includes pin a package twice at different versions.
+        If the file and the files it includes pin a package to different versions.
     """
     pins: dict[str, str] = {}
     for requirement in read(file, python):

@@ -57,10 +57,10 @@ def test_without_nvidia_s_index_the_rest_is_installed_and_the_next_time_all(plac
     assert installed() == ({"onnxruntime_gpu", "rtx"}, "CUDA")
     said = capsys.readouterr().out.splitlines()
     assert said[-2] == (
-        "tensorrt could not be installed (No matching distribution found for tensorrt==1.0). What that costs: the"
+        "tensorrt could not be installed (No matching distribution found for tensorrt==1.0). Not available: the"
         " use of tensorrt."
     )
-    assert said[-1] == "Try again with make gpu when the package index can be reached."
+    assert said[-1] == "Run make gpu again when the package index can be reached."
     wheel(index, "tensorrt")
     assert run() == 0
     assert installed() == ({"onnxruntime_gpu", "rtx", "tensorrt"}, "CUDA")
