@@ -27,10 +27,10 @@ RELEASED = "released"
 def _parser() -> Parser:
     parser = Parser(
         "",
-        "Turn weights into the networks that Triton loads. Without a flag for the weights: the folder in the"
-        " environment variable CHECKPOINTS if it is set, else what was exported before, else the weights of the"
-        " package musicnn for its systems, else demo weights.",
-        epilog=f"A first word of {', '.join(COMMANDS)} says what to make: python -m export fp16 --help.",
+        "Convert weights to the networks that Triton loads. Without a flag that names the weights, they come from "
+        "the folder in the environment variable CHECKPOINTS if it is set; otherwise your earlier export is kept, "
+        "the systems of musicnn get the weights of that package, and the others get demo weights.",
+        epilog=f"Commands: {', '.join(COMMANDS)}. For example: python -m export fp16 --help.",
     )
     weights = parser.add_mutually_exclusive_group()
     weights.add_argument(
@@ -38,37 +38,39 @@ def _parser() -> Parser:
         type=Path,
         metavar="DIR",
         help="weights in DIR/<system>/{save,model}.{pt,pth,safetensors} or DIR/<system>.{pt,pth,safetensors};"
-        " DIR/<system>/labels.json names the classes of weights that have others than the released ones",
+        " DIR/<system>/labels.json names the classes if they differ from those of the released weights",
     )
     weights.add_argument(
         "--hub",
         nargs="?",
         const=RELEASED,
         metavar="NAME",
-        help="weights from a repository of the Hugging Face hub, by default the one where the system's were"
-        " released; needs --revision",
+        help="weights from a repository on the Hugging Face hub (default: that of the system's released weights);"
+        " needs --revision",
     )
     weights.add_argument(
-        "--demo", action="store_true", help="weights made here, which know kinds of generated sound only"
+        "--demo",
+        action="store_true",
+        help="demo weights, generated here: they distinguish kinds of synthetic sound",
     )
     weights.add_argument(
         "--checkpoint",
         type=Path,
         metavar="PATH",
-        help="weights of your own for the one system that is named: a file, or a folder with"
-        " {save,model}.{pt,pth,safetensors} and, perhaps, labels.json",
+        help="your own weights for the one SYSTEM: a file, or a folder with {save,model}.{pt,pth,safetensors} and"
+        " optionally labels.json",
     )
     parser.add_argument("--revision", metavar="SHA", help="commit of the hub's repository, 40 hexadecimal digits")
     parser.add_argument(
         "--verify",
         action="store_true",
-        help="with --hub: then ask the networks about the example recordings in the hub's repository",
+        help="with --hub: after the export, classify the example recordings in the hub's repository",
     )
     parser.add_argument(
-        "--labels", type=Path, metavar="FILE", help="with --checkpoint: its classes, a line each, or JSON"
+        "--labels", type=Path, metavar="FILE", help="with --checkpoint: its classes, one per line, or as JSON"
     )
     parser.add_argument(
-        "--name", help="with --checkpoint: serve it under this name, beside the system that it is like"
+        "--name", help="with --checkpoint: serve the weights as a system of this name, beside SYSTEM"
     )
     return parser
 
@@ -76,11 +78,11 @@ def _parser() -> Parser:
 def _source(args: argparse.Namespace) -> Source | None:
     """Where the weights come from; None where nobody says, and what is there may stay."""
     if args.revision is not None and not args.hub:
-        raise ExportError("--revision belongs to --hub")
+        raise ExportError("--revision needs --hub")
     if args.verify and not args.hub:
-        raise ExportError("--verify belongs to --hub: the example recordings are in the hub's repository")
+        raise ExportError("--verify needs --hub: the example recordings are in the hub's repository")
     if (args.labels or args.name) and not args.checkpoint:
-        raise ExportError("--labels and --name belong to --checkpoint")
+        raise ExportError("--labels and --name need --checkpoint")
     if args.checkpoint:
         return File(args.checkpoint)
     if args.hub:
@@ -90,9 +92,9 @@ def _source(args: argparse.Namespace) -> Source | None:
     if folder:
         return Directory(Path(folder))
     if args.demo and (own := [system.name for system in args.systems if system.is_own]):
-        raise ExportError(f"there are no demo weights of {', '.join(own)}: name yours with --checkpoint")
+        raise ExportError(f"there are no demo weights for {', '.join(own)}: name yours with --checkpoint")
     if args.demo and (trained := [system.name for system in args.systems if _is_packaged(system)]):
-        raise ExportError(f"there are no demo weights of {', '.join(trained)}: trained ones are installed")
+        raise ExportError(f"there are no demo weights for {', '.join(trained)}: trained weights are installed")
     return Demo(DEMO) if args.demo else None
 
 
@@ -114,14 +116,16 @@ def _hub_repository(args: argparse.Namespace) -> str:
         raise ExportError(f"no repository of the hub has the weights of {', '.join(unreleased)}")
     if args.hub != RELEASED:
         if "/" not in args.hub:
-            raise ExportError(f"--hub takes a repository as owner/name, not {args.hub!r}; systems stand before it")
+            raise ExportError(
+                f"--hub takes a repository as owner/name, not {args.hub!r}; write the systems before --hub"
+            )
         return args.hub
     homes = {s.name: s.released.repository for s in _chosen(args) if isinstance(s.released, Checkpoint)}
     if len(set(homes.values())) > 1:
         raise ExportError(
             "--revision is a commit of one repository, but "
             + ", ".join(f"{name} is in {home}" for name, home in homes.items())
-            + "; name the systems of one before --hub"
+            + "; name only systems of one repository, before --hub"
         )
     return next(iter(homes.values()))
 
@@ -148,7 +152,7 @@ def _own(args: argparse.Namespace) -> list[System]:
         if not args.name:
             if not system.is_own and len(labels) != len(system.labels):
                 raise ExportError(
-                    f"{system.name} has {len(system.labels)} classes, the labels name {len(labels)}: add a --name"
+                    f"{system.name} has {len(system.labels)} classes, the labels name {len(labels)}: add --name"
                 )
             return [replace(system, labels=labels)]
         if system.declared_in:
@@ -160,7 +164,9 @@ def _own(args: argparse.Namespace) -> list[System]:
         raise ExportError(str(error)) from error
     like, present = SYSTEMS[system.like or system.name], args.known.get(args.name)
     if present and present.like != like.name:
-        raise ExportError(f"{args.name} is there, and is like {present.like}: choose another --name, or remove it")
+        raise ExportError(
+            f"{args.name} exists already and is like {present.like}: choose another --name, or remove it"
+        )
     return [own_system(like, args.name, labels)]
 
 
@@ -189,12 +195,12 @@ def main(arguments: list[str] | None = None) -> int:
         if source is None and repository.keep_own(system, args.repository, log):
             return False
         if source is None and system.is_own:
-            raise ExportError(f"there are no demo weights of {system.name}: name yours with --checkpoint")
+            raise ExportError(f"there are no demo weights for {system.name}: name yours with --checkpoint")
         if not system.architecture.module:
             raise ExportError(f"{system.name} is declared in {system.declared_in}: name that file instead")
         return repository.export(system, _for(system, source), args.repository, force=args.force, log=log)
 
-    left = "what was there before is still there, or nothing"
+    left = "the last network is either the former one or missing"
     code = run("export", systems, work, left)
     if args.verify and isinstance(source, Hub) and code == 0:
         from export.verify import verify_all  # ONNX Runtime: a second to import, and not needed otherwise

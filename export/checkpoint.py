@@ -69,7 +69,7 @@ def read(path: Path) -> State:
         raise CheckpointError("no such file") from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            "it is damaged or holds more than tensors, which could be code and is never loaded;"
+            "it is damaged or holds more than tensors (possibly code, which is never loaded);"
             " save the model's state_dict() with torch.save or safetensors"
         ) from error
     except (SafetensorError, RuntimeError, ValueError, EOFError, OSError) as error:
@@ -90,7 +90,7 @@ def keep_weights(model: nn.Module, path: Path, kept: Path, log: Callable[[str], 
     size = sum(value.numel() * value.element_size() for value in state.values())
     if kept.is_file() or path.stat().st_size < 1.5 * size:
         return
-    log(f"keeping its {size / 1e6:.0f} MB of weights in {kept}")
+    log(f"storing its {size / 1e6:.0f} MB of weights in {kept}")
     with atomically(kept) as partial:
         save_file({name: value.contiguous() for name, value in state.items()}, partial)
 
@@ -145,7 +145,7 @@ def _check(state: State, expected: Mapping[str, Tensor]) -> None:
     if missing := expected.keys() - state.keys():
         raise CheckpointError(f"the checkpoint has no tensor {_named(missing)}")
     if extra := state.keys() - expected.keys():
-        raise CheckpointError(f"the checkpoint has a tensor too many, {_named(extra)}")
+        raise CheckpointError(f"the checkpoint has an unexpected tensor {_named(extra)}")
     for name, value in state.items():
         if value.shape != expected[name].shape:
             shapes = f"{list(value.shape)}, expected {list(expected[name].shape)}"

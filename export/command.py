@@ -36,21 +36,21 @@ class Parser(argparse.ArgumentParser):
             "systems",
             nargs="*",
             metavar="SYSTEM",
-            help="a name, or a Python file that declares one; default: all that the command can work on",
+            help="name of a system, or a Python file that declares one; default: all that the command supports",
         )
-        self.add_argument("--force", action="store_true", help="make also what is up to date")
+        self.add_argument("--force", action="store_true", help="rebuild networks that are up to date, too")
         default = ROOT / "model_repository"
-        self.add_argument("--repository", type=Path, default=default, metavar="DIR", help="where the models are")
+        self.add_argument("--repository", type=Path, default=default, metavar="DIR", help="folder of the models")
 
     def add_rows(self, default: int, least: int, shown: str) -> None:
         """Take --rows, how many two networks are compared on; fewer than `least` cannot show `shown`."""
 
         def rows(text: str) -> int:
             if int(text) < least:
-                raise argparse.ArgumentTypeError(f"{text} rows cannot show {shown}; at least {least}")
+                raise argparse.ArgumentTypeError(f"{text} rows cannot show {shown}; use at least {least}")
             return int(text)
 
-        about = f"generated rows that it is compared with float32 on; default {default}"
+        about = f"generated rows for the comparison with float32; default {default}"
         self.add_argument("--rows", type=rows, default=default, metavar="N", help=about)
 
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
@@ -62,10 +62,10 @@ class Parser(argparse.ArgumentParser):
 
     def _system(self, name: str, known: dict[str, System]) -> System:
         if name in COMMANDS:
-            self.error(f"{name} is a command and stands first: python -m export {name} SYSTEM ...")
+            self.error(f"{name} is a command and must come first: python -m export {name} SYSTEM ...")
         if not name.endswith(".py"):
             if name not in known:
-                self.error(f"argument SYSTEM: no system {name} here; choose from {', '.join(known)}")
+                self.error(f"argument SYSTEM: there is no system {name}; choose from {', '.join(known)}")
             return known[name]
         try:
             system = read_declaration(Path(name))
@@ -126,7 +126,7 @@ def run(command: str, systems: Sequence[System], work: Callable[[System, Log], b
         except PermissionError as error:
             who = f"user {os.getuid()}, group {os.getgid()}"
             print(
-                f"{command}: {error.filename} may not be written by {who}; give it to them, or run as who may"
+                f"{command}: {who} may not write {error.filename}; change its owner, or run as its owner"
                 " (docker compose: TRITONE_UID and TRITONE_GID)",
                 file=sys.stderr,
             )
@@ -140,5 +140,5 @@ def run(command: str, systems: Sequence[System], work: Callable[[System, Log], b
 def moved(name: str) -> int:
     """Say what to type in the place of `python -m export.<name>`; the exit code."""
     now = shlex.join(["python", "-m", "export", name, *sys.argv[1:]])
-    print(f"export: python -m export.{name} is no command any more, type: {now}", file=sys.stderr)
+    print(f"export: the command python -m export.{name} has moved, type: {now}", file=sys.stderr)
     return 2

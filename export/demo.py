@@ -114,9 +114,9 @@ def fit(system: System, log: Log) -> tuple[dict[str, torch.Tensor], dict[str, ob
     by_profile = {
         profile.name: float(right[i :: len(system.profiles)].mean()) for i, profile in enumerate(system.profiles)
     }
-    log(f"recognised {right.mean():.1%} of {len(right)} rows of new sounds")
+    log(f"recognised {right.mean():.1%} of {len(right)} rows of held-out sounds")
     if min(by_profile.values()) < LEAST_TOP1:
-        raise ExportError(f"the demo weights of {system.name} recognise too few new sounds: {by_profile}")
+        raise ExportError(f"the demo weights of {system.name} recognise too few held-out sounds: {by_profile}")
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     return state, {"top1": float(right.mean()), "rows": len(right), "by_profile": by_profile}
 

@@ -71,10 +71,10 @@ def fit(log: Callable[[str], object], config: Config = LARGE) -> tuple[dict[str,
     classes = np.arange(len(features)) % len(SOUNDS)
     whole = float(((features @ weight.T + bias).argmax(-1) == classes).mean())
     half = float(((parts @ weight.T + bias).argmax(-1) == classes[:, None]).mean())
-    log(f"recognised {whole:.1%} of {len(features)} new sounds and {half:.1%} of their half seconds")
+    log(f"recognised {whole:.1%} of {len(features)} held-out sounds and {half:.1%} of their half seconds")
     if min(whole, half) < LEAST_TOP1:
         raise ExportError(
-            f"the demo weights recognise too few new sounds: {whole:.1%}, {half:.1%} of half seconds"
+            f"the demo weights recognise too few held-out sounds: {whole:.1%}, {half:.1%} of half seconds"
         )
     return model.state_dict(), {"top1": whole, "rows": len(features), "half_seconds": half}
 

@@ -79,7 +79,7 @@ class Config:
         num_heads = shape(f"{AUDIO}alibi_scale", 5)[2]
         for what, parts in (("attention heads", num_heads), ("channels of a positional group", positional[1])):
             if parts == 0 or embed_dim % parts:
-                raise CheckpointError(f"its width {embed_dim} is no multiple of its {parts} {what}")
+                raise CheckpointError(f"its width {embed_dim} is not a multiple of its {parts} {what}")
         return cls(
             embed_dim=embed_dim,
             num_heads=num_heads,
@@ -158,7 +158,7 @@ class ConvLayer(nn.Module):
 
     The channels stay last, where the norm wants them, and the convolution is a product per `stride` of its taps:
     nothing is transposed. In bfloat16 on OpenVINO the whole network takes 12 to 17 % less time than with Conv1d
-    (`python -m bench.front`).
+    (`python -m bench.conv_front_end`).
     """
 
     def __init__(self, n_in: int, dim: int, kernel: int, stride: int) -> None:

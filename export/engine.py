@@ -46,7 +46,7 @@ def read_profile(config: Path) -> Profile:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
     if not config.is_file():
-        raise ExportError(f"{config} is missing; the shapes of the plan stand there")
+        raise ExportError(f"{config} is missing; it declares the shapes of the plan")
     model = text_format.Parse(config.read_text(encoding="utf-8"), ModelConfig())
     batches = (1, max(model.dynamic_batching.preferred_batch_size), model.max_batch_size)
     profile: Profile = {}
@@ -84,7 +84,7 @@ def build(trt: ModuleType, onnx: Path, profile: Profile, target: Target, log_fil
     errors: deque[str] = deque(maxlen=LAST_ERRORS)
 
     def refused(what: str, said: Iterable[str]) -> ExportError:
-        reasons = "; ".join(said) or "it does not say why"
+        reasons = "; ".join(said) or "it gives no reason"
         return ExportError(f"{title(trt)} {what} {onnx}: {reasons} (its log: {log_file})")
 
     with open(log_file, "w", encoding="utf-8", buffering=1) as file:  # the last line matters most if it crashes
@@ -99,14 +99,14 @@ def build(trt: ModuleType, onnx: Path, profile: Profile, target: Target, log_fil
         if set(names) != set(profile):
             raise ExportError(
                 f"{onnx} takes {', '.join(names)}, the model configuration declares {', '.join(profile)};"
-                " one of the two is not of this version of Tritone"
+                " one of them belongs to another version of Tritone"
             )
         config = builder.create_builder_config()
         shapes = builder.create_optimization_profile()
         for name, (smallest, best, largest) in profile.items():
             shapes.set_shape(name, smallest, best, largest)
         if config.add_optimization_profile(shapes) < 0:
-            raise refused(f"does not take the shapes {profile} for", errors)
+            raise refused(f"does not accept the shapes {profile} for", errors)
         with target(trt, config):
             plan = _interruptible(trt, builder, network, config)
             if plan is None:
@@ -185,7 +185,7 @@ def _read_timings(config: Any, path: Path, log: Log) -> Any:
     content = path.read_bytes() if path.is_file() else b""
     cache = config.create_timing_cache(content)
     if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
-        log(f"ignoring {path}: not timings of this TensorRT on this GPU")
+        log(f"ignoring {path}: its timings are not of this TensorRT on this GPU")
         cache = config.create_timing_cache(b"")
         config.set_timing_cache(cache, ignore_mismatch=False)
     return cache

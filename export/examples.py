@@ -82,7 +82,7 @@ def choose(found: dict[str, int], labels: Sequence[str]) -> tuple[list[Example],
             continue
         if found[path] > MOST_BYTES:
             examples.append(
-                Example(name, expected, f"it has {found[path]} bytes, at most {MOST_BYTES} are fetched")
+                Example(name, expected, f"it has {found[path]} bytes, more than the limit of {MOST_BYTES}")
             )
         elif asked == MOST_FILES:
             left += 1
@@ -117,7 +117,7 @@ def named_class(stem: str, labels: Sequence[str]) -> int:
         if named is None and number < len(labels) and not rest[:1].isalpha():  # "1st movement" has no number
             named = number
     if named is None:
-        raise UnclearName("its name says no class")
+        raise UnclearName("its name does not begin with a class")
     return named
 
 

@@ -156,14 +156,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns 0, or 2 after an error that the user can mend."""
     parser = command.Parser(
         "explain",
-        "Make the networks that explain the answers of the exported ones; a server loads them when it starts.",
+        "Build the networks behind the option explain from the exported ones. A server loads them when it starts.",
     )
     args = parser.parse_args(arguments)
     return command.run(
         "export explain",
         parser.choose(args, "explain", "has no network that explains"),
         lambda system, log: export(system, args.repository, force=args.force, log=log),
-        "the network that is served is untouched",
+        "the served network is unchanged",
     )
 
 

@@ -41,8 +41,8 @@ TIE = 0.01
 """Two labels whose probabilities are this near may change places: weights for real recordings, which these sounds
 mean nothing to, may be undecided about many of them."""
 OTHERWISE = {
-    "softmax": f"another label than the float32 network, which was sure of its own by more than {TIE:.0%}",
-    "sigmoid": f"a probability that is more than {TIE} from that of the float32 network",
+    "softmax": f"another label than the float32 network, which preferred its own by more than {TIE:.0%}",
+    "sigmoid": f"a probability that differs from that of the float32 network by more than {TIE}",
 }
 """What `derived.clear_changes` counts, by the system's activation."""
 INSTEAD = "build its plan in float32 instead: PRECISION=fp32 {}"
@@ -77,8 +77,8 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
         figures = derived.agreement(float32, float16, system.activation)
         log(
             f"{derived.same(system.activation)} for {figures['agreement']:.2%},"
-            f" difference in probability {figures['median_probability_difference']:.1e} in the median,"
-            f" {figures['max_probability_difference']:.1e} at most"
+            f" difference in probability: median {figures['median_probability_difference']:.1e},"
+            f" maximum {figures['max_probability_difference']:.1e}"
         )
         changed = derived.clear_changes(float32, float16, TIE, system.activation)
         if changed > rows * (1 - LEAST_AGREEMENT):
@@ -107,15 +107,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns 0, or 2 after an error that the user can mend."""
     parser = command.Parser(
         "fp16",
-        "Make FP16 networks of the exported ones, for GPUs: python -m export tensorrt and variant cuda take them.",
+        "Convert the exported networks to FP16, for GPUs: python -m export tensorrt and variant cuda use them.",
     )
-    parser.add_rows(HELD_OUT_ROWS, LEAST_ROWS, "more than a coarse mistake")
+    parser.add_rows(HELD_OUT_ROWS, LEAST_ROWS, "small errors")
     args = parser.parse_args(arguments)
     return command.run(
         "export fp16",
         parser.choose(args, "fp16"),
         lambda system, log: export(system, args.repository, args.rows, force=args.force, log=log),
-        "the float32 network is untouched",
+        "the float32 network is unchanged",
     )
 
 

@@ -17,7 +17,7 @@ def check_revision(revision: str | None) -> str:
     if revision is None or not COMMIT.fullmatch(revision):
         raise HubError(
             f"--hub needs --revision with the 40 hexadecimal digits of a commit, not {revision!r};"
-            " copy it from the page 'History' of the repository"
+            " copy it from the repository's page 'History'"
         )
     return revision
 
@@ -78,7 +78,7 @@ def _refusals(repository: str, path: str, revision: str) -> Iterator[None]:
         yield
     except GatedRepoError as error:
         raise HubError(
-            f"{repository} asks for its conditions to be accepted; do so on its page and set HF_TOKEN"
+            f"{repository} requires you to accept its conditions; do so on its page and set HF_TOKEN"
         ) from error
     except RepositoryNotFoundError as error:
         raise HubError(

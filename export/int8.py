@@ -80,8 +80,8 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
             figures = derived.agreement(expected, logits(quantised, held_out, precision), system.activation)
             log(
                 f"{derived.same(system.activation)} for {figures['agreement']:.2%},"
-                f" difference in probability {figures['median_probability_difference']:.3f} in the median,"
-                f" {figures['max_probability_difference']:.3f} at most"
+                f" difference in probability: median {figures['median_probability_difference']:.3f},"
+                f" maximum {figures['max_probability_difference']:.3f}"
             )
             return figures
 

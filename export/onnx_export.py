@@ -153,7 +153,7 @@ def parity(
     if not probability <= MAX_PROBABILITY_DIFFERENCE:
         raise ExportError(
             f"{path.name} differs from PyTorch by {probability:.1e} in probability,"
-            f" at most {MAX_PROBABILITY_DIFFERENCE:.0e} is accepted; report this as a defect of the export"
+            f" at most {MAX_PROBABILITY_DIFFERENCE:.0e} is accepted; report this as a bug in the export"
         )
     return {
         "runtime": f"onnxruntime {onnxruntime.__version__}",

@@ -55,8 +55,8 @@ def export(system: System, source: Source, repository: Path, *, force: bool, log
     weights = source.get(system, log)
     if len(weights.labels) != len(system.labels):
         raise ExportError(
-            f"{system.name} has {len(system.labels)} classes, the labels name {len(weights.labels)}; such weights"
-            f" are served under a name of their own: python -m export {system.name} --checkpoint ... --name ..."
+            f"{system.name} has {len(system.labels)} classes, the labels name {len(weights.labels)}; export these"
+            f" weights under another name: python -m export {system.name} --checkpoint ... --name ..."
         )
     description = _description(system, weights)
     network = Repository(repository).network(system.name)
@@ -85,14 +85,14 @@ def keep_own(system: System, repository: Path, log: Log) -> bool:
     source = network.manifest.content.get("source", {})
     if source.get("origin") == "package":  # as good as new every time
         return False
-    own = f"weights of your own ({source.get('origin')} {source.get('location')})"
+    own = f"your own weights ({source.get('origin')} {source.get('location')})"
     instead = "" if system.is_own else "; --demo replaces them by demo weights"
     if not network.onnx.is_current:
-        raise ExportError(f"{network.onnx.path} is not whole and was made of {own}: name them again{instead}")
+        raise ExportError(f"{network.onnx.path} is incomplete and was made from {own}: name them again{instead}")
     if not network.labels.is_file():
         log(f"writing {network.labels}, which was missing")
         _write_labels(network, LabelSet.of_manifest(network.manifest.content))
-    log(f"nothing to do: it has {own}{instead}")
+    log(f"nothing to do: the network has {own}{instead}")
     return True
 
 
@@ -131,8 +131,8 @@ def _write(system: System, weights: Weights, description: dict[str, Any], networ
     model = load_model(file, system.architecture, len(weights.labels))
     if system.embedding and model.embedding_size != system.embedding:
         raise ExportError(
-            f"{weights.path} has embeddings of {model.embedding_size} values, {system.name} is served with"
-            f" {system.embedding} (config.pbtxt)"
+            f"{weights.path} has embeddings of {model.embedding_size} values, the config.pbtxt of {system.name}"
+            f" declares {system.embedding}"
         )
     keep_weights(model, weights.path, kept, log)
     graph = onnx_export.graph_of(system)
@@ -149,7 +149,7 @@ def _write(system: System, weights: Weights, description: dict[str, Any], networ
         log(f"largest difference in probability {parity['max_probability_difference']:.1e}")
         network.withdraw()
     if system.is_own:
-        log(f"writing its configurations in {network.repository}")
+        log(f"writing its configurations to {network.repository}")
         write(system, network.repository)
     _write_labels(network, weights.labels)
     size = path.stat().st_size

@@ -164,7 +164,7 @@ class Demo:
             if _metadata(path).get("demo_version") != DEMO_VERSION:
                 from export import demo  # PyTorch: seconds to import, and not needed for weights that are there
 
-                log(f"making demo weights, once, in {path.parent}")
+                log(f"making demo weights in {path.parent} (only once)")
                 demo.make(system, path, DEMO_VERSION, log)
         held_out = json.loads(_metadata(path)["held_out"])
         file = f"{system.name}/{path.name}"

@@ -45,7 +45,7 @@ def read_bundle(folder: Path, name: str = "") -> dict[str, npt.NDArray[np.float3
     except OSError as error:
         raise CheckpointError(f"{error.filename} cannot be read ({error.strerror})") from error
     if len(values) > MOST_BYTES:
-        raise CheckpointError(f"{data} has {len(values)} bytes, at most {MOST_BYTES} are read")
+        raise CheckpointError(f"{data} has {len(values)} bytes, more than the limit of {MOST_BYTES}")
     try:
         return dict(_tensors(table, values))
     except (IndexError, struct.error, UnicodeDecodeError, KeyError, ValueError) as error:
@@ -75,7 +75,7 @@ def _entries(table: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Key and value of every row of the table."""
     footer = table[-FOOTER:]
     if len(footer) != FOOTER or struct.unpack("<Q", footer[-8:])[0] != MAGIC:
-        raise ValueError("it has no footer of a table")
+        raise ValueError("it has no table footer")
     place = 0
     for _ in range(2):  # of the meta index
         _, place = _varint(footer, place)
@@ -89,9 +89,9 @@ def _block(table: bytes, handle: bytes) -> bytes:
     size, _ = _varint(handle, place)
     block, kind = table[offset : offset + size], table[offset + size]
     if kind != 0:
-        raise ValueError(f"block of compression {kind}, expected none")
+        raise ValueError(f"a block has compression type {kind}, expected none")
     if struct.unpack_from("<I", table, offset + size + 1)[0] != masked_crc32c(table[offset : offset + size + 1]):
-        raise ValueError("wrong checksum of a block")
+        raise ValueError("a block has a wrong checksum")
     return block
 
 

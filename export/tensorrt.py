@@ -36,7 +36,7 @@ PRECISIONS = ("fp16", "int8", "fp32")
 """Of the network that a plan is built from."""
 OLDEST = (10, 12)
 """TensorRT in which strongly typed networks are the recommended way, as they are the only one in 11."""
-INTERRUPT, INTERRUPTED = 130, "the former plan, if there was one, is untouched"
+INTERRUPT, INTERRUPTED = 130, "the former plan, if there was one, is unchanged"
 CACHE = command.ROOT / ".cache" / "tensorrt"
 WORKSPACE = 0.5
 """Part of the GPU's memory that one layer may work in; the rest is for weights and activations."""
@@ -97,7 +97,7 @@ def export(
     def make(network: Network, path: Path) -> derived.Description:
         source = source_of(network, precision).path
         profile = read_profile(configuration(network.model, TENSORRT.name))
-        log(f"building with TensorRT {trt.__version__} for {gpu.name}; minutes")
+        log(f"building with TensorRT {trt.__version__} for {gpu.name}; this takes minutes")
         start = time.monotonic()
         timings = timings_file(cache, trt, f"{gpu.name} {gpu.compute_capability}")
         target = for_this_gpu(level, int(WORKSPACE * gpu.memory_bytes), timings, log)
@@ -166,9 +166,10 @@ def compare(system: System, onnx: Path, plan: Path, profile: Profile, kind: type
     changed = derived.clear_changes(expected, found, TIE, system.activation)
     if not difference <= MOST_DIFFERENCE or changed:
         raise ExportError(
-            f"the plan of {system.name} is {difference:.2g} from ONNX Runtime in probability, in the mean, and"
-            f" gives {changed} of {len(found)} rows clearly another answer; at most {MOST_DIFFERENCE:g} and none"
-            f" are accepted; build it in float32: PRECISION=fp32 {export_command('tensorrt', system.name)}"
+            f"the probabilities of the plan of {system.name} differ from ONNX Runtime's by {difference:.2g} on "
+            f"average (at most {MOST_DIFFERENCE:g} is accepted), and {changed} of {len(found)} rows get a clearly "
+            "different answer (none is accepted); build it in float32: PRECISION=fp32 "
+            f"{export_command('tensorrt', system.name)}"
         )
     runtime = f"onnxruntime {onnxruntime.__version__}"
     return {"device_memory_bytes": memory, "parity": {"runtime": runtime, "rows": len(found), **figures}}
@@ -178,8 +179,8 @@ def why_impossible(gpu: Gpu | None) -> str | None:
     """What is missing here to build plans, with the remedy; None where nothing is."""
     if gpu is None:
         return (
-            "there is no NVIDIA GPU here that its driver and the package nvidia-ml-py show; plans are built on the"
-            " GPU that runs them"
+            "there is no NVIDIA GPU here that its driver and the package nvidia-ml-py report; a plan must be built"
+            " on the GPU that runs it"
         )
     try:
         trt = load_tensorrt()
@@ -228,7 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--precision",
         choices=PRECISIONS,
         default=os.environ.get("PRECISION") or None,
-        help="default: the environment variable PRECISION, else that of the present plan, else fp16",
+        help="default: the environment variable PRECISION, else the precision of the present plan, else fp16",
     )
     parser.add_argument(
         "--level", type=int, choices=range(6), default=3, help="how long to search for fast kernels; default 3"
@@ -236,21 +237,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--if-possible",
         action="store_true",
-        help="without a GPU say so and succeed; without TensorRT make the FP16 networks alone, for variant cuda",
+        help="without a GPU, say so and succeed; without TensorRT, make only the FP16 networks (for variant cuda)",
     )
-    parser.add_argument(
-        "--cache", type=Path, default=CACHE, metavar="DIR", help="where timings of kernels are kept"
-    )
+    parser.add_argument("--cache", type=Path, default=CACHE, metavar="DIR", help="folder of the kernel timings")
     args = parser.parse_args(arguments)
     if args.precision not in (None, *PRECISIONS):  # of the environment
-        parser.error(f"PRECISION={args.precision} is none of {', '.join(PRECISIONS)}")
+        parser.error(f"PRECISION={args.precision} is not one of {', '.join(PRECISIONS)}")
     int8 = args.precision == "int8"
     systems = parser.choose(args, "int8" if int8 else "tensorrt", "has no INT8 network")
     gpu = find_gpu()
     why = why_impossible(gpu)
     if why and not (args.if_possible and gpu):
         if args.if_possible:
-            print(f"FP16 and TensorRT are left out: {why}", flush=True)
+            print(f"skipping FP16 and TensorRT: {why}", flush=True)
             return 0
         print(f"export tensorrt: {why}", file=sys.stderr)
         return 2
@@ -267,7 +266,7 @@ def main(arguments: list[str] | None = None) -> int:
         INTERRUPTED,
     )
     if why:
-        print(f"TensorRT is left out: {why}", flush=True)
+        print(f"skipping TensorRT: {why}", flush=True)
     if why or code == INTERRUPT:
         return code
     trt = load_tensorrt()

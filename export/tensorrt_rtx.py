@@ -84,7 +84,7 @@ def export(
         except ExportError as error:
             if capabilities != RTX_TURING:
                 raise
-            raise ExportError(f"{error}; serve it on such cards as variant cuda") from error
+            raise ExportError(f"{error}; serve it as variant cuda on such cards") from error
         seconds = round(time.monotonic() - start, 1)
         path.write_bytes(plan)
         log(f"{len(plan) / 1e6:.0f} MB")
@@ -139,13 +139,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns 0, 2 after an error that the user can mend, or 130 when interrupted."""
     parser = command.Parser(
         "tensorrt_rtx",
-        "Build plans of TensorRT-RTX, for python -m server --variant tensorrt_rtx; needs no GPU.",
+        "Build TensorRT-RTX plans, for python -m server --variant tensorrt_rtx; needs no GPU.",
     )
     parser.add_argument(
         "--turing",
         action="store_true",
-        help=f"for cards of compute capability {RTX_TURING[0]} in the place of {', '.join(RTX_LATER)};"
-        " the default where this machine has such a card",
+        help=f"build for cards of compute capability {RTX_TURING[0]} instead of {', '.join(RTX_LATER)};"
+        " the default on a machine with such a card",
     )
     args = parser.parse_args(arguments)
     systems = parser.choose(args, "tensorrt_rtx")

@@ -80,7 +80,7 @@ class Network:
         best, probability = ANSWERS[self.system.task.name](self, recording)
         if not np.isfinite(probability):
             raise ExportError(
-                f"the network of {self.manifest['system']} answers NaN or infinity: its checkpoint is damaged"
+                f"the network of {self.manifest['system']} computes NaN or infinity: its checkpoint is damaged"
             )
         return best, float(probability)
 
@@ -169,7 +169,7 @@ def verify(system: System, source: Hub, repository: Path, log: Log) -> None:
     examples, left = choose(found, network.labels())
     asked = [example for example in examples if not example.skipped]
     if asked:
-        log(f"asking the network about {len(asked)} example recordings of {where}")
+        log(f"classifying {len(asked)} example recordings of {where}")
     files = {
         example: hub.download(source.repository, f"{FOLDER}/{example.name}", source.revision) for example in asked
     }
@@ -213,10 +213,10 @@ def _line(widths: Sequence[int], *cells: str) -> str:
 def _summary(agreements: Sequence[bool], asked: int, listed: int, left: int) -> str:
     """The last line."""
     answered, wrong = len(agreements), agreements.count(False)
-    parts = [f"{answered - wrong} of {answered} agree" if answered else "nothing is verified"]
+    parts = [f"{answered - wrong} of {answered} agree" if answered else "nothing was verified"]
     if wrong:
         parts[0] += f", {wrong} {'does' if wrong == 1 else 'do'} not"
     parts += [f"{asked - answered} without an answer"] * (answered < asked)
     parts += [f"{listed - asked} skipped"] * (asked < listed)
-    parts += [f"{left} more left out, {MOST_FILES} are asked about at most"] * (left > 0)
+    parts += [f"{left} more left out (limit {MOST_FILES})"] * (left > 0)
     return "; ".join(parts)

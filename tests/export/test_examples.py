@@ -60,7 +60,7 @@ def test_names_of_classes(stem, label):
     ],
 )
 def test_names_of_no_class(stem):
-    with pytest.raises(UnclearName, match="says no class"):
+    with pytest.raises(UnclearName, match="does not begin with a class"):
         named_class(stem, GENRES)
 
 
@@ -108,7 +108,12 @@ def test_order_and_size():
         ("song.mp3", None),
     ]
     assert [example.skipped for example in examples] == [
-        *(None, "it has 67108865 bytes, at most 67108864 are fetched", None, "its name says no class")
+        *(
+            None,
+            "it has 67108865 bytes, more than the limit of 67108864",
+            None,
+            "its name does not begin with a class",
+        )
     ]
     assert left == 0
 

@@ -262,8 +262,8 @@ def test_a_network_that_answers_otherwise_is_refused_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nonsense"], f"no system nonsense here; choose from {', '.join(SYSTEMS)}"),
-        (["--rows", "99"], "99 rows cannot show more than a coarse mistake; at least 100"),
+        (["nonsense"], f"there is no system nonsense; choose from {', '.join(SYSTEMS)}"),
+        (["--rows", "99"], "99 rows cannot show small errors; use at least 100"),
         ([], "there is no exported network in"),
     ],
 )

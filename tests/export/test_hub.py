@@ -57,7 +57,7 @@ def test_dropped_connection_leaves_no_file_and_is_resumed(tmp_path):
         ((404, "RepoNotFound"), "no repository ccmusic-database/music_genre"),
         ((404, "RevisionNotFound"), f"has no commit {REVISION}"),
         ((404, "EntryNotFound"), "has no file vgg19_bn_cqt/save.pt"),
-        ((403, "GatedRepo"), "asks for its conditions to be accepted"),
+        ((403, "GatedRepo"), "requires you to accept its conditions"),
         ((401, "RepoNotFound"), "no repository ccmusic-database/music_genre"),
         ((418, ""), "the hub cannot be reached|could not be downloaded"),
     ],
@@ -92,7 +92,7 @@ def test_listing_of_a_folder_that_is_not_there_is_empty(tmp_path):
     [
         ((404, "RepoNotFound"), "no repository ccmusic-database/music_genre"),
         ((404, "RevisionNotFound"), f"has no commit {REVISION}"),
-        ((403, "GatedRepo"), "asks for its conditions to be accepted"),
+        ((403, "GatedRepo"), "requires you to accept its conditions"),
         ((418, ""), "music_genre/examples could not be downloaded: "),
         ((200, ""), "music_genre/examples could not be downloaded: "),  # a page that is no listing
     ],

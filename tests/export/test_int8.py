@@ -225,8 +225,8 @@ def test_logits_are_compared_and_not_the_first_output(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nonsense"], "no system nonsense here; choose from "),
-        (["--rows", "0"], "0 rows cannot show 99%; at least 100"),
+        (["nonsense"], "there is no system nonsense; choose from "),
+        (["--rows", "0"], "0 rows cannot show 99%; use at least 100"),
         ([], "there is no exported network in"),
     ],
 )

@@ -208,7 +208,7 @@ def test_a_package_that_is_not_there_is_named(installed, sentence, tmp_path, mon
 
 def test_demo_weights_and_the_hub_are_refused(capsys):
     assert main(["musicnn_msd", "--demo"]) == 2
-    assert "there are no demo weights of musicnn_msd: trained ones are installed" in capsys.readouterr().err
+    assert "there are no demo weights for musicnn_msd: trained weights are installed" in capsys.readouterr().err
     assert main(["musicnn_msd", "--hub", "--revision", "0" * 40]) == 2
     assert "no repository of the hub has the weights of musicnn_msd" in capsys.readouterr().err
 

@@ -282,16 +282,16 @@ def test_labels_beside_the_checkpoint(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nonsense"], "no system nonsense here; choose from "),
-        (["onnx", "nonsense"], "no system nonsense here; choose from "),
-        (["--force", "fp16"], "fp16 is a command and stands first: python -m export fp16 SYSTEM ..."),
-        (["fp16", "onnx"], "onnx is a command and stands first: python -m export onnx SYSTEM ..."),
+        (["nonsense"], "there is no system nonsense; choose from "),
+        (["onnx", "nonsense"], "there is no system nonsense; choose from "),
+        (["--force", "fp16"], "fp16 is a command and must come first: python -m export fp16 SYSTEM ..."),
+        (["fp16", "onnx"], "onnx is a command and must come first: python -m export onnx SYSTEM ..."),
         (["--hub"], "needs --revision"),
         (["--hub", "--revision", "main"], "not 'main'"),
         (["--hub", "vgg19_bn_cqt", "--revision", "0" * 40], "owner/name, not 'vgg19_bn_cqt'"),
-        (["--revision", "0" * 40], "--revision belongs to --hub"),
-        (["--verify"], "--verify belongs to --hub"),
-        (["--verify", "--demo"], "--verify belongs to --hub"),
+        (["--revision", "0" * 40], "--revision needs --hub"),
+        (["--verify"], "--verify needs --hub"),
+        (["--verify", "--demo"], "--verify needs --hub"),
         (["vgg19_bn_cqt", "--checkpoints", "/nowhere"], "no weights for vgg19_bn_cqt in /nowhere"),
         (["--demo", "--hub"], "not allowed with"),
         (["--other"], "unrecognized arguments"),
@@ -336,7 +336,7 @@ def test_weights_of_ones_own_stay_unless_others_are_asked_for(own_weights, tmp_p
         labels.unlink()
     before = (own_weights / "manifest.json").stat().st_mtime_ns
     assert main([SYSTEM.name, "--repository", str(tmp_path)]) == 0
-    assert "weights of your own (directory mine); --demo replaces them" in capsys.readouterr().out
+    assert "your own weights (directory mine); --demo replaces them" in capsys.readouterr().out
     assert (own_weights / "manifest.json").stat().st_mtime_ns == before
     assert labels.read_text().splitlines() == ([each.en for each in SYSTEM.labels.labels] if missing else ["mine"])
 
@@ -345,7 +345,7 @@ def test_weights_of_ones_own_that_are_not_whole_are_not_replaced_by_demo_weights
     (own_weights / "model.onnx").write_bytes(b"half")
     assert main([SYSTEM.name, "--repository", str(tmp_path)]) == 2
     error = capsys.readouterr().err
-    assert "model.onnx is not whole and was made of weights of your own (directory mine): name them again" in error
+    assert "model.onnx is incomplete and was made from your own weights (directory mine): name them again" in error
     assert error.count("\n") == 1 and (own_weights / "model.onnx").read_bytes() == b"half"
 
 
@@ -353,5 +353,7 @@ def test_another_number_of_classes_than_is_served_is_refused(tmp_path):
     (tmp_path / SYSTEM.name).mkdir()
     (tmp_path / SYSTEM.name / "save.pt").write_bytes(b"weights")
     (tmp_path / SYSTEM.name / "labels.json").write_text('["Folk", "Metal"]')
-    with pytest.raises(ExportError, match=r"has 16 classes, the labels name 2; such weights are served"):
+    with pytest.raises(
+        ExportError, match=r"has 16 classes, the labels name 2; export these weights under another name"
+    ):
         run(Directory(tmp_path), tmp_path / "models")

@@ -103,7 +103,7 @@ def test_the_float_tensors_are_read(tmp_path):
         ({"checksum": 1}, "a/bias: wrong checksum"),
         ({"header": field(2, 1)}, "expected one shard, little endian"),
         ({"header": field(1, 2)}, "expected one shard"),
-        ({"kind": 1}, "block of compression 1"),
+        ({"kind": 1}, "a block has compression type 1"),
     ],
 )
 def test_another_format_is_named(tmp_path, spoiled, sentence):

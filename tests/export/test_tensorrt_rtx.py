@@ -175,7 +175,7 @@ def test_turing_has_a_plan_of_its_own_and_no_products_in_float32(place, monkeypa
     assert run(place, *(["--turing"] if how == "asked" else [])) == 2
     error = capsys.readouterr().err
     assert error.startswith("export tensorrt_rtx: TensorRT-RTX 1.") and len(error.splitlines()) == 1
-    assert TURING in error and error.endswith("; serve it on such cards as variant cuda\n")
+    assert TURING in error and error.endswith("; serve it as variant cuda on such cards\n")
     assert state(place) == before
 
 
@@ -201,7 +201,7 @@ def other_inputs(place):
             unknown_operator,
             [" cannot parse ", "model.fp16.onnx: MutMal: ", "Plugin not found", " (its log: ", "rtx.plan.log)"],
         ),
-        (impossible_shapes, [" does not take the shapes {'ROWS': ((1, 3, 224, 224), (16, 3, 224, 224), (8, 3,"]),
+        (impossible_shapes, [" does not accept the shapes {'ROWS': ((1, 3, 224, 224), (16, 3, 224, 224), (8, 3,"]),
         (other_inputs, ["takes ROWS, the model configuration declares PICTURES"]),
     ],
 )
@@ -240,7 +240,7 @@ def test_ctrl_c_stops_the_builder(place, monkeypatch, capsys):
     monkeypatch.setattr(trt, "Builder", Interrupted)
     assert run(place, "--force") == 130
     assert capsys.readouterr().err == (
-        "export tensorrt_rtx: interrupted; the former plan, if there was one, is untouched\n"
+        "export tensorrt_rtx: interrupted; the former plan, if there was one, is unchanged\n"
     )
     assert plans == [None] and "BuildCanceled" in (folder_of(place) / "model.rtx.plan.log").read_text()
     assert state(place) == before

@@ -85,7 +85,7 @@ def test_demo_network_recognises_the_sounds_that_its_classes_stand_for(repositor
     assert (done.returncode, done.stderr) == (0, "")
     first, asking, *lines = done.stdout.splitlines()[-10:]
     assert "nothing to do" in first
-    assert asking.endswith(f"asking the network about 5 example recordings of {RELEASED.repository} at 01234567")
+    assert asking.endswith(f"classifying 5 example recordings of {RELEASED.repository} at 01234567")
     cells = [re.split(" {2,}", line) for line in lines[:-1]]
     assert cells[0] == ["file", "expected", "answer", "probability", "agree"]
     assert [(line[0], line[1], line[2], line[4]) for line in cells[1:] if len(line) == 5] == [
@@ -96,7 +96,7 @@ def test_demo_network_recognises_the_sounds_that_its_classes_stand_for(repositor
     ]
     assert [line for line in cells[1:] if len(line) < 5] == [
         ["2 solo.mp3", "Solo", BROKEN],
-        ["mystery.mp3", "skipped: its name says no class"],
+        ["mystery.mp3", "skipped: its name does not begin with a class"],
     ]
     assert all(30 < float(line[3].removesuffix("%")) <= 100 for line in cells[1:] if len(line) == 5)
     assert lines[-1] == "3 of 4 agree, 1 does not; 1 without an answer; 1 skipped"
@@ -150,9 +150,9 @@ def test_repository_whose_recordings_are_named_otherwise_is_no_error(models):
     done, hub = verify(models, {"examples/song\x1b[2J.mp3": b"1", "examples/99.mp3": b"2"})
     assert (done.returncode, done.stderr) == (0, "")
     assert [re.split(" {2,}", line)[-1] for line in done.stdout.splitlines()[-3:]] == [
-        "skipped: its name says no class",
-        "skipped: its name says no class",
-        "nothing is verified; 2 skipped",
+        "skipped: its name does not begin with a class",
+        "skipped: its name does not begin with a class",
+        "nothing was verified; 2 skipped",
     ]
     assert "\x1b" not in done.stdout and "song?[2J.mp3" in done.stdout
     assert not [path for _, path, _ in hub.requests if "/resolve/" in path and "examples" in path]
@@ -163,11 +163,8 @@ def test_what_is_too_large_or_too_much_is_not_fetched(models):
     done, hub = verify(models, files, sizes={"examples/0 0.mp3": MOST_BYTES + 1})
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert (
-        lines[-1]
-        == "nothing is verified; 64 without an answer; 1 skipped; 2 more left out, 64 are asked about at most"
-    )
-    skipped = [line for line in lines if "skipped: it has 67108865 bytes, at most 67108864 are fetched" in line]
+    assert lines[-1] == "nothing was verified; 64 without an answer; 1 skipped; 2 more left out (limit 64)"
+    skipped = [line for line in lines if "skipped: it has 67108865 bytes, more than the limit of 67108864" in line]
     assert len(skipped) == 1 and skipped[0].startswith("0 0.mp3")
     fetched = {path for method, path, _ in hub.requests if "/resolve/" in path and "/examples/" in path}
     assert len(fetched) == MOST_FILES
@@ -181,7 +178,7 @@ def test_refused_listing_is_an_error_of_one_line(models):
         arguments = ["-m", "export", SYSTEM.name, "--hub", "--revision", REVISION, "--verify"]
         done = run([*arguments, f"--repository={models}"], hub.url, folder)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert "asks for its conditions to be accepted" in done.stderr
+    assert "requires you to accept its conditions" in done.stderr
     assert "nothing to do" in done.stdout
 
 
@@ -194,7 +191,9 @@ def test_silent_speech_has_no_answer(server):
 def test_network_that_answers_nan_is_an_error(models, monkeypatch):
     monkeypatch.setattr(small, "CHANNELS", np.full_like(small.CHANNELS, np.nan))
     small.write_genre_network(models / f"{SYSTEM.name}_network" / "1" / "model.onnx")
-    with pytest.raises(ExportError, match=r"^the network of vgg19_bn_cqt answers NaN or infinity: its checkpoint"):
+    with pytest.raises(
+        ExportError, match=r"^the network of vgg19_bn_cqt computes NaN or infinity: its checkpoint"
+    ):
         Network.open(SYSTEM, models).answer(RECORDINGS["short"])
 
 

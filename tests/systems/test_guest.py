@@ -183,8 +183,8 @@ def test_its_manifest_says_all_that_the_declaration_did(guest):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("{folder}/mood.py", "there are no demo weights of mood: name yours with --checkpoint"),
-        ("{folder}/mood.py --demo", "there are no demo weights of mood"),
+        ("{folder}/mood.py", "there are no demo weights for mood: name yours with --checkpoint"),
+        ("{folder}/mood.py --demo", "there are no demo weights for mood"),
         ("{folder}/none.py --checkpoint {folder}/mood.safetensors", "there is no file"),
         ("{folder}/empty.py --checkpoint {folder}/mood.safetensors", "declares no system: it needs SYSTEM"),
         ("{folder}/wrong.py --checkpoint {folder}/mood.safetensors", "cannot be read (ZeroDivisionError:"),

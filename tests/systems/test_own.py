@@ -53,9 +53,9 @@ def test_names_of_the_commands_of_export(name):
     [
         ("--checkpoint my.pt", "--checkpoint needs the one system that it is like"),
         ("vgg19_bn_cqt vit_b_16_mel --checkpoint my.pt", "--checkpoint needs the one system that it is like"),
-        ("vgg19_bn_cqt --labels labels.txt", "--labels and --name belong to --checkpoint"),
-        ("vgg19_bn_cqt --name mine", "--labels and --name belong to --checkpoint"),
-        ("vgg19_bn_cqt --checkpoint my.pt --labels labels.txt", "has 16 classes, the labels name 2: add a --name"),
+        ("vgg19_bn_cqt --labels labels.txt", "--labels and --name need --checkpoint"),
+        ("vgg19_bn_cqt --name mine", "--labels and --name need --checkpoint"),
+        ("vgg19_bn_cqt --checkpoint my.pt --labels labels.txt", "has 16 classes, the labels name 2: add --name"),
         ("vgg19_bn_cqt --checkpoint my.pt --labels none.txt --name mine", "none.txt cannot be read (No such file"),
         (
             "vgg19_bn_cqt --checkpoint my.pt --labels empty.txt --name mine",
@@ -69,15 +69,15 @@ def test_names_of_the_commands_of_export(name):
         ),
         (
             "vgg19_bn_cqt --checkpoint my.pt --name other",
-            "other is there, and is like vit_b_16_mel: choose another",
+            "other exists already and is like vit_b_16_mel: choose another",
         ),
-        ("other --demo", "there are no demo weights of other: name yours"),
-        ("other", "model.onnx is not whole and was made of weights of your own (file here): name them again"),
+        ("other --demo", "there are no demo weights for other: name yours"),
+        ("other", "model.onnx is incomplete and was made from your own weights (file here): name them again"),
         ("other --hub --revision " + "0" * 40, "no repository of the hub has the weights of other"),
         ("other --hub me/mine --revision " + "0" * 40, "no repository of the hub has the weights of other"),
         (
             "nonsense",
-            f"no system nonsense here; choose from {', '.join(SYSTEMS)}, other",
+            f"there is no system nonsense; choose from {', '.join(SYSTEMS)}, other",
         ),
     ],
 )
