@@ -57,7 +57,7 @@ def main() -> int:
         "--quick",
         action="store_true",
         default=bool(os.environ.get("QUICK")),
-        help="under 90 s: fewer recordings, only vgg19_bn_cqt with profile article-a",
+        help="finish in under 90 s: fewer recordings, only vgg19_bn_cqt with profile article-a",
     )
     parser.add_argument("--only", choices=("genres", "speech"), help="measure only these systems")
     parser.add_argument(
@@ -69,24 +69,24 @@ def main() -> int:
     parser.add_argument(
         "--device",
         default=os.environ.get("DEVICE") or "cpu",
-        help="cuda: the networks on the GPU, and article A beside Tritone there (default: %(default)s)",
+        help="cuda: measure the networks, article A and Tritone on the GPU (default: %(default)s)",
     )
     parser.add_argument(
         "--systems",
         nargs="+",
         metavar="SYSTEM",
-        help="with --device cuda: whose networks are measured (default: both of the articles)",
+        help="with --device cuda: systems whose networks are measured (default: the two of the articles)",
     )
     parser.add_argument(
-        "--batches", nargs="+", type=int, metavar="N", help="with --device cuda: rows that they take at a time"
+        "--batches", nargs="+", type=int, metavar="N", help="with --device cuda: batch sizes of the networks"
     )
     arguments = parser.parse_args()
     if arguments.device not in DEVICES:
         parser.error(f"--device is {arguments.device!r}, not one of {', '.join(DEVICES)}")
     if (arguments.systems or arguments.batches) and arguments.device != "cuda":
-        parser.error("--systems and --batches go with --device cuda")
+        parser.error("--systems and --batches need --device cuda")
     if arguments.only and arguments.device == "cuda":
-        parser.error("--only does not go with --device cuda, which measures the genre systems")
+        parser.error("--only cannot be combined with --device cuda, which measures the genre systems")
     quick, scale = arguments.quick, QUICK if arguments.quick else FULL
     try:
         if arguments.device == "cuda":
@@ -144,7 +144,7 @@ def finish(measure: Callable[[], dict], arguments: argparse.Namespace, command: 
     arguments.results.mkdir(parents=True, exist_ok=True)
     (arguments.results / f"{part(results)}.json").write_text(json.dumps(results, indent=1) + "\n")
     print("\n" + write_report(results, arguments.results))
-    print(f"\n{results['seconds']:.0f} s; figures, plots and this summary are in {arguments.results}")
+    print(f"\nTook {results['seconds']:.0f} s; figures, plots and this summary are in {arguments.results}")
 
 
 if __name__ == "__main__":

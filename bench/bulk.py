@@ -53,7 +53,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.bulk", description=__doc__.splitlines()[0])
     quick = bool(os.environ.get("QUICK"))
     parser.add_argument("--variant", default=os.environ.get("VARIANT", "auto"), help="as in python -m server")
-    parser.add_argument("--quick", action="store_true", default=quick, help="under a minute")
+    parser.add_argument("--quick", action="store_true", default=quick, help="finish in under a minute")
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="default: %(default)s")
     arguments = parser.parse_args()
     command = "python -m bench.bulk" + (" --quick" if arguments.quick else "")
@@ -119,8 +119,9 @@ def bulk(url: str, folder: Path, scale: Scale) -> tuple[float, float]:
 
     def rows() -> int:
         if process.poll() is not None:
-            said = process.stderr.read().strip() if process.stderr else ""
-            raise BenchError(f"tritone bulk ended with {process.returncode}: {said}")
+            raise BenchError(
+                f"tritone bulk exited with code {process.returncode}: {process.stderr.read().strip()}"
+            )
         return out.read_bytes().count(b"\n") if out.exists() else 0
 
     def now() -> tuple[int, float, float]:
@@ -131,7 +132,7 @@ def bulk(url: str, folder: Path, scale: Scale) -> tuple[float, float]:
             deadline = time.monotonic() + DEADLINE
             while rows() < WARM:
                 if time.monotonic() > deadline:
-                    raise BenchError(f"tritone bulk had no {WARM} rows after {DEADLINE:g} s")
+                    raise BenchError(f"tritone bulk wrote fewer than {WARM} rows in {DEADLINE:g} s")
                 time.sleep(0.05)
             before = now()
             time.sleep(scale.seconds)

@@ -13,10 +13,11 @@ def bulk_section(results: Figures) -> str:
     bulk = results["bulk"]
     ratios = [ours / theirs for ours, theirs in zip(bulk["bulk"], bulk["perf_analyzer"], strict=True)]
     about = (
-        f"`tritone bulk --in-flight {bulk['in_flight']}` beside perf_analyzer with as many requests in flight, by"
-        f" turns on one server (`{bulk['system']}`, {bulk['variant']}), response cache off: {bulk['recordings']}"
-        f" distinct 30 s stereo MP3s of {bulk['mb']:.2f} MB. A bulk run reads each from a file and writes a row of"
-        f" its answer. It reached {share(statistics.median(ratios))} of perf_analyzer's rate."
+        f"`tritone bulk --in-flight {bulk['in_flight']}` compared with perf_analyzer at the same number of "
+        f"requests in flight, alternating on one server (`{bulk['system']}`, {bulk['variant']}), response cache "
+        f"off: {bulk['recordings']} distinct 30 s stereo MP3 files of {bulk['mb']:.2f} MB. A bulk run reads each "
+        f"file and writes its answer as a row. It reached {share(statistics.median(ratios))} of perf_analyzer's "
+        "rate."
     )
     rows = [
         {

@@ -1,4 +1,4 @@
-"""What two choices for the speech network are worth on this machine, in OpenVINO (`python -m bench.front`).
+"""`python -m bench.conv_front_end`: what two design choices of the speech network gain here, in OpenVINO.
 
 Its seven convolutions as products that leave the channels last, beside PyTorch's Conv1d between transposed norms;
 and rows whose tokens fill the matrix kernels' blocks, beside rows of two tokens more. Takes turns; needs the
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.baselines.network import load_network
-from bench.floor import load_network as compile_network
+from bench.ideal import load_network as compile_network
 from bench.markdown import table
 from export import emotion2vec, onnx_export
 from server.installation import ROOT
@@ -42,7 +42,7 @@ def transposed(layer: emotion2vec.ConvLayer, x: Tensor) -> Tensor:
 def main() -> None:
     """Export the network with Conv1d, run both by turns and print a table of medians."""
     repository = ROOT / "model_repository"
-    with tempfile.TemporaryDirectory(prefix="tritone-front-") as folder:
+    with tempfile.TemporaryDirectory(prefix="tritone-bench-") as folder:
         with mock.patch.object(emotion2vec.ConvLayer, "forward", transposed):
             model = load_network(SYSTEM, repository)
             onnx_export.to_onnx(model, onnx_export.graph_of(SYSTEMS[SYSTEM]), Path(folder) / ONNX_FILE)

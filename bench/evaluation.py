@@ -90,7 +90,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.evaluation", description=__doc__.splitlines()[0])
     parser.add_argument("systems", nargs="*", default=SYSTEMS, help=f"default: {' '.join(SYSTEMS)}")
     parser.add_argument("--variant", default=os.environ.get("VARIANT", "auto"), help="as in python -m server")
-    parser.add_argument("--seeds", type=int, default=2, help="recordings of each group and family (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=2, help="recordings per group and family (%(default)s)")
     parser.add_argument(
         "--quick",
         action="store_true",

@@ -27,7 +27,7 @@ def evaluation_section(results: Figures) -> str:
     parts = []
     for system in results["evaluation"]:
         parts += [fill(_about(system)), table(_rows(system)), fill(_voting(system)), fill(_calibration(system))]
-    parts.append(caption(results, "what an option gains or loses says nothing about real music"))
+    parts.append(caption(results, "the gains and losses say nothing about real music"))
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -35,9 +35,9 @@ def _about(system: Figures) -> str:
     per_group = system["recordings"] // sum(map(len, GROUPS.values()))
     return (
         f"`{system['model']}` ({system['variant']}), {system['recordings']} recordings, {per_group} of each group:"
-        " share of right labels in %, with an option the points it gains or loses (·: none). Short, mixture and"
-        " medley are ambiguous. Over all: calibration error (ECE), and the share that `uncertainty=entropy` would"
-        " have a person look at."
+        " share of correct labels in %; for an option, the points that it gains or loses (·: none). Short, mixture"
+        " and medley are ambiguous. Over all groups: calibration error (ECE), and the share of recordings that"
+        " `uncertainty=entropy` marks for review by a person."
     )
 
 
@@ -74,9 +74,9 @@ def _voting(system: Figures) -> str:
     first, segments = sets["crop=first"], sets["segments=5"]
     before, after = (top1(scores, ("medley",)) for scores in (first, segments))
     return (
-        f"Five segments with their mean against the first 30 s alone, where article 001 starts: {before:.0f} to"
-        f" {after:.0f} % of the medleys. With no option at all every slice of the whole file is heard, which is"
-        " such a vote already."
+        f"The mean over five segments recognises {after:.0f} % of the medleys, the first 30 s alone, with which "
+        f"article B starts, {before:.0f} %. Without options every slice of the file is analysed, which is such a "
+        "vote already."
     )
 
 
@@ -84,6 +84,7 @@ def _calibration(system: Figures) -> str:
     found = system["calibration"]["held_out"]
     (ece, ece_after), (nll, nll_after) = found["ece"], found["nll"]
     return (
-        f"A temperature fitted on one half of the recordings ({found['temperature']:.2f}) brings the calibration"
-        f" error of the other half from {ece:.3f} to {ece_after:.3f}, its NLL from {nll:.2f} to {nll_after:.2f}."
+        f"A temperature fitted on one half of the recordings ({found['temperature']:.2f}) changes the calibration"
+        f" error of the other half from {ece:.3f} to {ece_after:.3f} and its NLL from {nll:.2f} to "
+        f"{nll_after:.2f}."
     )

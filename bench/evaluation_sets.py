@@ -176,9 +176,9 @@ GROUPS: dict[str, Group] = {
 def main() -> int:
     """Write the sets. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.evaluation_sets", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="where the recordings and labels.csv go")
+    parser.add_argument("folder", type=Path, help="folder for the recordings and labels.csv")
     parser.add_argument(
-        "--seeds", type=int, default=2, help="recordings of each group and family (default: %(default)s)"
+        "--seeds", type=int, default=2, help="recordings per group and family (default: %(default)s)"
     )
     parser.add_argument("--labels", choices=LABEL_SETS, default="ccmusic", help="default: %(default)s")
     parser.add_argument("--groups", nargs="+", choices=GROUPS, metavar="GROUP", help="default: all")
@@ -187,7 +187,7 @@ def main() -> int:
         parser.error(f"--seeds must be at least 1, not {arguments.seeds}")
     table = write(arguments.folder, arguments.seeds, arguments.labels, arguments.groups)
     recordings = len(arguments.groups or GROUPS) * arguments.seeds * len(FAMILIES)
-    print(f"{recordings} recordings; their labels stand in {table}")
+    print(f"{recordings} recordings; their labels are in {table}")
     return 0
 
 

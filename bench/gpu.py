@@ -21,8 +21,8 @@ from answers.activation import softmax
 from bench.baselines.worker import Worker
 from bench.compare import InProcess, Pipeline, Probabilities, Served, Turn, compare
 from bench.errors import BenchError
-from bench.floor import load_network
 from bench.gpu_networks import Contender, Runner, contenders
+from bench.ideal import load_network
 from bench.nvml import memory_mb, watch_gpu
 from bench.perf import PerfError, find_perf_analyzer
 from bench.perf_input import write_input
@@ -54,7 +54,8 @@ def check_gpu() -> Gpu:
         )
     if gpu is None:
         raise BenchError(
-            "--device cuda asks the driver what the GPU does, and finds no GPU that way: pip install nvidia-ml-py"
+            "--device cuda reads the GPU's utilisation from its driver, which reports no GPU: pip install "
+            "nvidia-ml-py"
         )
     return gpu
 
@@ -124,7 +125,7 @@ class GpuSuite:
         except ServerError as error:
             raise BenchError(str(error)) from error
         if variant not in ON_GPU:
-            return {"left_out": f"the server would take {variant}: {why}"}
+            return {"left_out": f"the server would run {variant}: {why}"}
         with ExitStack() as stack:
             workers = [stack.enter_context(Worker(f"article_a.{kind}", VGG)) for kind in ("OneByOne", "Optimised")]
             say(f"starting {VGG} on {variant}")

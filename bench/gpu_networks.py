@@ -132,7 +132,7 @@ def graphed(system: str, repository: Path) -> Classify:
 def served(folder: Path, variant: str) -> Classify:
     """The network as the server's variant runs it."""
     from answers.activation import softmax
-    from bench.floor import load_network
+    from bench.ideal import load_network
 
     network = load_network(folder, variant)
     return lambda rows: softmax(network(rows))
@@ -183,7 +183,7 @@ class Runner:
         try:
             return self._pool.submit(function, *arguments).result()
         except BrokenProcessPool as error:
-            raise BenchError(f"{self.name}: its process has ended; its own messages stand above") from error
+            raise BenchError(f"{self.name}: its process has exited; see its messages above") from error
         except Exception as error:
             first = str(error).partition("\n")[0]
             raise BenchError(f"{self.name} failed: {type(error).__name__}: {first}") from error

@@ -13,8 +13,8 @@ def gpu_section(results: Figures) -> str:
     if comparison := gpu.get("comparison"):
         parts += [fill(_about(comparison)), table(_pipelines(comparison))]
     else:
-        parts.append(fill(f"Article A's pipeline and Tritone as a whole were not compared: {gpu['left_out']}."))
-    parts.append(caption(results, "that pipelines agree says nothing about real music"))
+        parts.append(fill(f"The complete pipelines were not compared: {gpu['left_out']}."))
+    parts.append(caption(results, "the agreement of the pipelines says nothing about real music"))
     return "\n\n".join(parts) + "\n"
 
 
@@ -23,9 +23,9 @@ def _networks(figures: Figures) -> list[str]:
     networks = figures["networks"]
     first, ours = networks[0], networks[-1]
     about = (
-        f"The network of `{figures['model']}` on the GPU, from pictures in the host's memory to probabilities"
-        f" there; medians of {figures['rounds']} rounds by turns, ratios within a round. PyTorch as article A runs"
-        " it: float32, in which convolutions may round to TensorFloat-32, and float16, fully optimised."
+        f"The network of `{figures['model']}` on the GPU, from images in host memory to probabilities in host "
+        f"memory; medians of {figures['rounds']} alternating rounds, ratios within a round. PyTorch runs as in "
+        "article A: in float32, where convolutions may round to TensorFloat-32, and in float16, fully optimised."
     )
     if figures["why"]:
         about += f" Tritone's is {ours['name'].removeprefix('Tritone, ')}; {figures['why']}."
@@ -49,9 +49,9 @@ def _networks(figures: Figures) -> list[str]:
     ]
     batches = " / ".join(str(cell["batch"]) for cell in first["batches"])
     note = (
-        "Memory is what the process of a network takes with the largest batch; GPU busy is the share of the time"
-        f" in which a kernel ran, at {batches} rows; labels and probabilities are compared with those of ONNX"
-        " Runtime in float32 on the CPU."
+        "GPU memory is that of a network's process with the largest batch. GPU busy is the share of the time in "
+        f"which a kernel ran, at {batches} rows. Labels and probabilities are compared with those of ONNX Runtime "
+        "in float32 on the CPU."
     )
     return [fill(about), table(lines), fill(note), table(rows)]
 
@@ -60,8 +60,8 @@ def _about(comparison: Figures) -> str:
     return (
         f"{comparison['recordings']} distinct recordings of 30 s (stereo, 44.1 kHz, {comparison['format']}),"
         f" `{comparison['model']}`, profile `{comparison['profile']}`, all networks on the GPU. The pipelines"
-        f" take turns, {comparison['rounds']} rounds; Tritone is asked over gRPC, {comparison['concurrency']}"
-        " requests in flight, response cache off. CPU is per recording, memory the host's."
+        f" alternate for {comparison['rounds']} rounds; Tritone receives {comparison['concurrency']} concurrent"
+        " requests over gRPC, response cache off. CPU time is per recording; memory is host memory."
     )
 
 

@@ -1,4 +1,4 @@
-"""The floor: what a recording costs when the same functions are called in this process, with nothing around them.
+"""The ideal: what a recording costs when the same functions are called in this process, with nothing around them.
 
 With perfect overlap a machine of c cores answers 1 / (p / c + n) recordings per second, where p is the time that
 one core takes to prepare a recording, and n the time that all cores take for its rows in the best batch. No server
@@ -32,7 +32,7 @@ SPEECH_BATCHES = (1, 2)  # of one length; with four the time per row is that wit
 Network = Callable[..., np.ndarray]  # its inputs in their order, n rows of each -> logits float32 [n, classes]
 
 
-class Floor:
+class Ideal:
     """The functions of one system as a pipeline for `compare`.
 
     Parameters
@@ -57,7 +57,7 @@ class Floor:
         recordings: Sequence[bytes],
         repository: Path = ROOT / "model_repository",
     ) -> None:
-        self.name = f"floor, {variant}"
+        self.name = f"ideal, {variant}"
         self.what = "the same functions in one process, perfect overlap"
         self._network = load_network(Repository(repository).network(system).folder, variant)
         self._prepare = partial(prepare, profile=profile, spectrum=spectrum)
@@ -85,15 +85,15 @@ class Floor:
         return np.stack([self._probabilities(self._network(r)).mean(axis=0) for r in rows])
 
 
-class SpeechFloor:
-    """The functions of a speech system as a pipeline for `compare`; as `Floor`, for recordings of up to 30 s.
+class SpeechIdeal:
+    """The functions of a speech system as a pipeline for `compare`; as `Ideal`, for recordings of up to 30 s.
 
     Rows have the length that they are padded to, and those of one length share a batch: "network_ms" is the mean
     over the recordings, each at its length, at the best of `SPEECH_BATCHES`.
     """
 
     def __init__(self, system: str, variant: str, recordings: Sequence[bytes]) -> None:
-        self.name = f"floor, {variant}"
+        self.name = f"ideal, {variant}"
         self.what = "the same functions in one process, perfect overlap"
         self._network = load_network(Repository(ROOT / "model_repository").network(system).folder, variant)
         self._recordings = recordings

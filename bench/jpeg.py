@@ -46,8 +46,8 @@ def main() -> int:
         cost = (seconds[True] - seconds[False]) / len(agreed) * 1e3
         print(
             f"{system}: {len(agreed)} slices, {np.mean(levels):.2f} of 255 levels on average, same label"
-            f" {np.mean(agreed):.1%}, probabilities moved by {max(moved):.3f} at most,"
-            f" {np.median(moved):.3f} in the median, {cost:.1f} ms per slice"
+            f" {np.mean(agreed):.1%}, change of probability: median {np.median(moved):.3f},"
+            f" maximum {max(moved):.3f}; {cost:.1f} ms per slice"
         )
     return 0
 

@@ -52,17 +52,17 @@ def named(comparison: Figures, start: str) -> Figures | None:
     return next((row for row in comparison["rows"] if row["name"].startswith(start)), None)
 
 
-def floor(comparison: Figures, ours: Figures) -> Figures | None:
-    """The floor of one of our servers."""
-    name = ours["name"].replace("Tritone", "floor")
+def ideal(comparison: Figures, ours: Figures) -> Figures | None:
+    """The ideal of one of our servers."""
+    name = ours["name"].replace("Tritone", "ideal")
     return next((row for row in comparison["rows"] if row["name"] == name), None)
 
 
 def pipelines(comparison: Figures) -> list[dict[str, str]]:
-    """One line per pipeline; the floors are a column of ours."""
+    """One line per pipeline; the ideals are a column of ours."""
     first, plain = comparison["rows"][0], named(comparison, "plain Triton")
     n, lines = comparison["recordings"], []
-    for row in (row for row in comparison["rows"] if not row["name"].startswith("floor")):
+    for row in (row for row in comparison["rows"] if not row["name"].startswith("ideal")):
         ours = row["name"].startswith("Tritone")
         agreed = f"{round(row['agreement'] * n)} of {n} ({row['difference']:.1g})"
         lines.append(
@@ -71,7 +71,7 @@ def pipelines(comparison: Figures) -> list[dict[str, str]]:
                 "recordings/s": f"{short(row['rate'])} ({short(row['slowest'])}–{short(row['fastest'])})",
                 f"to {first['name']}": times(ratio(row, first)),
                 "to plain Triton": times(ratio(row, plain)) if ours else "",
-                "of the floor": share(ratio(row, floor(comparison, row))) if ours else "",
+                "of the ideal": share(ratio(row, ideal(comparison, row))) if ours else "",
                 "CPU ms": short(row["cpu_ms"]),
                 "memory MB": short(row["memory_mb"]),
                 "mean batch": short(row["mean_batch"]),
@@ -81,14 +81,14 @@ def pipelines(comparison: Figures) -> list[dict[str, str]]:
     return lines
 
 
-def floors(comparison: Figures) -> str:
-    """A sentence about the floors; empty without them."""
+def ideals(comparison: Figures) -> str:
+    """A sentence about the ideals; empty without them."""
     each = [
-        f"{short(f['rate'])} recordings/s with {variant} ({short(f['prepare_ms'])} ms of one core to prepare one,"
-        f" {short(f['network_ms'])} ms of all cores per row, at the best batch, {f['batch']})"
+        f"{short(f['rate'])} recordings/s with {variant} ({short(f['prepare_ms'])} ms of one core per recording,"
+        f" {short(f['network_ms'])} ms of all cores per row at the best batch size, {f['batch']})"
         for variant, f in comparison.get("floors", {}).items()
     ]
-    about = "The floor is the same functions in one process with perfect overlap and no server"
+    about = "The ideal is the rate of the same functions in one process, with perfect overlap and without a server"
     return f"{about}: {'; '.join(each)}." if each else ""
 
 

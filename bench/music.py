@@ -63,7 +63,7 @@ def collect(folder: Path, download: Download, packages: Sequence[str] = tuple(PA
         a program is missing, or no package could be had; one alone that could not is reported and skipped
     """
     if not shutil.which("dpkg-deb"):
-        raise BenchError("dpkg-deb is missing: real music comes in Debian's packages (on Debian: package dpkg)")
+        raise BenchError("dpkg-deb is missing: the music is in Debian packages (on Debian, install dpkg)")
     failed = []
     for package in packages:
         target = folder / package
@@ -78,13 +78,13 @@ def collect(folder: Path, download: Download, packages: Sequence[str] = tuple(PA
                     continue
         print(f"{package}: {len(songs(target))} songs in {target}", flush=True)
     if len(failed) == len(packages):
-        raise BenchError(f"none of {len(packages)} packages could be had; the first: {failed[0]}")
+        raise BenchError(f"none of {len(packages)} packages could be downloaded; the first: {failed[0]}")
 
 
 def apt(package: str, folder: Path) -> Path:
     """Download a package with apt, which verifies it."""
     if not shutil.which("apt-get"):
-        raise BenchError("apt-get is missing: real music comes from Debian's archive, through its own program")
+        raise BenchError("apt-get is missing: it downloads the music from Debian's archive")
     done = subprocess.run(["apt-get", "-qq", "download", package], cwd=folder, capture_output=True, text=True)
     files = list(folder.glob("*.deb"))
     if done.returncode or len(files) != 1:

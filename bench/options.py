@@ -95,7 +95,7 @@ def main() -> int:
     """Measure all options. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.options", description=__doc__.splitlines()[0])
     quick = bool(os.environ.get("QUICK"))
-    parser.add_argument("--quick", action="store_true", default=quick, help="a quarter of the recordings")
+    parser.add_argument("--quick", action="store_true", default=quick, help="use a quarter of the recordings")
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="default: %(default)s")
     arguments = parser.parse_args()
     if not (name := next(filter(is_exported, SYSTEMS), None)):

@@ -14,9 +14,10 @@ def options_section(results: Figures) -> str:
     without, seconds, long = costs["without"], costs["seconds"], costs["long_seconds"]
     ms, speech_ms = short(without["genre_ms"]), short(without["speech_ms"])
     about = (
-        f"What options cost on one core, in ms per {seconds:g} s of sound, beside the {ms} ms that preparing"
-        f" {seconds:g} s takes without them (`{costs['system']}`, MP3; speech: {speech_ms} ms). What is heard is"
-        f" measured on {long:g} s; fewer rows save the network's time, which is most of an answer's."
+        f"Cost of the options on one core, in ms per {seconds:g} s of sound, in addition to the {ms} ms that "
+        f"preparing {seconds:g} s takes without options (`{costs['system']}`, MP3; speech: {speech_ms} ms). The "
+        f"options that select parts are measured on {long:g} s; fewer rows save time in the network, which takes "
+        "most of the time."
     )
     rows = [
         {

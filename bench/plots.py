@@ -97,16 +97,16 @@ def _draw_throughput(results: Figures) -> Figure:
 
 
 def _draw_stages(results: Figures) -> Figure:
-    """A bar per profile, the floor beside its own; what the noise of the clocks puts below zero is not drawn."""
+    """A bar per profile, the ideal beside its own; what the noise of the clocks puts below zero is not drawn."""
     comparison = results.get("comparison", {})
     bars: list[tuple[str, list[tuple[str, float, str]]]] = []
     for profile, stages in results["stages"].items():
         bars.append((f"Tritone\n{profile}", [(name, ms, STAGES[name]) for name, ms in stages.items()]))
         if profile == comparison.get("profile") and comparison.get("floors"):
-            floor = next(iter(comparison["floors"].values()))  # of the server whose stages these are
-            parts = [("preparation", floor["prepare_ms"], PREPARATION)]
-            parts.append(("network", floor["network_ms"] * floor["rows"], NETWORK))
-            bars.append((f"floor\n{profile}", parts))
+            ideal = next(iter(comparison["floors"].values()))  # of the server whose stages these are
+            parts = [("preparation", ideal["prepare_ms"], PREPARATION)]
+            parts.append(("network", ideal["network_ms"] * ideal["rows"], NETWORK))
+            bars.append((f"ideal\n{profile}", parts))
     figure = Figure(figsize=(9.2, 1.7 + 0.62 * len(bars)), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     longest = max(sum(ms for _, ms, _ in parts) for _, parts in bars)
@@ -129,6 +129,6 @@ def _draw_stages(results: Figures) -> Figure:
     axes.invert_yaxis()
     axes.set_xlim(0, longest * 1.08)
     axes.set_xlabel("ms", fontsize=9)
-    _tidy(axes, "where the time of one recording goes, one request at a time")
+    _tidy(axes, "time per stage of one recording, one request at a time")
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     return figure

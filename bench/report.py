@@ -21,7 +21,7 @@ from bench.bulk_report import bulk_section
 from bench.errors import BenchError
 from bench.evaluation_report import evaluation_section
 from bench.gpu_report import gpu_section
-from bench.markdown import caption, fill, floor, floors, named, pipelines, ratio, share, short, table, times
+from bench.markdown import caption, fill, ideal, ideals, named, pipelines, ratio, share, short, table, times
 from bench.options_report import options_section
 from bench.plots import Figures, draw
 from bench.similar_report import similar_section
@@ -57,7 +57,9 @@ def main() -> int:
     parser.add_argument(
         "json", nargs="?", type=Path, default=RESULTS / "bench.json", help="figures (default: %(default)s)"
     )
-    parser.add_argument("--publish", action="store_true", help="to bench/published/ and the pages")
+    parser.add_argument(
+        "--publish", action="store_true", help="copy the figures to bench/published/ and update the pages"
+    )
     arguments = parser.parse_args()
     try:
         if arguments.publish:
@@ -121,7 +123,7 @@ def filled(page: str, name: str, place: str, text: str) -> str:
     new, places = pattern.subn(lambda _: f"<!-- {place} -->\n{text}<!-- /{place} -->", page)
     if places != 1:
         raise BenchError(
-            f"{name} has {places} sections for the figures: have one line <!-- {place} --> and below it"
+            f"{name} has {places} sections for the figures; it needs one line <!-- {place} --> and below it"
             f" one line <!-- /{place} -->"
         )
     return new
@@ -143,7 +145,7 @@ def sections(figures: dict[str, Figures], folder: str, place: str) -> str:
 def summary(results: Figures) -> str:
     """Markdown of the comparison alone; BenchError without one."""
     if not (comparison := results.get("comparison")):
-        raise BenchError("There is no comparison among these figures: run make bench, without leaving parts out")
+        raise BenchError("These figures contain no comparison: run make bench without --only")
     return "\n\n".join([fill(_about(comparison)), table(pipelines(comparison)), caption(results)]) + "\n"
 
 
@@ -153,34 +155,34 @@ def section(results: Figures, folder: str) -> str:
         return own(results)
     parts = []
     if comparison := results.get("comparison"):
-        parts += [fill(_about(comparison)), table(pipelines(comparison)), fill(floors(comparison))]
+        parts += [fill(_about(comparison)), table(pipelines(comparison)), fill(ideals(comparison))]
     if sweep := results.get("sweep"):
         parts += [fill(_about_sweep(comparison)), table(_loads(sweep))]
-        parts.append(f"![Throughput and latency over requests in flight]({folder}/throughput.png)")
+        parts.append(f"![Throughput and latency by requests in flight]({folder}/throughput.png)")
     if results.get("stages"):
-        parts.append(f"![Where the time of one recording goes]({folder}/stages.png)")
+        parts.append(f"![Time per stage of one recording]({folder}/stages.png)")
     if also := list(_also(results)):
         parts.append(table(also))
     parts.append("\n".join(fill(fact, "- ") for fact in _facts(results)))
-    parts.append(caption(results, "that pipelines agree says nothing about real music"))
+    parts.append(caption(results, "the agreement of the pipelines says nothing about real music"))
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _about(comparison: Figures) -> str:
     return (
         f"{comparison['recordings']} distinct recordings of 30 s (stereo, 44.1 kHz, {comparison['format']}),"
-        f" `{comparison['model']}`, profile `{comparison['profile']}`. The pipelines take turns,"
-        f" {comparison['rounds']} rounds; shown are medians, in brackets slowest and fastest, and ratios are those"
-        f" within a round. Both servers are asked over gRPC, {comparison['concurrency']} requests in flight,"
-        " response cache off. CPU is per recording; memory is the peak of a process, or what all processes of a"
-        " server hold after a turn (PSS); labels and probabilities are compared with those of"
+        f" `{comparison['model']}`, profile `{comparison['profile']}`. The pipelines alternate for"
+        f" {comparison['rounds']} rounds; the table shows medians (slowest–fastest), and ratios are taken within a"
+        f" round. Both servers receive {comparison['concurrency']} concurrent requests over gRPC, response cache "
+        "off. CPU time is per recording. Memory is the peak of a process, or the memory of all processes of a "
+        "server after a turn (PSS). Labels and probabilities are compared with those of"
         f" {comparison['rows'][0]['name']}."
     )
 
 
 def _about_sweep(comparison: Figures | None) -> str:
     ours = comparison and named(comparison, "Tritone")
-    return f"{ours['name'] if ours else 'Tritone'}, over the number of requests in flight:"
+    return f"{ours['name'] if ours else 'Tritone'} by the number of requests in flight:"
 
 
 def _loads(sweep: list[Figures]) -> list[dict[str, str]]:
@@ -198,8 +200,8 @@ def _facts(results: Figures) -> Iterator[str]:
     """A sentence for each other thing that was measured."""
     if overhead := results.get("overhead_ms"):
         yield (
-            "One request at a time, all that is not decoding, downmix, resampling, spectrogram or network takes"
-            f" {short(overhead)} ms (without what the Python client adds)."
+            "One request at a time, everything but decoding, downmix, resampling, spectrogram and network takes"
+            f" {short(overhead)} ms (without the time that the Python client adds)."
         )
     if load := results.get("open_loop"):
         # perf_analyzer's random stream is short and seeded: what came of it counts, not what it was asked for.
@@ -207,7 +209,7 @@ def _facts(results: Figures) -> Iterator[str]:
         held = [row["rate"] for row in load["rows"] if row["p95"] <= load["limit_ms"]]
         most = f"up to {short(max(held))}/s" if held else "at none of these rates"
         yield (
-            f"Recordings that arrive at random (Poisson), p95: {rows}; it is within {load['limit_ms']} ms {most}."
+            f"p95 latency when recordings arrive at random (Poisson): {rows}; within {load['limit_ms']} ms {most}."
         )
     if repeat := results.get("repeat"):
         yield (
@@ -225,13 +227,13 @@ def _facts(results: Figures) -> Iterator[str]:
         each = "; ".join(
             f"{k['what']} {times(k['ratio'])} ({short(k['ours_ms'])} ms, {k['difference']:.0e})" for k in kernels
         )
-        yield f"librosa's time to ours on one core, and the largest difference relative to the peak: {each}."
+        yield f"librosa's time divided by ours on one core, and largest difference relative to the peak: {each}."
 
 
 def _also(results: Figures) -> Iterator[dict[str, str]]:
     """One line for each other comparison of our server with a pipeline."""
     comparisons = [(f"{each['format']} files", each) for each in results.get("formats", [])]
-    comparisons.append(("songs of 4 minutes, every slice", results.get("song")))
+    comparisons.append(("songs of 4 minutes, all slices", results.get("song")))
     comparisons += [("", results.get(key)) for key in ("comparison_b", "comparison_tags")]
     for what, comparison in comparisons:
         if comparison:
@@ -240,11 +242,11 @@ def _also(results: Figures) -> Iterator[dict[str, str]]:
             names = f"`{comparison['model']}`, `{comparison['profile']}`"
             yield {
                 "also measured": f"{names}, {what}" if what else names,
-                "beside": f"{first['name']} ({first['what']})",
+                "compared with": f"{first['name']} ({first['what']})",
                 "its recordings/s": short(first["rate"]),
                 "Tritone's": short(ours["rate"]),
                 "ratio": times(ratio(ours, first)),
-                "of the floor": share(ratio(ours, floor(comparison, ours))),
+                "of the ideal": share(ratio(ours, ideal(comparison, ours))),
             }
 
 

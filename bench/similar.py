@@ -57,11 +57,13 @@ def main() -> int:
     """Measure. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.similar", description=__doc__.splitlines()[0])
     quick = bool(os.environ.get("QUICK"))
-    parser.add_argument("folder", type=Path, help="real music, at any depth")
-    parser.add_argument("--about", default="a folder of music", help="what music that is, for the report")
-    parser.add_argument("--songs", type=int, default=SONGS, help="at most, drawn from all (default: %(default)s)")
+    parser.add_argument("folder", type=Path, help="folder of real music, searched recursively")
+    parser.add_argument("--about", default="a folder of music", help="description of the music, for the report")
+    parser.add_argument(
+        "--songs", type=int, default=SONGS, help="largest number of songs, drawn at random (default: %(default)s)"
+    )
     parser.add_argument("--variant", default=os.environ.get("VARIANT", "auto"), help="as in python -m server")
-    parser.add_argument("--quick", action="store_true", default=quick, help=f"{QUICK} songs at most")
+    parser.add_argument("--quick", action="store_true", default=quick, help=f"use at most {QUICK} songs")
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="default: %(default)s")
     arguments = parser.parse_args()
     songs = min(arguments.songs, QUICK) if arguments.quick else arguments.songs
@@ -102,7 +104,7 @@ def compare(folder: Path, count: int, variant: str, about: str) -> dict:
         neighbours = neighbours_of(rows)
     whole = [song for song in songs if all(str(path) in neighbours for path in song.versions.values())]
     if not whole:
-        raise BenchError("the server refused a version of every song: name a folder of music")
+        raise BenchError("the server rejected a version of every song: name a folder of music")
     return {
         **{"system": SYSTEM, "variant": server.variant, "about": about, "songs": len(whole)},
         "hours": sum(song.seconds * (len(song.versions) - 0.5) for song in whole) / 3600,
@@ -129,7 +131,7 @@ def chosen(folder: Path, count: int, seed: int = 0) -> list[Song]:
         if len(songs) == count:
             break
     if not songs:
-        raise BenchError(f"{folder} holds no song of {SHORTEST:g} s or more: name a folder of music")
+        raise BenchError(f"{folder} contains no song of {SHORTEST:g} s or more: name a folder of music")
     print(
         f"{len(songs)} of {len(paths)} files, {sum(song.seconds for song in songs) / 3600:.1f} h", file=sys.stderr
     )
@@ -189,7 +191,7 @@ def bulk(url: str, songs: list[Song], rows: Path) -> None:
     done = run(command, check=False)
     print(done.stderr.strip(), file=sys.stderr)
     if done.returncode not in (0, 1):
-        raise BenchError(f"tritone bulk ended with {done.returncode}: {done.stderr.strip()}")
+        raise BenchError(f"tritone bulk exited with code {done.returncode}: {done.stderr.strip()}")
 
 
 def neighbours_of(rows: Path) -> dict[str, list[str]]:

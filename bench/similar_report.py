@@ -9,21 +9,21 @@ from bench.plots import Figures
 def similar_section(results: Figures) -> str:
     """The section about similar songs: a table by the kind of version, and where and when."""
     found = results["similar"]
-    failed = f"; {found['failed']} more had a version that the server refused" if found["failed"] else ""
+    failed = f"; the server rejected a version of {found['failed']} more" if found["failed"] else ""
     rate = found["hours"] * 3600 / found["bulk_seconds"]
     about = (
-        f"Is a song found again by its embedding? {found['songs']} songs ({found['about']}), each in four"
-        " versions: as it is, as MP3 and as Opus of 64 kbit/s, and its first half alone;"
-        f" {found['hours']:.0f} h of sound in all{failed}. `tritone bulk --embedding` took"
-        f" {found['bulk_seconds'] / 60:.0f} min ({rate:.0f} s of sound a second; `{found['system']}`,"
-        f" {found['variant']}). Then the nearest of each file were looked for among all {4 * found['songs']}, as"
-        " `tritone similar` does, itself left out."
+        f"Do embeddings find the other versions of a song? {found['songs']} songs ({found['about']}), each in four"
+        " versions: the original, MP3 and Opus at 64 kbit/s, and its first half;"
+        f" {found['hours']:.0f} h of sound in total{failed}. `tritone bulk --embedding` took"
+        f" {found['bulk_seconds'] / 60:.0f} min ({rate:.0f} s of sound per second; `{found['system']}`,"
+        f" {found['variant']}). For each file, `tritone similar` then ranked all other files (of"
+        f" {4 * found['songs']}) by similarity."
     )
     rows = [
         {
-            "looked for": kind,
-            "the nearest is of the same song": share(shares["nearest"]),
-            "the nearest three are its three others": share(shares["all"]),
+            "version searched for": kind,
+            "nearest file is the same song": share(shares["nearest"]),
+            "nearest three are its other versions": share(shares["all"]),
         }
         for kind, shares in found["kinds"].items()
     ]

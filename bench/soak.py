@@ -133,7 +133,7 @@ class Soak:
     def _refused(self, client: Client, data: bytes) -> None:
         try:
             client.classify(data)
-            self.wrong.append("something that is no recording was answered")
+            self.wrong.append("the server answered a request without a valid recording")
         except InvalidRecording:
             pass
         except TritoneError as error:
@@ -143,9 +143,11 @@ class Soak:
 def main() -> None:
     """Exit with 1 where something went wrong or memory did not come back."""
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__.partition("\n")[0])
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--deaths", type=int, default=6, help="how often the server is ended by a request")
-    parser.add_argument("--variant", default="auto")
+    parser.add_argument("--minutes", type=float, default=60, help="default: %(default)s")
+    parser.add_argument(
+        "--deaths", type=int, default=6, help="number of requests that crash the server (default: %(default)s)"
+    )
+    parser.add_argument("--variant", default="auto", help="as in python -m server (default: %(default)s)")
     options = parser.parse_args()
     log = Path(tempfile.gettempdir(), "tritone-soak.log")
     with embedded(f"--variant={options.variant}", log=log) as server:
@@ -155,7 +157,7 @@ def main() -> None:
         time.sleep(QUIET_SECONDS)
         warm = pss_mb(server.pid)
         print(
-            f"{server.variant}: {ready:.0f} MB when ready, {warm:.0f} MB after one recording of each kind",
+            f"{server.variant}: {ready:.0f} MB when ready, {warm:.0f} MB after each good recording once",
             flush=True,
         )
         soak.run(options.minutes)

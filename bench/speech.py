@@ -23,7 +23,7 @@ from tritone_client import Client, TritoneError
 
 from bench.baselines.worker import Worker
 from bench.compare import InProcess, Pipeline, Served, compare
-from bench.floor import SpeechFloor
+from bench.ideal import SpeechIdeal
 from bench.perf import find_perf_analyzer, measure
 from bench.perf_input import write_input
 from bench.processes import peak_of_children, pss_mb
@@ -82,7 +82,7 @@ class SpeechSuite:
         return {"demo_weights": demo, "speech": figures}
 
     def _compare(self, server: Embedded, stack: ExitStack) -> dict:
-        """Article C and ours with its floor."""
+        """Article C and ours with its ideal."""
 
         def ask() -> np.ndarray:
             with Client(server.grpc) as client:
@@ -93,8 +93,8 @@ class SpeechSuite:
         name, what = f"Tritone, {server.variant}", f"{precision(server.variant)}, through gRPC"
         data, window = self._data(), self.scale.window
         ours = Served(name, what, server, MODEL, data, CONCURRENCY, window, ask)
-        floor = SpeechFloor(MODEL, server.variant, self.recordings)
-        pipelines: list[Pipeline] = [InProcess(worker, self.recordings), ours, floor]
+        ideal = SpeechIdeal(MODEL, server.variant, self.recordings)
+        pipelines: list[Pipeline] = [InProcess(worker, self.recordings), ours, ideal]
         rows = compare(pipelines, self.scale.rounds, say)
         return {
             "model": MODEL,
@@ -103,7 +103,7 @@ class SpeechSuite:
             "rounds": self.scale.rounds,
             "concurrency": CONCURRENCY,
             "rows": rows,
-            "floors": {server.variant: floor.parts},
+            "floors": {server.variant: ideal.parts},
         }
 
     def _data(self) -> Path:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bench.markdown import caption, fill, floors, pipelines, table, times
+from bench.markdown import caption, fill, ideals, pipelines, table, times
 from bench.plots import Figures
 
 
 def speech_section(results: Figures) -> str:
     """The section of the speech system: the pipelines, what else was measured, where and when."""
     speech = results["speech"]
-    parts = [fill(_about(speech)), table(pipelines(speech)), fill(floors(speech))]
+    parts = [fill(_about(speech)), table(pipelines(speech)), fill(ideals(speech))]
     parts.append("\n".join(fill(fact, "- ") for fact in _facts(speech)))
-    parts.append(caption(results, "that pipelines agree says nothing about real speech"))
+    parts.append(caption(results, "the agreement of the pipelines says nothing about real speech"))
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -21,8 +21,8 @@ def _about(speech: Figures) -> str:
     shortest, longest = speech["seconds"]
     return (
         f"{speech['recordings']} distinct utterances of {shortest:g} to {longest:g} s (three in four WAV, mono,"
-        f" 16 kHz; one in four MP3, stereo, 44.1 kHz), `{speech['model']}`, in the same way: {speech['rounds']}"
-        f" rounds, {speech['concurrency']} requests in flight over gRPC, response cache off."
+        f" 16 kHz; one in four MP3, stereo, 44.1 kHz), `{speech['model']}`, measured in the same way:"
+        f" {speech['rounds']} rounds, {speech['concurrency']} requests in flight over gRPC, response cache off."
     )
 
 
@@ -40,8 +40,9 @@ def _facts(speech: Figures) -> Iterator[str]:
         )
         starts = len({row["start"] for row in first})
         yield (
-            f"The first request after the server is ready takes at most {times(very)} as long as later ones of the"
-            f" same recording, the first one of another length {times(others)} ({lengths} s; {starts} starts)."
+            f"The first request after the server is ready takes at most {times(very)} as long as later requests "
+            f"with the same recording, the first request of another length {times(others)} ({lengths} s; {starts} "
+            "starts)."
         )
     if memory := speech.get("memory"):
         early, *later = memory["samples"]
@@ -49,7 +50,7 @@ def _facts(speech: Figures) -> Iterator[str]:
         low, high = (f(sample["mb"] for sample in later) for f in (min, max))
         yield (
             f"Memory of all server processes: at most {memory['load_peak_mb']:.0f} MB while loading,"
-            f" {memory['ready_mb']:.0f} MB when ready; of mixed requests ({shortest:g} to {longest:g} s, with and"
-            f" without frames) {early['mb']:.0f} MB after {early['requests']}, {low:.0f} to {high:.0f} MB after"
+            f" {memory['ready_mb']:.0f} MB when ready; {early['mb']:.0f} MB after {early['requests']} mixed "
+            f"requests ({shortest:g} to {longest:g} s, with and without frames), {low:.0f} to {high:.0f} MB after"
             f" {later[0]['requests']} to {later[-1]['requests']}."
         )

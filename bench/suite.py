@@ -24,7 +24,7 @@ from answers.activation import softmax
 from bench.baselines import plain
 from bench.baselines.worker import Worker
 from bench.compare import InProcess, Pipeline, Served, compare
-from bench.floor import Floor
+from bench.ideal import Ideal
 from bench.kernels import measure_kernels
 from bench.perf import Measurement, find_perf_analyzer, measure
 from bench.perf_input import write_input
@@ -135,7 +135,7 @@ class Suite:
         return self.stack.enter_context(serve(system, variant))
 
     def _article_a(self, server: Embedded) -> dict:
-        """Article A's two pipelines, a plain Triton, and ours with its floor in each precision."""
+        """Article A's two pipelines, a plain Triton, and ours with its ideal in each precision."""
         kinds = ("OneByOne",) if self.quick else ("OneByOne", "Optimised")
         with ThreadPoolExecutor() as pool:  # they take a while to start
             workers = pool.map(lambda kind: self._worker(f"article_a.{kind}", VGG, self.songs), kinds)
@@ -144,27 +144,27 @@ class Suite:
         servers = [server]
         if not self.quick and server.variant == "openvino" and onnx(VGG).with_name(INT8_FILE).is_file():
             servers.append(self._serve(VGG, "openvino_int8"))
-        floors = {}
+        ideals = {}
         for ours in servers:
             pipelines.append(self._ours(ours, VGG, "article-a", self.songs))
-            floors[ours.variant] = self._floor(VGG, ours.variant, "article-a")
-            pipelines.append(floors[ours.variant])
+            ideals[ours.variant] = self._ideal(VGG, ours.variant, "article-a")
+            pipelines.append(ideals[ours.variant])
         table = self._compare(pipelines, VGG, "article-a", "MP3", self.songs)
         self._sample(server)
-        return table | {"floors": {variant: floor.parts for variant, floor in floors.items()}}
+        return table | {"floors": {variant: ideal.parts for variant, ideal in ideals.items()}}
 
     def _beside(self, system: str, profile: str, baseline: str) -> dict:
         """Another pipeline, and ours with the network it was written for."""
         with ExitStack() as self.stack:
             server = self._serve(system, self.variant)
-            floor = self._floor(system, server.variant, profile)
-            pipelines: list[Pipeline] = [
+            ideal = self._ideal(system, server.variant, profile)
+            pipelines = [
                 self._worker(baseline, system, self.songs),
                 self._ours(server, system, profile, self.songs),
-                floor,
+                ideal,
             ]
             table = self._compare(pipelines, system, profile, "MP3", self.songs)
-            return table | {"floors": {server.variant: floor.parts}}
+            return table | {"floors": {server.variant: ideal.parts}}
 
     def _format(self, server: Embedded, kind: str) -> dict:
         """Article A and ours with another file format."""
@@ -194,8 +194,8 @@ class Suite:
     def _worker(self, name: str, system: str, songs: Sequence[bytes]) -> InProcess:
         return InProcess(self.stack.enter_context(Worker(name, system)), songs)
 
-    def _floor(self, system: str, variant: str, profile: str) -> Floor:
-        return Floor(system, variant, profile, SYSTEMS[system].spectrum, self.songs)
+    def _ideal(self, system: str, variant: str, profile: str) -> Ideal:
+        return Ideal(system, variant, profile, SYSTEMS[system].spectrum, self.songs)
 
     def _plain(self) -> Served:
         repository = self.folder / "plain"

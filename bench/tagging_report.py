@@ -12,11 +12,11 @@ def precision_section(results: Figures) -> str:
     """The section about precisions: one table over all systems."""
     found = results["precision"]
     about = (
-        f"Tags of real music in other precisions: {found['excerpts']} excerpts of {found['seconds']:.0f} s, each"
-        f" of another song, from games that Debian distributes ({sources(found)}), against float32 in ONNX"
+        f"Tags of real music in other precisions: {found['excerpts']} excerpts of {found['seconds']:.0f} s from"
+        f" different songs of games that Debian distributes ({sources(found)}), compared with float32 in ONNX"
         " Runtime. Over 50 independent tags: share of excerpts with the same tags of at least 10 %, differences in"
         " probability, Spearman's rank correlation of the tags, and share of excerpts with the same first tag."
-        " FP16, which the server runs on GPUs, is the FP16 network with every value rounded, on the CPU."
+        " FP16, which the server runs on GPUs, is emulated on the CPU: the FP16 network with every value rounded."
     )
     rows = [
         {
@@ -49,16 +49,18 @@ def tags_section(results: Figures) -> str:
     """The section about disturbances and options: a table for each system."""
     found = results["tags"]
     about = (
-        f"{found['excerpts']} excerpts of {found['seconds']:.0f} s, each of another song, from games that Debian"
-        f" distributes ({sources(found)}), disturbed in the ways of the first column. What they are compared with"
-        " is no truth but the same system's answer to the undisturbed excerpt without options. In the cells: how"
-        " many % of its three most probable tags are still among the three most probable, and in brackets the mean"
-        " difference of all probabilities. Empty cells were not asked for."
+        f"{found['excerpts']} excerpts of {found['seconds']:.0f} s from different songs of games that Debian"
+        f" distributes ({sources(found)}), disturbed as the first column says. The reference is not a true label, "
+        "but the same system's answer to the undisturbed excerpt without options. The cells show how many % of "
+        "its three most probable tags are still among the three most probable and, in brackets, the mean "
+        "difference of all probabilities. Empty cells were not measured."
     )
     parts = ["### On real music", fill(about)]
     for system, figures in found["systems"].items():
         another, plain = figures["another"], figures["disturbances"]
-        scale = f"`{system}` ({found['variant']}). For scale: the answer to another song keeps {_cell(another)}."
+        scale = (
+            f"`{system}` ({found['variant']}). For comparison, the answer to a different song: {_cell(another)}."
+        )
         parts += [fill(scale), table(_disturbed(plain))]
     return "\n\n".join([*parts, caption(results, real=REAL)]) + "\n"
 
@@ -83,5 +85,5 @@ def _is_reference(disturbance: str, option: str) -> bool:
 def _cell(figures: Figures | None) -> str:
     if not figures:
         return ""
-    refused = f", {figures['refused']} refused" if figures["refused"] else ""
+    refused = f", {figures['refused']} rejected" if figures["refused"] else ""
     return f"{100 * figures['top_kept']:.0f} ({figures['mean_difference']:.3f}){refused}"

@@ -159,11 +159,13 @@ def compare(bench: Bench, best: Knobs, turns: int) -> tuple[float, str]:
     gain, delay = statistics.median(gains), statistics.median(delays)
     objection = ""
     if gain < LEAST_GAIN:
-        objection = f"the best had {gain:.2f} times its throughput, less than {LEAST_GAIN}"
+        objection = f"the best settings reached {gain:.2f} times its throughput, less than {LEAST_GAIN}"
     elif min(gains) < 1:
-        objection = f"the best was not always faster ({', '.join(f'{g:.2f}' for g in gains)} times)"
+        objection = f"the best settings were not always faster ({', '.join(f'{g:.2f}' for g in gains)} times)"
     elif delay > MOST_LATENCY:
-        objection = f"the best needs {delay:.2f} times as long for a single request, more than {MOST_LATENCY}"
+        objection = (
+            f"the best settings take {delay:.2f} times as long for a single request, more than {MOST_LATENCY}"
+        )
     return gain, objection
 
 
@@ -215,16 +217,16 @@ def tune(repository: Repository, system: str, requested: str, profile: str, quic
     """
     find_perf_analyzer()
     chosen = preflight.choose_systems(repository, [system])
-    if not chosen[system].task.has_images:
-        able = [name for name, each in repository.known(SYSTEMS).items() if each.task.has_images]
-        raise ServerError(f"{system} cannot be tuned; choose one of {', '.join(able)}")
+    if not chosen[system].task.has_pictures:
+        able = [name for name, each in repository.known(SYSTEMS).items() if each.task.has_pictures]
+        raise ServerError(f"{system} cannot be tuned; choose from {', '.join(able)}")
     variant, why = variants.choose(requested, variants.Machine.here(), repository, [system])
     if variant in variants.ON_GPU:
         raise ServerError(
-            f"{variant} computes on the GPU ({why}), which is not tuned; choose a CPU variant, VARIANT=openvino"
+            f"{variant} computes on the GPU ({why}), but only CPU variants can be tuned: VARIANT=openvino"
         )
     machine, today = tuned.this_machine(), date.today().isoformat()
-    say(f"{system} on {variant} ({why}), profile {profile}; the machine should do nothing else meanwhile")
+    say(f"{system} on {variant} ({why}), profile {profile}; leave the machine idle otherwise")
     shipped = read_shipped(repository, system, variant)
     with tempfile.TemporaryDirectory(prefix="tritone-") as folder:
         data = write_input(Path(folder) / "input.json", collection(N_RECORDINGS), {"profile": profile})
@@ -236,13 +238,14 @@ def tune(repository: Repository, system: str, requested: str, profile: str, quic
             else:
                 gain, objection = compare(bench, best, turns=2 if quick else 3)
     if objection:
-        verdict = f"The shipped configuration stays: {objection}."
+        verdict = f"The shipped configuration is kept: {objection}."
         lost = tuned.keep(repository, system, variant, machine, today)
     else:
-        verdict = f"{gain:.2f} times the shipped throughput with {best}; written to configs/{tuned.NAME}.pbtxt."
+        verdict = f"{gain:.2f} times the shipped throughput with {best}. Written to configs/{tuned.NAME}.pbtxt."
         texts = {step: text_format.MessageToString(c) for step, c in bench.configurations(best).items()}
         lost = tuned.keep(repository, system, variant, machine, today, gain, texts)
-    verdict += f" Removed, as made for another variant, machine or version: {', '.join(lost)}." if lost else ""
+    if lost:
+        verdict += f" Removed settings for another variant, machine or version: {', '.join(lost)}."
     caption = f"{machine}; {system}, {variant}, {profile}, concurrency {BUSY} (alone: {ALONE}), {today}"
     return f"{table(bench.rows)}\n\n{caption}\n\n{verdict}"
 
@@ -264,12 +267,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tuning", description=__doc__.splitlines()[0])
     environment = os.environ.get
     shown = "(default: %(default)s)"
-    parser.add_argument("--system", default=environment("SYSTEM", "vgg19_bn_cqt"), help=f"what is tuned {shown}")
+    parser.add_argument("--system", default=environment("SYSTEM", "vgg19_bn_cqt"), help=f"system to tune {shown}")
     parser.add_argument(
         "--variant", default=environment("VARIANT", "auto"), help=f"as in python -m server {shown}"
     )
-    parser.add_argument("--profile", default="article-a", help=f"how the recordings are prepared {shown}")
-    parser.add_argument("--quick", action="store_true", default=bool(environment("QUICK")), help="less exact")
+    parser.add_argument("--profile", default="article-a", help=f"profile that prepares the recordings {shown}")
+    parser.add_argument(
+        "--quick", action="store_true", default=bool(environment("QUICK")), help="fewer candidates, less exact"
+    )
     flags = parser.parse_args()
     try:
         repository = Repository(parse_settings([]).model_repository)

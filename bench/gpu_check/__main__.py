@@ -22,30 +22,38 @@ def main() -> int:
     """Run the command. Returns 0, 1 where a stage failed, or 2 where nothing could be done."""
     parser = argparse.ArgumentParser(prog="python -m bench.gpu_check", description="Check a GPU machine.")
     commands = parser.add_subparsers(dest="command", required=True)
-    prepares = commands.add_parser("prepare", help="collect what a GPU machine without a network lacks, elsewhere")
-    prepares.add_argument("--python", default="3.12", help="the machine's Python (default: %(default)s)")
-    prepares.add_argument("--mib", type=int, default=60, help="size of a piece at most (default: %(default)s)")
+    prepares = commands.add_parser(
+        "prepare", help="on a machine with a network: collect what the GPU machine needs"
+    )
+    prepares.add_argument(
+        "--python", default="3.12", help="Python version of the GPU machine (default: %(default)s)"
+    )
+    prepares.add_argument(
+        "--mib", type=int, default=60, help="largest size of a piece in MiB (default: %(default)s)"
+    )
     prepares.add_argument(
         "--there",
         nargs="*",
         default=(),
         metavar="PACKAGE",
-        help="packages of that machine that do in any version, beside PyTorch's",
+        help="further packages (besides PyTorch's) that the GPU machine has in any version",
     )
-    runs = commands.add_parser("run", help="go through the stages, on the GPU machine")
-    runs.add_argument("stages", nargs="*", metavar="STAGE", help="only these (default: all)")
-    runs.add_argument("--seconds", type=float, default=3600, help="for all together (default: %(default)s)")
+    runs = commands.add_parser("run", help="on the GPU machine: run the stages")
+    runs.add_argument("stages", nargs="*", metavar="STAGE", help="stages to run (default: all)")
+    runs.add_argument(
+        "--seconds", type=float, default=3600, help="time limit of all stages (default: %(default)s)"
+    )
     runs.add_argument(
         "--out",
         type=Path,
         default=Path(os.environ.get("OUT") or WORK / "results"),
         metavar="DIR",
-        help="for summary.txt and logs.tar.gz (default: $OUT, or .gpu_check/results)",
+        help="folder for summary.txt and logs.tar.gz (default: $OUT, or .gpu_check/results)",
     )
     runs.add_argument("--logs", type=Path, default=WORK / "logs", metavar="DIR", help="default: .gpu_check/logs")
     Check.add_flags(runs)
     for name in OURS:
-        Check.add_flags(commands.add_parser(name, help="a stage by itself; prints its figures as JSON"))
+        Check.add_flags(commands.add_parser(name, help="run this stage and print its figures as JSON"))
     arguments = parser.parse_args()
     try:
         if arguments.command == "prepare":
@@ -61,7 +69,7 @@ def main() -> int:
     everything = stages(check, arguments.logs)
     known = [stage.name for stage in everything]
     if unknown := [name for name in arguments.stages if name not in known]:
-        parser.error(f"there is no stage {unknown[0]!r}, only {', '.join(known)}")
+        parser.error(f"there is no stage {unknown[0]!r}; choose from {', '.join(known)}")
     chosen = [stage for stage in everything if not arguments.stages or stage.name in arguments.stages]
     failed = run(check, chosen, Results(arguments.out, arguments.logs), arguments.logs, arguments.seconds)
     return 1 if failed else 0
@@ -75,7 +83,7 @@ def collect(arguments: argparse.Namespace) -> int:
     for piece in pieces:
         size = sum(file.stat().st_size for file in piece.iterdir())
         print(f"{piece.relative_to(ROOT)}: {size / MIB:.1f} MiB")
-    print("There, in the project's folder, once all of them have come: bash bench/gpu_check/install.sh")
+    print("Copy the pieces to the GPU machine, then run in the project's folder: bash bench/gpu_check/install.sh")
     return 0
 
 

@@ -49,10 +49,24 @@ class Check:
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         """Declare the flags that `of` reads."""
-        parser.add_argument("--system", choices=CHECKED, default="vgg19_bn_cqt", metavar="SYSTEM")
-        parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a dry run")
-        parser.add_argument("--repository", type=Path, default=ROOT / "model_repository", metavar="DIR")
-        parser.add_argument("--brief", action="store_true", help="as little as shows that everything runs")
+        parser.add_argument(
+            "--system",
+            choices=CHECKED,
+            default="vgg19_bn_cqt",
+            metavar="SYSTEM",
+            help="system to check (default: %(default)s)",
+        )
+        parser.add_argument(
+            "--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a dry run without a GPU"
+        )
+        parser.add_argument(
+            "--repository",
+            type=Path,
+            default=ROOT / "model_repository",
+            metavar="DIR",
+            help="folder of the models (default: %(default)s)",
+        )
+        parser.add_argument("--brief", action="store_true", help="the smallest check that runs everything")
 
     @classmethod
     def of(cls, flags: argparse.Namespace) -> Check:

@@ -40,7 +40,7 @@ def _gpu(check: Check) -> dict[str, Any] | None:
 def _variants(check: Check) -> dict[str, str]:
     """Why each variant cannot be served; "can be" where it can."""
     here, models = Machine.here(), Repository(check.repository)
-    return {name: why_not(name, here, models, [check.system]) or "can be served" for name in ON_GPU}
+    return {name: why_not(name, here, models, [check.system]) or "can run" for name in ON_GPU}
 
 
 def _torch(check: Check) -> str:

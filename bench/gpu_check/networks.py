@@ -9,10 +9,10 @@ import numpy as np
 
 from answers.activation import ACTIVATIONS
 from bench.errors import BenchError
-from bench.floor import load_network
 from bench.gpu_check.check import Check, Rows
 from bench.gpu_check.forms import forms
 from bench.gpu_networks import Contender, Runner
+from bench.ideal import load_network
 from bench.nvml import memory_mb
 from server.variants import PORTABLE
 from systems import SYSTEMS
@@ -30,7 +30,7 @@ def networks(check: Check) -> dict[str, Any]:
     expected = probabilities(load_network(check.network.folder, PORTABLE)(rows))
     for form in forms(check):
         if time.monotonic() - start > LIMIT:
-            found[form.name] = "left out: no time"
+            found[form.name] = "skipped: no time left"
             continue
         try:
             found[form.name] = measure(check, form, rows, expected)

@@ -52,7 +52,7 @@ def prepare(folder: Path, python: str, mib: int, there: Collection[str]) -> list
     if python not in PYTHONS:
         raise BenchError(f"--python is {python!r}, not one of {', '.join(PYTHONS)}")
     if mib < 1:
-        raise BenchError(f"--mib is {mib}; a piece has 1 MiB at least")
+        raise BenchError(f"--mib is {mib}; it must be at least 1")
     home = find_python(python)
     archive = folder / ARCHIVE
     pack(download(packages(python, there), python, folder / "wheels"), python, home, archive)
@@ -84,8 +84,8 @@ def download(pins: Sequence[str], python: str, wheels: Path) -> list[Path]:
     command += ["--only-binary=:all:", f"--find-links={wheels}", f"--dest={fresh}", *pins]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        said = done.stderr.strip().splitlines() or ["pip does not say why"]
-        raise BenchError(f"the wheels cannot be had: {said[-1].removeprefix('ERROR: ')}")
+        lines = done.stderr.strip().splitlines() or ["pip gives no reason"]
+        raise BenchError(f"the wheels cannot be downloaded: {lines[-1].removeprefix('ERROR: ')}")
     shutil.rmtree(wheels)
     fresh.rename(wheels)
     return sorted(wheels.iterdir())
@@ -105,7 +105,7 @@ def find_python(python: str) -> Path:
     said = subprocess.run([command, "-c", "import sys; print(sys.base_prefix)"], capture_output=True, text=True)
     home, library = Path(said.stdout.strip()), f"lib/libpython{python}.so.1.0"
     if not (home / library).is_file():
-        raise BenchError(f"python{python} on PATH has no {home / library}: take one that has")
+        raise BenchError(f"python{python} on PATH has no {home / library}: use a Python that has one")
     return home
 
 

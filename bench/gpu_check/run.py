@@ -52,7 +52,7 @@ def run(check: Check, chosen: Sequence[Stage], results: Results, logs: Path, sec
         if stage.on_gpu and check.device != "cuda":
             results.add({"stage": stage.name, "left_out": "needs a GPU"})
         elif left < LEAST_SECONDS:
-            results.add({"stage": stage.name, "left_out": f"no time: {max(left, 0):.0f} s are left"})
+            results.add({"stage": stage.name, "left_out": f"no time: {max(left, 0):.0f} s left"})
         else:
             print(f"== {stage.name}", flush=True)
             line = run_stage(stage, logs / f"{stage.name}.log", min(stage.seconds, left))
@@ -84,7 +84,7 @@ def run_stage(stage: Stage, log: Path, seconds: float) -> dict[str, Any]:
         except (ValueError, OSError, KeyError) as error:
             fault = f"its figures cannot be read: {error}"
     last = printed.splitlines()[-LAST_LINES:]
-    print("\n".join([f"{stage.name}: {fault}; its last lines:", *last]), flush=True)
+    print("\n".join([f"{stage.name}: {fault}; the last lines of its log:", *last]), flush=True)
     return line | {"failed": fault, "last": last[-1] if last else ""}
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from tritone_client import Client
 
-from bench.floor import Floor
 from bench.gpu_check.check import Check
+from bench.ideal import Ideal
 from bench.perf import PerfError, measure
 from bench.perf_input import write_input
 from bench.processes import pss_mb
@@ -38,8 +38,8 @@ def server(check: Check) -> dict[str, Any]:
             ]
         found["computed"] = asdict(answers[0].computed) if answers[0].computed else None
         spectrum = SYSTEMS[check.system].spectrum
-        floor = Floor(check.system, PORTABLE, check.profile, spectrum, check.recordings, check.repository)
-        expected, got = floor.probabilities(), np.stack([answer.probabilities for answer in answers])
+        ideal = Ideal(check.system, PORTABLE, check.profile, spectrum, check.recordings, check.repository)
+        expected, got = ideal.probabilities(), np.stack([answer.probabilities for answer in answers])
         found["same"] = float((got.argmax(1) == expected.argmax(1)).mean())
         found["difference"] = round(float(np.abs(got - expected).max()), 5)
         data = write_input(Path(folder) / "input.json", check.recordings, {"profile": check.profile})

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from answers.activation import ACTIVATIONS
-from bench.floor import load_network
 from bench.gpu_check.check import Check, Rows
+from bench.ideal import load_network
 from bench.onnx_session import SERVED, open_session
 from server.variants import PORTABLE
 from systems import SYSTEMS

@@ -18,7 +18,7 @@ from tritone_client import Client
 
 from bench.compare import Turn, compare
 from bench.errors import BenchError
-from bench.floor import Floor
+from bench.ideal import Ideal
 from bench.kernels import measure_kernels
 from bench.perf import find_perf_analyzer, measure
 from bench.perf_input import write_input
@@ -113,12 +113,12 @@ def test_floor_is_the_sum_of_its_parts_on_all_cores(monkeypatch):
         clock.tell(20 * len(rows))
         return np.zeros((len(rows), 3), np.float32)
 
-    monkeypatch.setattr("bench.floor.load_network", lambda folder, variant: network)
+    monkeypatch.setattr("bench.ideal.load_network", lambda folder, variant: network)
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(4)))
-    floor = Floor(MODEL, "onnxruntime", "ccmusic", "cqt", [recording(1, seed=2, seconds=24.0)])
-    turn = floor.turn()
-    assert floor.parts["rows"] == 2 and floor.parts["network_ms"] == pytest.approx(20_000, rel=0.01)
-    assert 1e3 / turn.rate == pytest.approx(floor.parts["prepare_ms"] / 4 + 2 * floor.parts["network_ms"])
+    ideal = Ideal(MODEL, "onnxruntime", "ccmusic", "cqt", [recording(1, seed=2, seconds=24.0)])
+    turn = ideal.turn()
+    assert ideal.parts["rows"] == 2 and ideal.parts["network_ms"] == pytest.approx(20_000, rel=0.01)
+    assert 1e3 / turn.rate == pytest.approx(ideal.parts["prepare_ms"] / 4 + 2 * ideal.parts["network_ms"])
 
 
 @pytest.fixture(scope="module")

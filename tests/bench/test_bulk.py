@@ -33,7 +33,7 @@ def test_a_run_is_measured_by_its_rows(folder: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_run_that_ends_is_an_error(folder: Path):
-    with pytest.raises(BenchError, match="tritone bulk ended with 2: tritone: No server can be reached"):
+    with pytest.raises(BenchError, match="tritone bulk exited with code 2: tritone: No server can be reached"):
         bulk.bulk(f"127.0.0.1:{free_ports(1)[0]}", folder, SCALE)
 
 

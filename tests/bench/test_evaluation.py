@@ -102,7 +102,7 @@ def test_the_section_shows_gains_and_losses():
     words = " ".join(text.split())
     assert "384 recordings, 32 of each group" in words and "12 to 50 % of the medleys" in words
     assert (
-        "(1.25) brings the calibration error of the other half from 0.200 to 0.100, its NLL from 1.50 to 1.25"
+        "(1.25) changes the calibration error of the other half from 0.200 to 0.100 and its NLL from 1.50 to 1.25"
         in words
     )
     assert "`make evaluate`, 2026-11-21: CPU, 2 cores" in words

@@ -158,7 +158,7 @@ def test_silence_before_between_and_after():
 def test_command(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sys, "argv", ["evaluation_sets", str(tmp_path / "new"), "--seeds=1", "--groups", "short"])
     assert main() == 0
-    assert capsys.readouterr().out == f"16 recordings; their labels stand in {tmp_path / 'new' / 'labels.csv'}\n"
+    assert capsys.readouterr().out == f"16 recordings; their labels are in {tmp_path / 'new' / 'labels.csv'}\n"
     monkeypatch.setattr(sys, "argv", ["evaluation_sets", str(tmp_path), "--seeds=0"])
     with pytest.raises(SystemExit, match="2"):
         main()

@@ -18,8 +18,8 @@ from bench import gpu, gpu_networks, nvml
 from bench.baselines.network import classify
 from bench.compare import Turn
 from bench.errors import BenchError
-from bench.floor import load_network
 from bench.gpu_networks import Contender, Runner, choose_ours, contenders
+from bench.ideal import load_network
 from bench.markdown import WIDTH
 from bench.perf import PerfError
 from bench.report import publish, read_results, section
@@ -205,7 +205,7 @@ def test_served_networks_give_probabilities(monkeypatch, tmp_path):
         assert (folder, variant) == (tmp_path, CUDA)
         return lambda rows: logits
 
-    monkeypatch.setattr("bench.floor.load_network", load_network)
+    monkeypatch.setattr("bench.ideal.load_network", load_network)
     np.testing.assert_allclose(gpu_networks.served(tmp_path, CUDA)(ROWS), [[0.5, 0.25, 0.25]], rtol=1e-6)
 
 
@@ -256,7 +256,7 @@ def suite(monkeypatch, tmp_path):
 def test_what_cannot_be_compared_as_a_whole_is_told(suite, monkeypatch):
     monkeypatch.setattr(gpu, "choose", lambda *arguments: ("openvino", "this CPU has AMX; not cuda: no FP16"))
     assert suite._end_to_end() == {
-        "left_out": "the server would take openvino: this CPU has AMX; not cuda: no FP16"
+        "left_out": "the server would run openvino: this CPU has AMX; not cuda: no FP16"
     }
 
     def missing():
@@ -294,8 +294,8 @@ def test_without_a_gpu_nothing_is_written(monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "device", "words"),
     [
-        (["--device=cuda", "--only=speech"], "", "--only does not go"),
-        (["--batches", "8"], "", "--systems and --batches go with --device cuda"),
+        (["--device=cuda", "--only=speech"], "", "--only cannot be combined"),
+        (["--batches", "8"], "", "--systems and --batches need --device cuda"),
         ([], "gpu", "--device is 'gpu', not one of"),
     ],
 )

@@ -116,7 +116,9 @@ def test_a_stage_that_fails_or_takes_too_long_costs_the_others_nothing(check, tm
         {"stage": "good", "found": {"a": 1}},
     ]
     printed = capfd.readouterr().out
-    assert "failing: exit code 3; its last lines:\nno kernel image\n" in printed and "never" not in printed
+    assert (
+        "failing: exit code 3; the last lines of its log:\nno kernel image\n" in printed and "never" not in printed
+    )
 
 
 def test_results_are_renewed_after_each_stage(check, tmp_path):
@@ -154,7 +156,7 @@ def test_an_unknown_stage_is_refused(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         command.main()
     assert stopped.value.code == 2
-    assert "there is no stage 'spead', only facts, ceilings, " in capsys.readouterr().err
+    assert "there is no stage 'spead'; choose from facts, ceilings, " in capsys.readouterr().err
 
 
 def test_the_stages_on_a_gpu(tmp_path):

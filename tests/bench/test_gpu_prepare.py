@@ -80,7 +80,7 @@ def test_only_what_is_wanted_stays_among_the_wheels(tmp_path, monkeypatch):
     assert len(prepare.download(["one==1.0", "two==1.0"], VERSION, wheels)) == 2
     assert [file.name for file in prepare.download(["one==1.0"], VERSION, wheels)] == ["one-1.0-py3-none-any.whl"]
     shutil.rmtree(index)
-    with pytest.raises(BenchError, match="^the wheels cannot be had: .*two"):
+    with pytest.raises(BenchError, match="^the wheels cannot be downloaded: .*two"):
         prepare.download(["one==1.0", "two==1.0"], VERSION, wheels)
     assert [file.name for file in wheels.iterdir()] == ["one-1.0-py3-none-any.whl"]  # also without the index
 
@@ -172,7 +172,7 @@ def test_the_machine_has_ours_before_its_own(machine):
 
 def test_a_python_without_its_library_is_replaced(machine):
     done = machine()
-    assert "python3 has no shared library; the Python that came along is taken\n" in done.stdout
+    assert "python3 has no shared library; using the Python of the pieces\n" in done.stdout
     assert done.stderr.startswith("came along") and done.stdout.endswith('[["run"], "ours", true, true]\n')
     kept = {str(file.relative_to(machine.work)) for file in (machine.work / "python").rglob("*") if file.is_file()}
     assert kept == {f"python/bin/{NAMED}", f"python/lib/lib{NAMED}.so.1.0", f"python/lib/{NAMED}/os.py"}
@@ -184,12 +184,12 @@ def test_nothing_is_done_before_all_pieces_have_come(machine):
     pieces[1].rename(aside)
     done = machine(LIBPYTHON="1")
     n = len(pieces)
-    assert done.returncode == 0 and f"{n - 1} of {n} pieces are here" in done.stdout
+    assert done.returncode == 0 and f"{n - 1} of {n} pieces have arrived" in done.stdout
     assert not (machine.work / "venv").exists()
     aside.rename(pieces[1])
     (pieces[1] / "packages.tar.gz.part").write_bytes(b"another")
     done = machine(LIBPYTHON="1")
-    assert done.returncode == 2 and "pieces are damaged, or of two preparations" in done.stderr
+    assert done.returncode == 2 and "pieces are damaged, or of different preparations" in done.stderr
     for piece in pieces:
         shutil.rmtree(piece)
     done = machine(LIBPYTHON="1")
@@ -199,4 +199,4 @@ def test_nothing_is_done_before_all_pieces_have_come(machine):
 def test_pieces_for_another_python_are_refused(machine):
     write_pieces(machine.work, "3.9", [])
     done = machine(LIBPYTHON="1")
-    assert done.returncode == 2 and "the pieces are for Python 3.9, and python3 here is Python" in done.stderr
+    assert done.returncode == 2 and "the pieces are for Python 3.9, but python3 here is Python" in done.stderr

@@ -44,7 +44,7 @@ def test_songs_are_drawn_from_those_that_are_long_enough(music: Path, tmp_path: 
     names = [[song.path.name for song in chosen(music, count)] for count in (10, 2, 2)]
     assert sorted(names[0]) == ["a.mp3", "b.mp3", "c.mp3"] and names[1] == names[2] == names[0][:2]
     shutil.copy(music / "short" / "d.mp3", tmp_path)
-    with pytest.raises(BenchError, match="holds no song of 8 s or more"):
+    with pytest.raises(BenchError, match="contains no song of 8 s or more"):
         chosen(tmp_path, 10)
 
 
@@ -107,7 +107,10 @@ def test_the_section_tells_each_kind():
     about = {"command": "python -m bench.similar FOLDER", "date": "2026-11-28", "machine": "AMD", "versions": {}}
     text = similar_section({"similar": figures, **about})
     words = " ".join(text.split())
-    assert "150 songs (soundtracks)" in words and "31 h of sound in all; 2 more had a version that" in words
-    assert "took 20 min (94 s of sound a second; `musicnn_msd`, openvino)" in words and "among all 600" in words
+    assert (
+        "150 songs (soundtracks)" in words
+        and "31 h of sound in total; the server rejected a version of 2 more" in words
+    )
+    assert "took 20 min (94 s of sound per second; `musicnn_msd`, openvino)" in words and "(of 600)" in words
     assert "| original | 99% | 90% |" in text and "| first half | 80% | 50% |" in text
     assert "2026-11-28: AMD" in words and "generated" not in words

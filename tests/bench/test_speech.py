@@ -15,7 +15,7 @@ from bench import __main__ as command
 from bench import speech
 from bench.baselines import BaselineError, article_c
 from bench.baselines.worker import Worker
-from bench.floor import SpeechFloor
+from bench.ideal import SpeechIdeal
 from bench.report import read_results
 from bench.suite import Scale
 from export.emotion2vec import Config, Emotion2Vec
@@ -96,16 +96,16 @@ def test_floor_takes_every_recording_at_its_own_length(monkeypatch):
         clock.tell(wav.shape[1] / 16000 * 10 * (len(wav) + 1))  # two rows cost three halves of twice one
         return np.zeros((len(wav), 9), np.float32)
 
-    monkeypatch.setattr("bench.floor.load_network", lambda folder, variant: fake)
+    monkeypatch.setattr("bench.ideal.load_network", lambda folder, variant: fake)
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(4)))
     recordings = [utterance(0, 1.0), utterance(1, 4.0), utterance(2, 4.0)]
-    floor = SpeechFloor(speech.MODEL, "onnxruntime", recordings)
-    turn = floor.turn()
+    ideal = SpeechIdeal(speech.MODEL, "onnxruntime", recordings)
+    turn = ideal.turn()
     short, long = sorted(seconds_of_row.values())
-    assert floor.parts["batch"] == 2 and floor.parts["rows"] == 1
-    assert floor.parts["network_ms"] == pytest.approx((short + 2 * long) / 3 * 15_000, rel=0.01)
-    assert 1e3 / turn.rate == pytest.approx(floor.parts["prepare_ms"] / 4 + floor.parts["network_ms"])
-    np.testing.assert_allclose(floor.probabilities(), 1 / 9, atol=1e-6)
+    assert ideal.parts["batch"] == 2 and ideal.parts["rows"] == 1
+    assert ideal.parts["network_ms"] == pytest.approx((short + 2 * long) / 3 * 15_000, rel=0.01)
+    assert 1e3 / turn.rate == pytest.approx(ideal.parts["prepare_ms"] / 4 + ideal.parts["network_ms"])
+    np.testing.assert_allclose(ideal.probabilities(), 1 / 9, atol=1e-6)
 
 
 class Answering:
@@ -177,6 +177,6 @@ def test_the_speech_benchmark_runs_from_end_to_end(monkeypatch, tmp_path):
     assert command.main() == 0
     figures = read_results(tmp_path / "speech.json")["speech"]
     rows = {row["name"].partition(",")[0]: row for row in figures["rows"]}
-    assert rows["floor"]["rate"] > 0.8 * rows["Tritone"]["rate"] > rows["article C"]["rate"] / 2
+    assert rows["ideal"]["rate"] > 0.8 * rows["Tritone"]["rate"] > rows["article C"]["rate"] / 2
     assert all(row["agreement"] > 0.8 and row["difference"] < 0.1 for row in rows.values())
     assert len(figures["first"]) == 8 and [row["concurrency"] for row in figures["load"]] == [1, 8]

@@ -147,7 +147,7 @@ def test_what_gains_too_little_is_not_written_and_the_old_one_goes(run, rates, l
     run(lambda knobs: 10.0 + knobs.preprocess)
     assert kept(run.repository)
     report = run(rates, latency)
-    assert f"The shipped configuration stays: {why}" in report.replace("the best had ", "")
+    assert f"The shipped configuration is kept: {why}" in report.replace("the best settings reached ", "")
     assert not kept(run.repository)
 
 
@@ -202,7 +202,7 @@ def test_speech_is_not_tuned(monkeypatch, capsys):
     monkeypatch.setattr(tune.preflight, "choose_systems", lambda *_: systems.SYSTEMS)
     monkeypatch.setattr("sys.argv", ["tune", "--system=emotion2vec_plus_large"])
     assert tune.main() == 2
-    assert "emotion2vec_plus_large cannot be tuned; choose one of " in capsys.readouterr().err
+    assert "emotion2vec_plus_large cannot be tuned; choose from " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("variant", ["cuda", "tensorrt", "tensorrt_rtx"])
