@@ -1,7 +1,7 @@
-"""Starts and watches Triton: `python -m server` runs the tritonserver of a wheel, the Dockerfile makes an image.
+"""Starts and supervises Triton: `python -m server` runs the tritonserver of a wheel, the Dockerfile an image.
 
-`installation` finds the wheel's server and lays out its backends, `preflight` checks what is to be served,
-`variants` chooses how the networks run (with `gpu`), `process` starts and stops tritonserver, `supervisor` keeps
-it whole, `healthcheck` asks it for a real answer. In the image, `entrypoint.sh` starts NVIDIA's tritonserver with
-the flags that `choose` prints.
+`installation` finds the wheel's server and lays out its backends, `preflight` checks what will be served,
+`variants` selects how the networks run (with `gpu`), `process` starts and stops tritonserver, `supervisor` keeps
+it healthy, and `healthcheck` sends it a real recording. In the image, `entrypoint.sh` starts NVIDIA's tritonserver
+with the flags that `choose` prints.
 """

@@ -1,4 +1,4 @@
-"""`python -m server`: check, choose, start Triton and keep it whole until Ctrl-C."""
+"""`python -m server`: checks what will be served, selects a variant, and runs a supervised Triton until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from server import overlay, preflight, tuned, variants
-from server.computed import VARIABLE, computed
 from server.control import Control
 from server.errors import ServerError
 from server.healthcheck import HEADER
 from server.installation import Installation, find_installation
 from server.memory import Memory
 from server.process import EXIT_SECONDS, HURRY, SharedMemory, Triton
+from server.runtime_info import VARIABLE, runtime_info
 from server.settings import LOG_LEVELS, parse_settings
 from server.supervisor import Supervisor
 from systems.repository import Repository
@@ -27,7 +27,7 @@ from systems.version import __version__
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the server; the exit code."""
+    """Run the server; return the exit code."""
     settings = parse_settings(arguments)
     try:
         with ExitStack() as stack:
@@ -39,11 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def serve(settings: argparse.Namespace, stack: ExitStack) -> None:
-    """Serve until a signal ends it; a second signal ends it at once.
+    """Serve until SIGINT or SIGTERM; a second signal kills Triton at once.
 
     Parameters
     ----------
-    stack : removes what was made for the server when that has ended
+    stack : removes the server's temporary files in the end
 
     Raises
     ------
@@ -63,9 +63,9 @@ def serve(settings: argparse.Namespace, stack: ExitStack) -> None:
     say(f"version {__version__}, starting {', '.join(systems)} on {variant}: {why}")
     is_tuned = False
     if settings.tuned == "yes":
-        is_tuned, said = tuned.judge(repository, systems, variant, tuned.this_machine())
-        if said:
-            say(said)
+        is_tuned, message = tuned.usable(repository, systems, variant, tuned.this_machine())
+        if message:
+            say(message)
 
     if processes:
         settings.model_repository = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tritone-")))
@@ -83,10 +83,10 @@ def serve(settings: argparse.Namespace, stack: ExitStack) -> None:
             else []
         ),
     ]
-    environment = installation.environment() | {VARIABLE: computed(variant, machine, repository, systems)}
+    environment = installation.environment() | {VARIABLE: runtime_info(variant, machine, repository, systems)}
     shared_memory = SharedMemory()
 
-    def whole() -> None:
+    def healthy() -> None:
         host = settings.host
         say(f"ready: http {host}:{http}, gRPC {host}:{grpc}, metrics {host}:{metrics}/metrics")
         if settings.ready_file:
@@ -95,7 +95,7 @@ def serve(settings: argparse.Namespace, stack: ExitStack) -> None:
                 settings.ready_file, state | {"variant": variant, "tuned": is_tuned, "systems": systems}
             )
 
-    def broken() -> None:
+    def unhealthy() -> None:
         if settings.ready_file:
             settings.ready_file.unlink(missing_ok=True)
 
@@ -107,8 +107,8 @@ def serve(settings: argparse.Namespace, stack: ExitStack) -> None:
         patience=settings.hang_seconds,
         memory=Memory(settings.memory_margin << 20, needs),
         say=say,
-        on_whole=whole,
-        on_broken=broken,
+        on_healthy=healthy,
+        on_unhealthy=unhealthy,
     )
 
     def on_signal(*_: object) -> None:
@@ -121,7 +121,7 @@ def serve(settings: argparse.Namespace, stack: ExitStack) -> None:
     try:
         supervisor.run()
     finally:
-        broken()
+        unhealthy()
         shared_memory.close()
     say("stopped")
 
@@ -129,12 +129,12 @@ def serve(settings: argparse.Namespace, stack: ExitStack) -> None:
 def triton_command(
     settings: argparse.Namespace, installation: Installation, models: list[str], configuration: str
 ) -> list[str]:
-    """Return tritonserver and its flags, without the ports; only flags that 24.10 knows.
+    """Return tritonserver and its flags, without the ports; only flags that release 24.10 has.
 
     Parameters
     ----------
-    models : to be loaded
-    configuration : which of the networks' configurations: a variant, or `tuned.NAME`
+    models : models to load
+    configuration : name of the models' configuration: a variant, or `tuned.NAME`
     """
     level = LOG_LEVELS.index(settings.log_level)
     return [
@@ -145,18 +145,18 @@ def triton_command(
         f"--http-address={settings.host}",
         f"--grpc-address={settings.host}",
         f"--metrics-address={settings.host}",
-        # Explicit, so that the supervisor may load a model anew.
+        # Explicit, so that the supervisor can reload a model.
         "--model-control-mode=explicit",
         *(f"--load-model={model}" for model in models),
-        "--disable-auto-complete-config",  # the configurations are complete; spares a process per model at start
+        "--disable-auto-complete-config",  # the configurations are complete; saves a process per model at start
         *([] if configuration == variants.PORTABLE else [f"--model-config-name={configuration}"]),
         *([f"--cache-config=local,size={settings.cache_size * 2**20}"] if settings.cache_size else []),
         "--strict-readiness=true",
         "--grpc-infer-allocation-pool-size=0",  # or it keeps the last eight requests, up to 64 MB each
         "--exit-on-error=true",
         f"--exit-timeout-secs={EXIT_SECONDS}",
-        # The processes of the networks copy to a GPU and back themselves; Triton passes what is in main memory.
-        # Of DCGM, with which it would watch a GPU, the wheel has one library alone.
+        # The network processes copy to and from a GPU themselves; Triton only passes tensors in host memory.
+        # It would monitor a GPU with DCGM, of which the wheel contains a single library.
         "--allow-gpu-metrics=false",
         "--pinned-memory-pool-byte-size=0",
         f"--log-warning={str(level >= 1).lower()}",
@@ -166,10 +166,10 @@ def triton_command(
 
 
 def restrictions(key: str) -> list[str]:
-    """Flags that keep all but the holder of the key from loading models and mapping memory.
+    """Return flags that restrict loading models and mapping memory to callers that send the key.
 
-    On loopback too: a model is code, and any web page can make a browser post to 127.0.0.1. Other users of this
-    machine can read the key from the list of processes (docs/operations.md).
+    This is needed even on loopback: a model is code, and any web page can make a browser post to 127.0.0.1. Other
+    users of this machine can read the key from the process list (docs/operations.md).
     """
     apis = "model-repository,shared-memory,logging,trace"
     return [
@@ -179,19 +179,19 @@ def restrictions(key: str) -> list[str]:
 
 
 def reachable(host: str) -> str:
-    """The address under which a server that listens on `host` is reached from here."""
+    """Return the address at which this machine reaches a server that listens on `host`."""
     return "127.0.0.1" if host == "0.0.0.0" else host
 
 
 def write_ready_file(path: Path, state: dict[str, object]) -> None:
-    """Write it whole or not at all."""
+    """Write the state as JSON, atomically."""
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     unfinished.write_text(json.dumps(state) + "\n", encoding="utf-8")
     unfinished.replace(path)
 
 
 def say(line: str) -> None:
-    """A line for the person who started this."""
+    """Print a line for the user to stderr."""
     print(f"tritone: {line}", file=sys.stderr, flush=True)
 
 

@@ -1,8 +1,8 @@
-"""`python -m server.choose`: what to serve in the container, and how, as flags for tritonserver.
+"""`python -m server.choose`: selects what to serve in the container, and how, and prints flags for tritonserver.
 
-The flags go to stdout, behind them the value of `TRITONE_COMPUTED` (server/computed.py); the reason to stderr.
-Reads the environment variables of `python -m server`. Where the wanted variant cannot run, one sentence and exit
-code 2: Triton is not started to find that out.
+Prints the flags to stdout, followed by the value of `TRITONE_COMPUTED` (server/runtime_info.py), and the reason to
+stderr. Reads the environment variables of `python -m server`. If the requested variant cannot run, it prints one
+sentence and exits with code 2, before Triton is started.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import tempfile
 from pathlib import Path
 
 from server import overlay, preflight, variants
-from server.computed import computed
 from server.errors import ServerError
 from server.installation import ROOT
+from server.runtime_info import runtime_info
 from server.settings import parse_settings
 from systems.repository import Repository
 from systems.version import __version__
 
-BACKENDS = ROOT.parent / "tritonserver" / "backends"  # NVIDIA's and ours lie side by side, in /opt
+BACKENDS = ROOT.parent / "tritonserver" / "backends"  # both installations are in /opt
 
 
 def main() -> int:
-    """Print the flags; the exit code."""
+    """Print the flags; return the exit code."""
     settings = parse_settings([])
     repository = Repository(settings.model_repository)
     try:
@@ -35,7 +35,7 @@ def main() -> int:
         preflight.check_shared_memory(needs, processes)
         served = settings.model_repository
         if processes:
-            served = Path(tempfile.mkdtemp(prefix="tritone-"))  # for as long as the container
+            served = Path(tempfile.mkdtemp(prefix="tritone-"))  # exists as long as the container
             overlay.lay_out(repository, served, list(systems), variant, processes)
     except ServerError as error:
         print(f"tritone: {error}", file=sys.stderr)
@@ -45,7 +45,7 @@ def main() -> int:
     print(*(f"--load-model={model}" for model in preflight.models(repository, systems)), sep="\n")
     if variant != variants.PORTABLE:
         print(f"--model-config-name={variant}")
-    print(computed(variant, machine, repository, systems))
+    print(runtime_info(variant, machine, repository, systems))
     return 0
 
 

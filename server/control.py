@@ -1,4 +1,4 @@
-"""Triton's HTTP interface, as much of it as the supervisor needs; standard library only."""
+"""The part of Triton's HTTP interface that the supervisor needs; standard library only."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Refused(ControlError):
 
 
 class Control:
-    """Readiness, statistics and reloading of models.
+    """Checks readiness and reloads models.
 
     Parameters
     ----------
     http : address of the server, "http://127.0.0.1:8000"
-    headers : sent with every call
+    headers : headers of every request
     """
 
     def __init__(self, http: str, headers: dict[str, str]) -> None:
@@ -33,7 +33,7 @@ class Control:
         self._reloads = itertools.count(1)
 
     def ready(self) -> bool:
-        """Whether Triton is there and calls itself ready."""
+        """Return whether Triton can be reached and reports that it is ready."""
         try:
             self._call("/v2/health/ready")
         except ControlError:
@@ -41,12 +41,12 @@ class Control:
         return True
 
     def loaded(self, model: str) -> bool:
-        """Whether a model is loaded; Triton says so of one whose processes are dead, too.
+        """Return whether a model is loaded; for Triton, a model whose processes are dead is still loaded.
 
         Raises
         ------
         ControlError
-            Triton cannot be reached
+            If Triton cannot be reached.
         """
         try:
             self._call(f"/v2/models/{model}/ready")
@@ -55,11 +55,11 @@ class Control:
         return True
 
     def reload(self, model: str, timeout: float = 120.0) -> None:
-        """Load a model anew and put it in the place of the old one, without a moment in which it is missing.
+        """Reload a model; the old one serves until the new one is ready.
 
-        Triton takes a load of what has not changed for done, and an unload waits for ever for a dead process. So
-        the configuration is sent along with a change that means nothing on a CPU: the number of input buffers from
-        which a GPU kernel gathers them.
+        Triton ignores a load request for an unchanged model, and an unload waits forever for a dead process.
+        Therefore the request contains the configuration with a change that has no effect on a CPU: the number of
+        input buffers from which on a GPU kernel gathers them.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The embedded server for as long as a `with` block lasts, on free ports of 127.0.0.1."""
+"""Runs the embedded server for the duration of a `with` block, on free ports of 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ READY_SECONDS = 300
 
 @dataclass(frozen=True)
 class Embedded:
-    """Where a running server listens, host:port each, and its launcher's process id."""
+    """Addresses of a running server, each host:port, the process id of its launcher, and its variant."""
 
     http: str
     grpc: str
@@ -31,12 +31,17 @@ class Embedded:
 
 @contextmanager
 def embedded(*flags: str, log: Path | None = None) -> Iterator[Embedded]:
-    """Run `python -m server` with further flags; its output goes to ours, or to a file.
+    """Run `python -m server` with additional flags.
+
+    Parameters
+    ----------
+    flags : flags of `python -m server`
+    log : file for the server's output; None: the output of this process
 
     Raises
     ------
     RuntimeError
-        the server stopped before it was ready (its own message stands in its output)
+        If the server stopped before it was ready; its output has the reason.
     """
     with tempfile.TemporaryDirectory(prefix="tritone-") as folder:
         ready_file = Path(folder) / "ready.json"
@@ -56,7 +61,7 @@ def embedded(*flags: str, log: Path | None = None) -> Iterator[Embedded]:
             hosts = {name: f"127.0.0.1:{ready[name]}" for name in ("http", "grpc", "metrics")}
             yield Embedded(**hosts, pid=ready["pid"], variant=ready["variant"])
         finally:
-            # Both, so that it ends at once: in order Triton takes seconds, and nothing is in flight any more.
+            # Two signals make it exit at once: a graceful shutdown takes seconds, and no request is in flight.
             process.send_signal(signal.SIGINT)
             process.send_signal(signal.SIGTERM)
             try:

@@ -1,5 +1,5 @@
-"""The one exception of this folder."""
+"""The exception of this package that users see."""
 
 
 class ServerError(Exception):
-    """Triton cannot be started or kept alive; the message is one sentence that says what to do."""
+    """Triton cannot be started or kept running; the message is one sentence that says what to do."""

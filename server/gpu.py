@@ -1,4 +1,4 @@
-"""The NVIDIA GPU of this machine, as its driver describes it through NVML."""
+"""Detects the NVIDIA GPU of this machine through its driver's NVML."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Gpu:
-    """The GPU that CUDA would take as its first.
+    """CUDA's first GPU.
 
     Attributes
     ----------
-    name : as the driver names it, "NVIDIA H200"
+    name : the driver's name of it, "NVIDIA H200"
     compute_capability : "9.0"
-    memory_bytes : all that it has
+    memory_bytes : total memory
     driver : version of the driver, "580.65.06"
     """
 
@@ -25,9 +25,9 @@ class Gpu:
 
 
 def find_gpu() -> Gpu | None:
-    """The first GPU that CUDA_VISIBLE_DEVICES leaves visible; None without one, its driver or nvidia-ml-py."""
-    # CUDA would number the fastest as 0, the driver goes by the bus; so does CUDA from here on, in this process
-    # and in those that it starts.
+    """Return the first GPU in CUDA_VISIBLE_DEVICES; None without a GPU, its driver or nvidia-ml-py."""
+    # By default CUDA numbers the fastest GPU as 0, while the driver numbers by PCI bus. Make CUDA do the same, in
+    # this process and its children.
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0].strip()
     try:
@@ -41,7 +41,7 @@ def find_gpu() -> Gpu | None:
     try:
         if visible.isdecimal():
             device = pynvml.nvmlDeviceGetHandleByIndex(int(visible))
-        else:  # a UUID; what is none ("", "-1") hides all GPUs, from NVML as from CUDA
+        else:  # a UUID; any other text ("", "-1") hides all GPUs, for NVML as for CUDA
             device = pynvml.nvmlDeviceGetHandleByUUID(visible)
         return Gpu(
             name=pynvml.nvmlDeviceGetName(device),

@@ -1,7 +1,7 @@
-"""Asks a running Triton for a real answer: a generated recording through every exported system.
+"""Probes a running Triton with a real request: a generated recording through every exported system.
 
-Triton 24.10's /v2/health/ready stays 200 while the processes of its Python steps are dead; only an answer proves
-that a system works. Standard library only: the supervisor imports this, and the container runs it as
+Triton 24.10's /v2/health/ready stays 200 even if the processes of its Python steps are dead; only an answer proves
+that a system works. Standard library only: the supervisor imports this module, and the container runs it as
 `python3 -m server.healthcheck`.
 """
 
@@ -25,25 +25,25 @@ from pathlib import Path
 from systems.repository import Repository
 
 RATE = 8000  # Hz
-HEADER = "x-tritone", "1"  # which a server may require (--require-header)
-PAUSE = 0.5  # seconds between questions to a system whose queue is full
+HEADER = "x-tritone", "1"  # a server may require it (--require-header)
+PAUSE = 0.5  # seconds between probes of a system whose queue is full
 REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
 FAILURES = Path("/tmp/tritone-failed-health-checks")
 
 
 class Unhealthy(Exception):
-    """A system did not answer; the message is what Triton said."""
+    """A system did not answer; the message contains Triton's error."""
 
 
 class Busy(Exception):
-    """A queue was full: a sign of life only where others are answered."""
+    """The queue was full; the system is healthy only if it answers other requests."""
 
 
 def recording() -> bytes:
-    """A second of a quiet tone, WAV.
+    """Return one second of a quiet tone as a WAV file.
 
-    Its pitch is new at every call, so that no response cache knows the answer. Bytes of a file and not samples, so
-    that decoding is checked as well; short, so that asking costs one row of the network.
+    Each call uses a new pitch, so that the response cache does not contain the answer. A file rather than samples,
+    so that decoding is checked as well; short, so that a probe costs one row of the network.
     """
     step = 2 * math.pi * random.uniform(200, 2000) / RATE
     samples = array.array("h", (round(3000 * math.sin(step * n)) for n in range(RATE)))
@@ -69,13 +69,13 @@ def probe(http: str, system: str, timeout: float) -> None:
     Raises
     ------
     Unhealthy
-        an error other than a full queue
+        If Triton answers with an error other than a full queue.
     Busy
-        a full queue
+        If the queue is full.
     TimeoutError
-        no answer in time
+        If there is no answer in time.
     OSError
-        no server there
+        If the server cannot be reached.
     """
     headers = {"Inference-Header-Content-Length": "0", "Content-Type": "audio/wav", HEADER[0]: HEADER[1]}
     request = urllib.request.Request(f"{http}/v2/models/{system}_raw/infer", recording(), headers)
@@ -84,8 +84,8 @@ def probe(http: str, system: str, timeout: float) -> None:
             if b"RESULT" not in response.read():
                 raise Unhealthy(f"{system} answered without a RESULT")
     except urllib.error.HTTPError as error:
-        said = f"{system} answered {error.code}: {error.read().decode(errors='replace')}"
-        raise (Busy if error.code == 503 else Unhealthy)(said) from error
+        message = f"{system} answered {error.code}: {error.read().decode(errors='replace')}"
+        raise (Busy if error.code == 503 else Unhealthy)(message) from error
     except urllib.error.URLError as error:
         if isinstance(error.reason, TimeoutError):
             raise error.reason from error
@@ -93,12 +93,12 @@ def probe(http: str, system: str, timeout: float) -> None:
 
 
 def answered(http: str, system: str) -> int:
-    """How many requests the network of a system has run: not those that its cache answered or a queue refused."""
+    """Return how many requests the network of a system has run; excludes cached answers and rejected requests."""
     return _successes(http, f"{system}_network")
 
 
 def requests(http: str, system: str) -> int:
-    """How many requests a system has answered, probes included."""
+    """Return how many requests a system has answered, probes included."""
     return _successes(http, system)
 
 
@@ -109,7 +109,7 @@ def _successes(http: str, model: str) -> int:
 
 
 def ask(http: str, system: str, patience: float) -> None:
-    """Probe a system until it answers; as long as others get answers, its queue is only long.
+    """Probe a system until it answers the probe or any other request.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def ask(http: str, system: str, patience: float) -> None:
 
 
 def main() -> None:
-    """Exit with 0 if every system answers, with 1 if one does not."""
+    """Exit with code 0 if every system answers, else with code 1."""
     parser = argparse.ArgumentParser(
         prog="healthcheck", description="Send a generated recording to every served system and check the answers."
     )
@@ -159,7 +159,9 @@ def main() -> None:
         for system in systems:
             ask(options.url, system, options.timeout)
     except (Unhealthy, OSError) as error:
-        if options.stop_after and FAILURES.exists():  # it has answered before: it is not still loading
+        if (
+            options.stop_after and FAILURES.exists()
+        ):  # all systems have answered before: they are not still loading
             failures = 1 + int(FAILURES.read_text())
             FAILURES.write_text(str(failures))
             if failures >= options.stop_after:

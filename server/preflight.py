@@ -16,12 +16,12 @@ from systems.system import Shm
 
 
 def choose_systems(repository: Repository, wanted: list[str]) -> dict[str, System]:
-    """The systems to serve: those wanted, or all whose network has been exported.
+    """Return the systems to serve: the wanted ones, or all whose network has been exported.
 
     Raises
     ------
     ServerError
-        there is none, one that is wanted is missing, or one has files that Triton would refuse, or is not known
+        If there is none, a wanted one is missing or unknown, or Triton would reject the files of one.
     """
     if not repository.path.is_dir():
         raise ServerError(f"There is no model repository {repository.path}; name it with --model-repository")
@@ -46,10 +46,10 @@ def choose_systems(repository: Repository, wanted: list[str]) -> dict[str, Syste
 
 
 def models(repository: Repository, systems: Iterable[str]) -> list[str]:
-    """The models that Triton loads.
+    """Return the models that Triton must load.
 
-    The front ensembles bring their steps along, but not the networks that explain: a step calls those by name, and
-    they may be missing.
+    Loading a front ensemble also loads its steps, but not the network behind the option explain: a step calls that
+    by name, and it may be missing.
     """
     explained = [system for system in systems if repository.network(system).explain.is_current]
     return [*(f"{system}_raw" for system in systems), *(f"{system}_explain" for system in explained)]
@@ -58,16 +58,16 @@ def models(repository: Repository, systems: Iterable[str]) -> list[str]:
 def check_shared_memory(
     needs: Mapping[str, Shm], processes: int | None = None, free_bytes: int | None = None
 ) -> None:
-    """Refuse to start where the Python steps would run out of shared memory in the middle of a request.
+    """Raise if the Python steps could run out of shared memory during a request.
 
-    Tensors pass between Triton and its Python steps through shared memory that grows with what passes and does not
-    shrink. What is sent in excess of the server's limit passes through it as well before it is refused.
+    Triton and its Python steps exchange tensors through shared memory that grows with their size and never
+    shrinks. Data above the server's limit passes through it as well before a step rejects it.
 
     Parameters
     ----------
-    needs : what the steps of each system that will be served take at most
-    processes : that prepare recordings for each system, where the networks run on a GPU; None on the CPU
-    free_bytes : free space of /dev/shm, None to look
+    needs : shared memory that the steps of each served system need at most
+    processes : preprocess instances per system if the networks run on a GPU; None on the CPU
+    free_bytes : free space of /dev/shm; None: measure it
 
     Raises
     ------
@@ -84,19 +84,19 @@ def check_shared_memory(
 
 
 def settle_ports(host: str, http: int, grpc: int, metrics: int) -> tuple[int, int, int]:
-    """The ports to use: a free one for each 0.
+    """Return the ports to use: a free one for each 0.
 
     Raises
     ------
     ServerError
-        one is taken, or cannot be had
+        If a port is taken or cannot be used.
     """
     flags = {"--http-port": http, "--grpc-port": grpc, "--metrics-port": metrics}
     settled = []
     with ExitStack() as stack:
         for flag, port in flags.items():
             sock = stack.enter_context(socket.socket())
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not hindered by connections just closed
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ignore connections that were just closed
             try:
                 sock.bind((host, port))
             except OSError as error:
@@ -110,7 +110,7 @@ def settle_ports(host: str, http: int, grpc: int, metrics: int) -> tuple[int, in
 
 
 def _listener(port: int) -> str | None:
-    """Name and process id of who listens on a TCP port, as far as this user may see it."""
+    """Return the name and id of the process that listens on a TCP port, if this user may see it."""
     inodes = set()
     for table in ("tcp", "tcp6"):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""One tritonserver process with its stubs (the processes of its Python steps) and its shared memory."""
+"""A tritonserver process, its stubs (the processes of its Python steps) and its shared memory."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ from server.installation import ROOT
 
 SHM = Path("/dev/shm")
 SHM_PREFIX = "tritone-"
-EXIT_SECONDS = 5  # that Triton may take to finish what is in flight; it always takes them after a stub has crashed
+EXIT_SECONDS = 5  # time limit for Triton to finish requests in flight; after a stub crash it always uses all of it
 PR_SET_PDEATHSIG = 1
-# Of each of its threads, in address space. Triton 24.10 parses nested JSON, and the body of a POST as a form sends
-# it (curl's default), by recursion: the usual 8 MiB end at a 4 MiB file. Not unlimited: that means 2 MiB.
+# Address space of each thread's stack. Triton 24.10 parses nested JSON, and a POST body with the content type of a
+# form (curl's default), recursively: with the usual 8 MiB, a file of 4 MiB overflows it. "Unlimited" would mean 2
+# MiB.
 STACK_BYTES = 1 << 30
+# Environment variable of a restarted server: backends/rows.py then does not warm the networks.
 HURRY = "TRITONE_HURRY"
-"""Environment variable of a server that is started anew: backends/rows.py does not warm the networks then."""
 LIBC = ctypes.CDLL(None, use_errno=True)
 
-# What a server built for GPUs says on a machine without one, and a stub when its server has been killed.
-NOT_WORTH_SAYING = re.compile(
+# Messages of a server built for GPUs on a machine without one, and of a stub whose server was killed.
+SUPPRESSED = re.compile(
     r"CUDA driver version is insufficient|CudaDriverHelper|Failed to initialize NVML|DCGM|pinned system memory"
     r"|Non-graceful termination detected|^Signal \(\d+\) received"
 )
@@ -45,8 +46,8 @@ class Stub:
 
     Attributes
     ----------
-    pid : its process
-    model : the model it serves
+    pid : process id
+    model : name of its model
     instance : Triton's name of the instance, "vgg19_bn_cqt_preprocess_0_1"
     region : name of its shared memory
     """
@@ -58,35 +59,35 @@ class Stub:
 
 
 class SharedMemory:
-    """The names under /dev/shm that belong to one launcher, and their removal.
+    """The files under /dev/shm that belong to one launcher.
 
-    A region outlives processes that are killed. Each launcher holds a lock while it lives, so a later one can
-    tell, and remove, what a dead one left.
+    A region outlives processes that are killed. Each launcher holds a lock while it runs, so that a later launcher
+    can identify and remove the regions of a dead one.
     """
 
     def __init__(self) -> None:
         self.prefix = f"{SHM_PREFIX}{uuid.uuid4().hex[:8]}"
         for lock in SHM.glob(f"{SHM_PREFIX}????????"):
             with suppress(OSError), lock.open("rb+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while its owner lives
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while its owner runs
                 self._remove(lock.name)
         self._lock = (SHM / self.prefix).open("wb")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def clear(self) -> None:
-        """Remove the regions, after the end of the processes that used them."""
+        """Remove the regions; the processes that used them must have exited."""
         for region in SHM.glob(f"{self.prefix}-*"):
             region.unlink(missing_ok=True)
 
     def protect(self) -> None:
-        """Let no other user of the machine read the regions: Triton makes them readable, whatever the umask."""
+        """Make the regions unreadable for other users: Triton makes them world-readable whatever the umask."""
         for region in SHM.glob(f"{self.prefix}-*"):
             with suppress(OSError):
                 if region.stat().st_mode & 0o077:
                     region.chmod(0o600)
 
     def close(self) -> None:
-        """Remove everything."""
+        """Remove the regions and the lock."""
         self._remove(self.prefix)
         self._lock.close()
 
@@ -96,9 +97,9 @@ class SharedMemory:
 
 
 class Triton:
-    """A running tritonserver; its output is passed on to stderr and its errors are remembered.
+    """A running tritonserver; its output is forwarded to stderr and its last errors are kept.
 
-    It ends when this process does, and leaves neither stubs nor shared memory behind.
+    It exits with this process and leaves neither stubs nor shared memory behind.
     """
 
     def __init__(self, command: list[str], environment: dict[str, str], shared_memory: SharedMemory) -> None:
@@ -115,7 +116,7 @@ class Triton:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            start_new_session=True,  # Ctrl-C in a terminal is for the launcher, which then stops it in order
+            start_new_session=True,  # Ctrl-C in a terminal reaches the launcher only, which then stops Triton
             preexec_fn=_prepare,
         )
         self.pid = self._process.pid
@@ -124,12 +125,12 @@ class Triton:
 
     @property
     def exit_code(self) -> int | None:
-        """How it ended (negative: by that signal), None while it runs."""
+        """The exit code (negative: the signal that killed it); None while it runs."""
         return self._process.poll()
 
     def reason(self) -> str:
-        """Why it ended, as far as its log tells."""
-        self._relay.join(timeout=2)  # until its last words have been read
+        """Return why it exited, according to its log."""
+        self._relay.join(timeout=2)  # until its last output has been read
         code = self._process.wait()
         if code < 0:
             return f"it was killed by {signal.Signals(-code).name}"
@@ -137,7 +138,7 @@ class Triton:
         return (failed or self._errors or [self._last or f"it exited with code {code}"])[-1]
 
     def stubs(self) -> dict[int, Stub]:
-        """The living stubs by process id. One that is stopped or a zombie does not live."""
+        """Return the running stubs by process id, without stopped ones and zombies."""
         found = {}
         for child, state in _children(self.pid).items():
             if state in "TZX":
@@ -150,30 +151,30 @@ class Triton:
         return found
 
     def stop(self) -> None:
-        """End it in order, by force if it takes too long."""
+        """Terminate it gracefully, or kill it if that takes too long."""
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(EXIT_SECONDS + 3)
         self.kill()
 
     def kill(self) -> None:
-        """End it and its stubs at once, and remove their shared memory."""
-        with suppress(ProcessLookupError):  # stubs outlive a killed server and would hold its ports
+        """Kill it and its stubs, and remove their shared memory."""
+        with suppress(ProcessLookupError):  # stubs would outlive a killed server and hold its ports
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
         self._relay.join(timeout=2)
         self._shared_memory.clear()
 
     def protect(self) -> None:
-        """Keep its shared memory from other users."""
+        """Make its shared memory unreadable for other users."""
         self._shared_memory.protect()
 
-    def owes(self, stub: Stub) -> bool:
-        """Whether a stub, alive or not, has requests that only it would ever have answered (backends/turns.py)."""
-        return (SHM / f"{stub.region}.owed").exists()
+    def has_pending(self, stub: Stub) -> bool:
+        """Return whether a stub, running or not, has requests that only it can answer (backends/scheduler.py)."""
+        return (SHM / f"{stub.region}.pending").exists()
 
     def discard(self, stub: Stub) -> None:
-        """End a stub that is out of service, and remove its shared memory."""
+        """Kill a stub that is no longer used, and remove its shared memory."""
         with suppress(ProcessLookupError):
             os.kill(stub.pid, signal.SIGKILL)
         (SHM / stub.region).unlink(missing_ok=True)
@@ -182,7 +183,7 @@ class Triton:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self._last = line.strip() or self._last
-            if not line.strip() or NOT_WORTH_SAYING.search(line):
+            if not line.strip() or SUPPRESSED.search(line):
                 continue
             if line.startswith("E"):
                 self._errors.append(line.partition("] ")[2].strip().strip('"') or line.strip())
@@ -192,9 +193,9 @@ class Triton:
 
 
 def _prepare() -> None:
-    """In the new process: have Linux end it in order when the launcher is gone, however that happened; its limits.
+    """Runs in the new process: sets its limits, and has Linux terminate it when the launcher exits for any reason.
 
-    With the usual 1024 open files, 1200 half-open connections would lock everybody out.
+    With the usual limit of 1024 open files, 1200 half-open connections would block all clients.
     """
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     for resource_, wanted in ((resource.RLIMIT_STACK, STACK_BYTES), (resource.RLIMIT_NOFILE, math.inf)):
@@ -205,11 +206,11 @@ def _prepare() -> None:
 
 
 def _children(parent: int) -> dict[int, str]:
-    """Process ids of the children of a process, and their state letters."""
+    """Return process id -> state letter of the children of a process."""
     children = {}
     for entry in filter(str.isdigit, os.listdir("/proc")):
-        with suppress(OSError):  # it has ended meanwhile
-            # The fields after the name, which is in brackets and may contain anything.
+        with suppress(OSError):  # the process has exited meanwhile
+            # The fields after the name, which is in parentheses and may contain any character.
             state, ppid = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[:2]
             if int(ppid) == parent:
                 children[int(entry)] = state

@@ -1,4 +1,4 @@
-"""The flags of `python -m server`, each with a twin in the environment."""
+"""The flags of `python -m server`; each can also be set by an environment variable."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ LOG_LEVELS = ("error", "warning", "info", "verbose")
 
 
 def parse_settings(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the flags; what is not given comes from the environment (--http-port: TRITONE_HTTP_PORT).
+    """Parse the flags; missing ones are read from the environment (--http-port: TRITONE_HTTP_PORT).
 
     Parameters
     ----------
-    arguments : instead of those of this process
+    arguments : arguments to parse instead of those of this process
     """
     parser = argparse.ArgumentParser(
         prog="python -m server",
@@ -27,11 +27,12 @@ def parse_settings(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog="Exit codes: 0 after Ctrl-C or SIGTERM; 2 after an error (one line says which).",
     )
 
-    def flag(name: str, default: object, text: str, **options: Any) -> None:
-        twin = "TRITONE_" + name.removeprefix("--").replace("-", "_").upper()
+    def flag(name: str, default: object, text: str, **options: object) -> None:
+        variable = "TRITONE_" + name.removeprefix("--").replace("-", "_").upper()
         shown = "" if default in ("", None) else f" Default: {default}."
-        # argparse applies `type`, and not `choices`, to defaults that are strings: it checks the environment too.
-        parser.add_argument(name, default=os.environ.get(twin, default), help=f"{text}{shown} [{twin}]", **options)
+        # argparse applies `type`, but not `choices`, to string defaults: so `type` checks the environment, too.
+        value = os.environ.get(variable, default)
+        parser.add_argument(name, default=value, help=f"{text}{shown} [{variable}]", **options)
 
     flag("--http-port", 8000, "HTTP port; 0 selects a free one.", type=_port)
     flag("--grpc-port", 8001, "gRPC port; 0 selects a free one.", type=_port)

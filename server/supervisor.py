@@ -1,15 +1,15 @@
-"""Keeps Triton whole: ready means that every system has answered, and what dies is brought back.
+"""Keeps Triton healthy: it is ready only after every system has answered, and failed parts are restarted.
 
-Triton 24.10 never restarts the process of a Python step. With two of them every second request then fails for ever
-while /v2/health/ready stays 200. Four things are watched:
+Triton 24.10 never restarts the process of a Python step. If one of two has died, every second request fails
+forever, while /v2/health/ready stays 200. The supervisor watches:
 
-* the stubs: one that vanishes or stops is noticed within half a second, and its model loaded anew in the place of
-  the old one while the others go on serving; the whole server only where Triton would never end its requests;
-* the systems: one whose network has run nothing for some seconds is asked for an answer (`healthcheck.ask`), which
-  finds what hangs. A probe costs one row of the network, and nothing while real answers come;
-* the server process, which is started anew: at once after it has served, and ever later, up to a minute, while it
-  does not come up;
-* memory (`memory`), which grows with the largest request and does not shrink.
+* the stubs: it notices a missing or stopped one within half a second and reloads its model, while the other stubs
+  continue to serve. It restarts the server only if Triton would never finish the stub's requests;
+* the systems: it probes a system whose network has run nothing for some seconds (`healthcheck.ask`), which finds
+  hanging steps. A probe costs one row of the network; there are none while clients get answers;
+* the server process: it restarts it at once if it has served before, and after increasing pauses of up to a minute
+  as long as it does not become ready;
+* the memory (`memory`), which grows with the largest request and never shrinks.
 """
 
 from __future__ import annotations
@@ -27,21 +27,30 @@ from server.errors import ServerError
 from server.memory import Memory
 from server.process import Stub, Triton
 
-TICK = 0.5  # seconds between looks at the processes
-START_SECONDS = 600.0  # that loading and warming up may take
-RETIRED_SECONDS = 30.0  # that a replaced stub may take to finish its requests
+TICK = 0.5  # seconds between checks of the processes
+START_SECONDS = 600.0  # limit for loading and warming the models
+RETIRED_SECONDS = 30.0  # limit for a replaced stub to finish its requests
 LONGEST_PAUSE = 60.0  # seconds between two starts
-QUIET_PERIODS = 30  # without an answer, after which nothing is asked of a system
+QUIET_PERIODS = 30  # probe periods without a client's request after which a system is idle
 
 UNHEALTHY_STUB = re.compile(r"Stub process '(?P<model>[^']+)_\d+_\d+' is not healthy")
 
 
-class Broken(Exception):
-    """The server has to be started anew; the message says why."""
+class RestartNeeded(Exception):
+    """The server must be restarted; the message says why."""
 
 
-class Watch:
-    """One system under observation."""
+class SystemMonitor:
+    """Monitors one system.
+
+    Parameters
+    ----------
+    system : name of the system
+    control : Triton's HTTP interface
+    period : seconds without an answer after which the system is probed
+    patience : seconds without any answer after which the system counts as hanging
+    pool : runs the probes
+    """
 
     def __init__(
         self, system: str, control: Control, period: float, patience: float, pool: ThreadPoolExecutor
@@ -54,24 +63,24 @@ class Watch:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew, after the server has."""
+        """Start over, after a restart of the server or a reload of a model."""
         self._probe: Future[None] | None = None
         self._next = self._active = time.monotonic()
         self._next += self._period
-        self._answered = self._asked = self._probes = 0
+        self._answered = self._requests = self._probes = 0
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nobody else has had an answer, from a cache or not, for a while."""
+        """Whether no client has received an answer, from the cache or not, for a while."""
         return time.monotonic() > self._active + QUIET_PERIODS * self._period
 
-    def look(self) -> None:
-        """Ask for an answer if none has come for a period.
+    def check(self) -> None:
+        """Start a probe if the system has not answered for a period, and check the result of an earlier one.
 
         Raises
         ------
         healthcheck.Unhealthy, ControlError, OSError
-            what came of it
+            If the probe failed.
         """
         if self._probe is not None:
             if self._probe.done():
@@ -80,8 +89,9 @@ class Watch:
                 self._probes += 1
                 probe.result()
         elif time.monotonic() >= self._next:
-            if (asked := healthcheck.requests(self._control.http, self.system) - self._probes) != self._asked:
-                self._asked, self._active = asked, time.monotonic()
+            requests = healthcheck.requests(self._control.http, self.system) - self._probes
+            if requests != self._requests:
+                self._requests, self._active = requests, time.monotonic()
             answered = healthcheck.answered(self._control.http, self.system)
             if answered > self._answered:
                 self._next = time.monotonic() + self._period
@@ -90,23 +100,23 @@ class Watch:
             self._answered = answered
 
     def probe(self) -> None:
-        """Ask for an answer."""
+        """Probe the system and wait for the result."""
         healthcheck.ask(self._control.http, self.system, self._patience)
 
 
 class Supervisor:
-    """Starts Triton, waits until every system answers, and keeps it so until told to stop.
+    """Starts Triton, waits until every system answers, and keeps it healthy until `stop`.
 
     Parameters
     ----------
-    start : makes a new server process; whether it has served before, and is missed, is its argument
-    control : its HTTP interface
-    systems : names of the systems to watch
-    period : seconds without an answer after which a system is asked for one
+    start : starts a server process; its argument says whether a server has been ready before (a restart)
+    control : Triton's HTTP interface
+    systems : names of the systems to monitor
+    period : seconds without an answer after which a system is probed
     patience : seconds without any answer after which a system counts as hanging
     memory : decides what has grown too large
-    say : prints a line for the person who started this
-    on_whole, on_broken : called when every system answers, and when the server has to be started anew
+    say : prints a line for the user
+    on_healthy, on_unhealthy : called when every system has answered, and when the server must be restarted
     """
 
     def __init__(
@@ -118,28 +128,28 @@ class Supervisor:
         patience: float,
         memory: Memory,
         say: Callable[[str], None],
-        on_whole: Callable[[], None],
-        on_broken: Callable[[], None],
+        on_healthy: Callable[[], None],
+        on_unhealthy: Callable[[], None],
     ) -> None:
         self._start = start
         self._control = control
         self._memory = memory
         self._say = say
-        self._on_whole = on_whole
-        self._on_broken = on_broken
+        self._on_healthy = on_healthy
+        self._on_unhealthy = on_unhealthy
         self._stop = threading.Event()
         self._triton: Triton | None = None
         self._stubs: dict[int, Stub] = {}
         self._retired: dict[Stub, float] = {}
         pool = ThreadPoolExecutor(len(systems), thread_name_prefix="probe")
-        self._watches = [Watch(system, control, period, patience, pool) for system in systems]
+        self._monitors = [SystemMonitor(system, control, period, patience, pool) for system in systems]
 
     def stop(self) -> None:
-        """Ask `run` to end; may be called by a signal handler."""
+        """Make `run` return; may be called by a signal handler."""
         self._stop.set()
 
     def kill(self) -> None:
-        """End the server at once."""
+        """Kill the server at once."""
         self._stop.set()
         if self._triton:
             self._triton.kill()
@@ -150,7 +160,7 @@ class Supervisor:
         Raises
         ------
         ServerError
-            the server does not start; one that has served once is started anew until `stop`
+            If the first start fails; after that, the server is restarted until `stop`.
         """
         served, failed_starts = False, 0
         try:
@@ -159,21 +169,21 @@ class Supervisor:
                 failed_starts += 1
                 try:
                     self._bring_up(self._triton)
-                    self._on_whole()
+                    self._on_healthy()
                     if served:
                         self._say(
                             f"Triton is ready again, {time.monotonic() - self._triton.started:.1f} s after "
                             "starting"
                         )
                     served, failed_starts = True, 0
-                    self._watch(self._triton)
-                except (Broken, ControlError, healthcheck.Unhealthy, OSError, HTTPException) as error:
+                    self._supervise(self._triton)
+                except (RestartNeeded, ControlError, healthcheck.Unhealthy, OSError, HTTPException) as error:
                     if self._stop.is_set():
                         return
                     why, ended = str(error), self._triton.exit_code is not None
                 else:
                     return
-                self._on_broken()
+                self._on_unhealthy()
                 self._triton.kill()
                 why = self._triton.reason() if ended else why
                 if not served:
@@ -186,38 +196,38 @@ class Supervisor:
                 self._triton.stop()
 
     def _bring_up(self, triton: Triton) -> None:
-        """Wait until all models are loaded and warm and every system has answered."""
+        """Wait until all models are loaded and warm, and every system has answered."""
         self._retired.clear()
         while not self._control.ready():
             if self._stop.wait(0.1) or triton.exit_code is not None:
-                raise Broken("Triton exited while it loaded the models")
+                raise RestartNeeded("Triton exited while it loaded the models")
             if time.monotonic() - triton.started > START_SECONDS:
-                raise Broken(f"Triton was not ready within {START_SECONDS:.0f} s")
-        for watch in self._watches:
-            watch.probe()
-            watch.reset()
+                raise RestartNeeded(f"Triton was not ready within {START_SECONDS:.0f} s")
+        for monitor in self._monitors:
+            monitor.probe()
+            monitor.reset()
         self._stubs = triton.stubs()
         triton.protect()
         self._memory.begin(triton)
 
-    def _watch(self, triton: Triton) -> None:
-        """Look after a running server until told to stop."""
+    def _supervise(self, triton: Triton) -> None:
+        """Check a running server repeatedly until `stop`."""
         while not self._stop.wait(TICK):
             if triton.exit_code is not None:
-                raise Broken("Triton exited")
+                raise RestartNeeded("Triton exited")
             triton.protect()
-            self._look_at_stubs(triton)
-            self._look_at_memory(triton)
-            for watch in self._watches:
-                self._look_at_system(triton, watch)
+            self._check_stubs(triton)
+            self._check_memory(triton)
+            for monitor in self._monitors:
+                self._check_system(triton, monitor)
 
-    def _look_at_stubs(self, triton: Triton) -> None:
+    def _check_stubs(self, triton: Triton) -> None:
         alive = triton.stubs()
         for stub in (*self._stubs.values(), *self._retired):
-            if stub.pid not in alive and triton.owes(stub):
-                raise Broken(f"lost {stub.instance} (process {stub.pid}) with unfinished long requests")
+            if stub.pid not in alive and triton.has_pending(stub):
+                raise RestartNeeded(f"lost {stub.instance} (process {stub.pid}) with unfinished long requests")
         for stub in [stub for stub, until in self._retired.items() if until < time.monotonic()]:
-            if not triton.owes(stub):
+            if not triton.has_pending(stub):
                 triton.discard(stub)
                 del self._retired[stub]
         serving = {pid: stub for pid, stub in alive.items() if stub not in self._retired}
@@ -225,7 +235,7 @@ class Supervisor:
         self._stubs = serving
         instances = {stub.instance for stub in serving.values()}
         for model in dict.fromkeys(stub.model for stub in gone if stub.instance not in instances):
-            # A model that somebody has unloaded loses its stubs as well.
+            # A model that was unloaded on purpose has no stubs either.
             if self._control.loaded(model):
                 lost = [stub for stub in gone if stub.model == model]
                 names = ", ".join(f"{stub.instance} (process {stub.pid})" for stub in lost)
@@ -233,19 +243,19 @@ class Supervisor:
                 for stub in lost:
                     triton.discard(stub)
 
-    def _look_at_memory(self, triton: Triton) -> None:
+    def _check_memory(self, triton: Triton) -> None:
         for stub in self._stubs.copy().values():
             if why := self._memory.too_large(stub):
                 self._reload(triton, stub.model, why)
-        is_quiet = all(watch.is_quiet for watch in self._watches) and not any(
-            map(triton.owes, self._stubs.values())
+        is_quiet = all(monitor.is_quiet for monitor in self._monitors) and not any(
+            map(triton.has_pending, self._stubs.values())
         )
         if why := self._memory.excess(triton, is_quiet):
-            raise Broken(why)
+            raise RestartNeeded(why)
 
-    def _look_at_system(self, triton: Triton, watch: Watch) -> None:
+    def _check_system(self, triton: Triton, monitor: SystemMonitor) -> None:
         try:
-            watch.look()
+            monitor.check()
         except healthcheck.Unhealthy as error:
             stub = UNHEALTHY_STUB.search(str(error))
             if not stub:
@@ -253,12 +263,12 @@ class Supervisor:
             self._reload(triton, stub["model"], str(error))
 
     def _reload(self, triton: Triton, model: str, why: str) -> None:
-        """Load a model anew; its old stubs finish what they have and are then ended."""
+        """Reload a model; its old stubs finish their requests and are then killed."""
         began = time.monotonic()
         old = [stub for stub in triton.stubs().values() if stub.model == model]
         self._control.reload(model)
         self._retired |= dict.fromkeys(old, time.monotonic() + RETIRED_SECONDS)
         self._stubs = {pid: stub for pid, stub in triton.stubs().items() if stub not in self._retired}
-        for watch in self._watches:
-            watch.reset()  # what they have asked the old stubs means nothing any more
+        for monitor in self._monitors:
+            monitor.reset()  # probes of the old stubs have no meaning now
         self._say(f"{why}; reloaded {model} in {time.monotonic() - began:.1f} s")

@@ -1,7 +1,7 @@
-"""Says which package has TensorRT's Python bindings for the libraries of NVIDIA's image; a step of the Dockerfile.
+"""Prints the package with TensorRT's Python bindings for the libraries of NVIDIA's image; run by the Dockerfile.
 
-The image has TensorRT's libraries and not its Python package. Bindings and libraries must be of one version, or
-plans that are built through the one cannot be run by the other. Standard library only.
+The image contains TensorRT's libraries, but not its Python package. Bindings and libraries must have the same
+version; otherwise the one cannot run plans that were built with the other. Standard library only.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import sys
 
 
 def requirement(library: str, cuda: str) -> str:
-    """What pip shall install: the bindings of a library's version, of any build, since only one is published.
+    """Return the requirement of the bindings with a library's version, of any build, since only one is published.
 
     Parameters
     ----------
-    library : libnvinfer as the loader finds it
-    cuda : version of CUDA that the library is for, "13.3.0"
+    library : name under which the loader finds libnvinfer
+    cuda : CUDA version of the library, "13.3.0"
     """
     nvinfer = ctypes.CDLL(library)
     parts = (getattr(nvinfer, f"getInferLib{part}Version")() for part in ("Major", "Minor", "Patch"))

@@ -1,9 +1,9 @@
-"""Settings tuned for this machine by `make tune`: whether they count, and how they are kept.
+"""Settings tuned for this machine by `make tune`: checks whether they can be used, and stores them.
 
-A tuned configuration is `configs/local.pbtxt` beside a model's `config.pbtxt`: complete, with a first line that
-says what it was made for. Triton takes one --model-config-name for all models and gives a model without such a
-file its `config.pbtxt`, which for a network means ONNX Runtime. So as soon as one system is tuned, the steps of
-all have a local.pbtxt, a copy of the shipped one where nothing was gained, and those of the systems served count
+A tuned configuration is `configs/local.pbtxt` beside a model's `config.pbtxt`: a complete configuration whose
+first line says what it was made for. Triton has one --model-config-name for all models and uses `config.pbtxt` for
+a model without such a file, which for a network means ONNX Runtime. Therefore, once one system is tuned, the steps
+of all systems get a local.pbtxt, if necessary a copy of the shipped one, and those of the served systems are used
 together or not at all.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from systems.repository import Repository, configuration
 
 NAME = "local"  # for Triton's --model-config-name
-STEPS = ("preprocess", "network")  # those of a system that are tuned
+STEPS = ("preprocess", "network")  # the steps of a system that are tuned
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Note:
 
     Attributes
     ----------
-    machine : that it was measured on, as `this_machine` names it
-    variant : that it was made from
-    date : day, "2026-11-21"
-    gain : throughput of its system as a multiple of the shipped configuration's; None for a copy of that
-    shipped : sha256 of the shipped configuration that it was made from
+    machine : `this_machine` of the machine that it was measured on
+    variant : variant whose configuration was tuned
+    date : day of the measurement, "2026-11-21"
+    gain : throughput of its system relative to the shipped configuration; None for a copy of that
+    shipped : SHA-256 of the shipped configuration that it was made from
     """
 
     machine: str
@@ -44,7 +44,7 @@ class Note:
 
     @classmethod
     def read(cls, path: Path) -> Note | None:
-        """The note of a file; None if it has none, as one that somebody wrote by hand."""
+        """Return the note of a file; None without one, for example in a file written by hand."""
         try:
             with path.open(encoding="utf-8") as file:
                 return cls(**json.loads(file.readline().removeprefix("#")))
@@ -53,19 +53,19 @@ class Note:
 
 
 def this_machine() -> str:
-    """Processor and usable cores: where they are the same, tuned settings hold."""
+    """Return processor and usable cores; tuned settings are valid where these are the same."""
     fields: dict[str, str] = {}
     for line in Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines():
         key, _, value = line.partition(":")
         fields[key.strip()] = value.strip()
     name = fields.get("model name", platform.machine())
-    # Some virtual machines call every processor of a maker the same.
+    # Some virtual machines report the same name for every processor of a vendor.
     kind = [f"{key.split()[-1]} {fields[key]}" for key in ("cpu family", "model") if key in fields]
     return ", ".join([name, *kind, f"{len(os.sched_getaffinity(0))} cores"])
 
 
 def shipped_file(model: Path, variant: str) -> Path:
-    """The configuration that Triton takes for a variant when nothing is tuned.
+    """Return the configuration that Triton uses for a variant without tuning.
 
     Parameters
     ----------
@@ -76,12 +76,12 @@ def shipped_file(model: Path, variant: str) -> Path:
 
 
 def local_file(model: Path) -> Path:
-    """Where the tuned configuration of a model lies."""
+    """Return the path of the tuned configuration of a model."""
     return configuration(model, NAME)
 
 
-def fault(model: Path, variant: str, machine: str) -> str | None:
-    """Why the tuned configuration of a model does not count, as half a sentence; None if it does."""
+def rejection(model: Path, variant: str, machine: str) -> str | None:
+    """Return why the tuned configuration of a model cannot be used, as a clause; None if it can."""
     path = local_file(model)
     if not path.is_file():
         return f"{model.name} has no tuned configuration"
@@ -97,26 +97,27 @@ def fault(model: Path, variant: str, machine: str) -> str | None:
     return None
 
 
-def judge(repository: Repository, systems: list[str], variant: str, machine: str) -> tuple[bool, str]:
-    """Whether to serve the tuned configurations of some systems.
+def usable(repository: Repository, systems: list[str], variant: str, machine: str) -> tuple[bool, str]:
+    """Decide whether to serve the tuned configurations of some systems.
 
     Parameters
     ----------
     repository : the model repository
-    systems : that will be served
-    variant : how their networks will run
+    systems : systems to serve
+    variant : variant of their networks
     machine : `this_machine`
 
     Returns
     -------
-    whether, and one line that says what was gained or why they are ignored; empty where nothing was tuned
+    usable : whether to serve them
+    message : the gains, or why the configurations are ignored; empty if none was tuned
     """
     models = [repository.model(system, step) for system in systems for step in STEPS]
     notes = {model: Note.read(local_file(model)) for model in models if local_file(model).is_file()}
     if all(note is not None and note.gain is None for note in notes.values()):
         return False, ""
     for model in models:
-        if why := fault(model, variant, machine):
+        if why := rejection(model, variant, machine):
             return False, f"configs/{NAME}.pbtxt is ignored: {why}; make tune writes new ones"
     parts = []
     for system in systems:
@@ -128,7 +129,7 @@ def judge(repository: Repository, systems: list[str], variant: str, machine: str
     return True, ", ".join(parts)
 
 
-def keep(
+def store(
     repository: Repository,
     system: str,
     variant: str,
@@ -137,25 +138,25 @@ def keep(
     gain: float | None = None,
     configurations: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Write the tuned configurations of a system, or remove them, and see to it that the other systems fit.
+    """Write or remove the tuned configurations of a system, and make those of the other systems consistent.
 
     Parameters
     ----------
     repository : the model repository
-    system : that was tuned
-    variant, machine, date, gain : as in `Note`; gain is None where nothing was gained
-    configurations : step ("preprocess", "network") -> its complete configuration; None where nothing was gained
+    system : the tuned system
+    variant, machine, date, gain : as in `Note`; gain is None if the shipped configuration is kept
+    configurations : step ("preprocess", "network") -> complete configuration; None if the shipped one is kept
 
     Returns
     -------
-    other systems whose settings, tuned for another machine, variant or configuration, are gone now
+    other systems whose settings were removed, because they were for another machine, variant or configuration
     """
     systems = repository.configured()
     lost = []
     for other in systems:
         models = [repository.model(other, step) for step in STEPS]
         if other != system:
-            if not any(fault(model, variant, machine) for model in models):
+            if not any(rejection(model, variant, machine) for model in models):
                 continue
             if any(_gain(model) for model in models):
                 lost.append(other)
@@ -177,7 +178,7 @@ def _gain(model: Path) -> float | None:
 
 
 def _write(path: Path, note: Note, text: str) -> None:
-    """Write it whole or not at all."""
+    """Write the note and the configuration, atomically."""
     path.parent.mkdir(exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     unfinished.write_text(f"# {json.dumps(asdict(note))}\n{text}", encoding="utf-8")

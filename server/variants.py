@@ -1,7 +1,7 @@
-"""How the networks run on this machine: one model repository, several configurations of each network.
+"""Selects how the networks run on this machine: one model repository has several configurations of each network.
 
-A variant is the name of a file `configs/<variant>.pbtxt` beside a network's `config.pbtxt`, chosen with Triton's
---model-config-name; a network without that file keeps its `config.pbtxt`: ONNX Runtime, which runs everywhere.
+A variant is the name of a file `configs/<variant>.pbtxt` beside a network's `config.pbtxt`, selected with Triton's
+--model-config-name. A network without that file uses `config.pbtxt`: ONNX Runtime, which runs everywhere.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from systems.variants import RTX_LATER, RTX_TURING, VARIANTS
 PORTABLE, OPENVINO, INT8, CUDA, TENSORRT, TENSORRT_RTX = VARIANTS
 ON_GPU = tuple(name for name, variant in VARIANTS.items() if variant.on_gpu)
 
-# CPU features with which OpenVINO multiplies in bfloat16, twice (AVX512_BF16) to six times (AMX) as fast as
-# ONNX Runtime in float32. Without them the two are equally fast, and float32 is the more exact.
+# CPU features with which OpenVINO computes in bfloat16, two (AVX512_BF16) to six times (AMX) as fast as ONNX
+# Runtime in float32. Without them both are equally fast, and float32 is more exact.
 BFLOAT16_FEATURES = {"amx_bf16": "AMX", "avx512_bf16": "AVX512_BF16"}
 BINDINGS = ("tensorrt-cu12-bindings", "tensorrt-cu13-bindings", "tensorrt")  # distributions of TensorRT for Python
 RTX_BINDINGS = ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx")
@@ -33,15 +33,15 @@ CUDA_PROVIDER = "libonnxruntime_providers_cuda.so"
 
 @dataclass(frozen=True)
 class Machine:
-    """What decides between the variants.
+    """The properties of a machine that decide between the variants.
 
     Attributes
     ----------
-    features : CPU features as Linux names them
-    openvino : whether it is installed
-    gpu : None where none can be used
-    onnxruntime_cuda : whether ONNX Runtime with its CUDA provider is installed; not looked for without a GPU
-    tensorrt, tensorrt_rtx : versions, None where it is not installed; not looked for without a GPU
+    features : CPU features, in Linux's names
+    openvino : whether OpenVINO is installed
+    gpu : the GPU; None if there is none or it cannot be used
+    onnxruntime_cuda : whether ONNX Runtime with its CUDA provider is installed; False without a GPU
+    tensorrt, tensorrt_rtx : installed versions; None if not installed, and without a GPU
     """
 
     features: frozenset[str]
@@ -53,11 +53,11 @@ class Machine:
 
     @classmethod
     def here(cls, backends: Path | None = None) -> Machine:
-        """The machine this runs on.
+        """Return the properties of this machine.
 
         Parameters
         ----------
-        backends : directory of Triton's C++ backends; None: Python packages do their work
+        backends : directory of Triton's C++ backends; None: the Python-based backends are used
         """
         features: frozenset[str] = frozenset()
         if platform.machine() == "x86_64":
@@ -75,7 +75,7 @@ class Machine:
 
 
 def version_of(names: Iterable[str]) -> str | None:
-    """Version of the first of these packages, as its `__version__` has it, without importing it, which is slow."""
+    """Return the version of the first installed package, as in its `__version__`, without a slow import."""
     for name in names:
         with suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(name).partition(".post")[0]
@@ -83,41 +83,41 @@ def version_of(names: Iterable[str]) -> str | None:
 
 
 def choose(requested: str, machine: Machine, repository: Repository, systems: Iterable[str]) -> tuple[str, str]:
-    """Decide for a variant.
+    """Select a variant.
 
     Parameters
     ----------
     requested : "auto" or the name of a variant
     repository : the model repository
-    systems : that will be served
+    systems : systems to serve
 
     Returns
     -------
-    variant, and why
+    variant, reason
 
     Raises
     ------
     ServerError
-        the requested variant cannot run here
+        If the requested variant cannot run here.
     """
     if requested != "auto":
-        if fault := why_not(requested, machine, repository, systems):
-            raise ServerError(fault)
+        if problem := why_not(requested, machine, repository, systems):
+            raise ServerError(problem)
         return requested, "as requested"
     if machine.gpu is None:
         return _choose_for_cpu(machine)
-    refused = ""
+    rejected = ""
     for variant in (TENSORRT, TENSORRT_RTX, CUDA):
-        fault = why_not(variant, machine, repository, systems)
-        if fault is None:
-            return variant, f"this machine has a GPU ({machine.gpu.name}){refused}"
-        refused += f"; not {variant}: {fault}"
+        problem = why_not(variant, machine, repository, systems)
+        if problem is None:
+            return variant, f"this machine has a GPU ({machine.gpu.name}){rejected}"
+        rejected += f"; not {variant}: {problem}"
     variant, why = _choose_for_cpu(machine)
-    return variant, why + refused
+    return variant, why + rejected
 
 
 def why_not(variant: str, machine: Machine, repository: Repository, systems: Iterable[str]) -> str | None:
-    """Why a variant cannot run here, in one sentence; None if it can."""
+    """Return why a variant cannot run here, in one sentence; None if it can."""
     if variant in (OPENVINO, INT8) and not machine.openvino:
         return f"Variant {variant} needs the package openvino; install it, or start with --variant onnxruntime"
     if variant in ON_GPU and machine.gpu is None:
@@ -139,22 +139,19 @@ def why_not(variant: str, machine: Machine, repository: Repository, systems: Ite
     for system in systems:
         network = repository.network(system)
         product = network.product(VARIANTS[variant])
-        if product is network.onnx:  # which the start has checked
+        if product is network.onnx:  # `preflight` has checked it
             continue
-        fault = product.why_not
-        if not fault and machine.gpu and product is network.plan:
-            fault = _why_unfit(network.plan, machine, machine.gpu)
-        elif not fault and machine.gpu and product is network.rtx_plan:
-            fault = _why_unfit_rtx(network.rtx_plan, machine, machine.gpu)
-        if fault:
-            return fault
+        unfit = {network.plan: _why_unfit, network.rtx_plan: _why_unfit_rtx}.get(product)
+        if problem := product.why_not or (unfit and unfit(product, machine)):
+            return problem
     return None
 
 
-def _why_unfit(plan: Plan, machine: Machine, gpu: Gpu) -> str | None:
-    """Why a machine with TensorRT and a GPU cannot run a plan, in one sentence; None if it can.
+def _why_unfit(plan: Plan, machine: Machine) -> str | None:
+    """Return why a machine with TensorRT and a GPU cannot run a plan, in one sentence; None if it can.
 
-    A plan runs only with the TensorRT that built it, on GPUs of the compute capability that it was built on.
+    A plan runs only with the TensorRT version that built it, and on GPUs of the compute capability it was built
+    on.
     """
     system, made = plan.network.system, plan.description
     rebuild = f"rebuild it: {export_command('tensorrt', system)}"
@@ -171,9 +168,9 @@ def _why_unfit(plan: Plan, machine: Machine, gpu: Gpu) -> str | None:
     )
 
 
-def _why_unfit_rtx(plan: Plan, machine: Machine, gpu: Gpu) -> str | None:
-    """Why a machine with TensorRT-RTX and a card of its list cannot run a plan; None if it can."""
-    system, made = plan.network.system, plan.description
+def _why_unfit_rtx(plan: Plan, machine: Machine) -> str | None:
+    """Return why a machine with TensorRT-RTX and a supported card cannot run a plan; None if it can."""
+    system, made, gpu = plan.network.system, plan.description, machine.gpu
     turing = " --turing" if gpu.compute_capability in RTX_TURING else ""
     rebuild = f"rebuild it: {export_command('tensorrt_rtx', system)}{turing}"
     try:
@@ -203,6 +200,6 @@ def _choose_for_cpu(machine: Machine) -> tuple[str, str]:
 
 
 def _package(name: str) -> Path | None:
-    """Folder of a package, without importing it; None where it is not installed."""
+    """Return the folder of a package without importing it; None if it is not installed."""
     spec = importlib.util.find_spec(name)
     return Path(spec.origin).parent if spec and spec.origin else None

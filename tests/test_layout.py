@@ -215,5 +215,5 @@ def test_a_folder_that_nothing_is_said_of_is_refused():
 def test_a_circle_is_found(back):
     made = sources(server__a="import server.b", server__b=f"def late():\n    {back}", server__c="import server.a")
     assert circles(graph(made)) == [["server.a", "server.b"]]
-    backends = sources(server__backends__rows="import turns", server__backends__turns="from rows import R")
-    assert circles(graph(backends)) == [["server.backends.rows", "server.backends.turns"]]
+    backends = sources(server__backends__rows="import scheduler", server__backends__scheduler="from rows import R")
+    assert circles(graph(backends)) == [["server.backends.rows", "server.backends.scheduler"]]

@@ -46,9 +46,9 @@ from systems.repository import Repository
 from tuning.knobs import Configurations, Knobs, neighbours, others, read_knobs, read_shipped, turn
 
 BUSY, ALONE = 8, 1  # requests in flight
-LEAST_GAIN = 1.03  # below, the settings are not worth a file
+MIN_GAIN = 1.03  # below, the settings are not worth a file
 STEP_GAIN = 1.02  # below, a sweep stays where it is
-MOST_LATENCY = 1.25  # of the shipped configuration's median at concurrency 1
+MAX_LATENCY = 1.25  # of the shipped configuration's median at concurrency 1
 N_RECORDINGS = 4
 
 
@@ -125,7 +125,7 @@ class Bench:
 def descend(bench: Bench, sweeps: Iterable[list[dict[str, int]]]) -> Knobs:
     """One sweep per coordinate, each from where the one before ended; the best knobs."""
     best, last, rate = bench.shipped, bench.shipped, bench.busy(bench.shipped).rate
-    most = bench.alone().p50 * MOST_LATENCY
+    most = bench.alone().p50 * MAX_LATENCY
     for changes in sweeps:
         if last != best:
             last, rate = best, bench.busy(best).rate
@@ -158,13 +158,13 @@ def compare(bench: Bench, best: Knobs, turns: int) -> tuple[float, str]:
         delays.append(after_alone.p50 / before_alone.p50)
     gain, delay = statistics.median(gains), statistics.median(delays)
     objection = ""
-    if gain < LEAST_GAIN:
-        objection = f"the best settings reached {gain:.2f} times its throughput, less than {LEAST_GAIN}"
+    if gain < MIN_GAIN:
+        objection = f"the best settings reached {gain:.2f} times its throughput, less than {MIN_GAIN}"
     elif min(gains) < 1:
         objection = f"the best settings were not always faster ({', '.join(f'{g:.2f}' for g in gains)} times)"
-    elif delay > MOST_LATENCY:
+    elif delay > MAX_LATENCY:
         objection = (
-            f"the best settings take {delay:.2f} times as long for a single request, more than {MOST_LATENCY}"
+            f"the best settings take {delay:.2f} times as long for a single request, more than {MAX_LATENCY}"
         )
     return gain, objection
 
@@ -239,11 +239,11 @@ def tune(repository: Repository, system: str, requested: str, profile: str, quic
                 gain, objection = compare(bench, best, turns=2 if quick else 3)
     if objection:
         verdict = f"The shipped configuration is kept: {objection}."
-        lost = tuned.keep(repository, system, variant, machine, today)
+        lost = tuned.store(repository, system, variant, machine, today)
     else:
         verdict = f"{gain:.2f} times the shipped throughput with {best}. Written to configs/{tuned.NAME}.pbtxt."
         texts = {step: text_format.MessageToString(c) for step, c in bench.configurations(best).items()}
-        lost = tuned.keep(repository, system, variant, machine, today, gain, texts)
+        lost = tuned.store(repository, system, variant, machine, today, gain, texts)
     if lost:
         verdict += f" Removed settings for another variant, machine or version: {', '.join(lost)}."
     caption = f"{machine}; {system}, {variant}, {profile}, concurrency {BUSY} (alone: {ALONE}), {today}"

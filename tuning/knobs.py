@@ -12,7 +12,7 @@ from server import tuned
 from systems.repository import Repository
 
 THREADS = {"onnxruntime": "intra_op_thread_count", "openvino": "INFERENCE_NUM_THREADS"}  # backend -> its parameter
-MOST_PROCESSES = {"preprocess": 16, "network": 4}  # one of a network holds its weights, the others 100 MB
+MAX_PROCESSES = {"preprocess": 16, "network": 4}  # one of a network holds its weights, the others 100 MB
 
 Configurations = dict[str, ModelConfig]  # step ("preprocess", "network") -> its configuration
 
@@ -90,9 +90,9 @@ def neighbours(cores: int, quick: bool) -> Iterator[list[dict[str, int]]]:
     quick : only instances and threads, and fewer of them
     """
     counts = {1, cores // 2, cores, cores + cores // 2}
-    yield [{"preprocess": n} for n in sorted({min(max(n, 1), MOST_PROCESSES["preprocess"]) for n in counts})]
+    yield [{"preprocess": n} for n in sorted({min(max(n, 1), MAX_PROCESSES["preprocess"]) for n in counts})]
     shapes = {(1, cores)} if quick else {(1, cores), (1, max(cores - 1, 1))}
-    for networks in (n for n in (2, 4) if n <= min(cores, MOST_PROCESSES["network"])):
+    for networks in (n for n in (2, 4) if n <= min(cores, MAX_PROCESSES["network"])):
         shapes |= {(networks, cores // networks)} if quick else {(networks, cores // networks), (networks, cores)}
     yield [{"networks": networks, "threads": threads} for networks, threads in sorted(shapes)]
     if not quick:

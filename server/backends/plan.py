@@ -1,8 +1,8 @@
-"""A plan of TensorRT or of TensorRT-RTX on the GPU: NumPy arrays in, NumPy arrays out.
+"""Runs a plan of TensorRT or TensorRT-RTX on the GPU: NumPy arrays in, NumPy arrays out.
 
-Stands alone: it lies beside the backends when Triton runs them, and the export compares each plan with ONNX
-Runtime through it. Needs the Python package of the one or the other, and CUDA's (cuda-bindings), when a plan is
-opened.
+Imports nothing of this project: Triton's backends import it from their own folder, and the export uses it to
+compare each plan with ONNX Runtime. Opening a plan needs the Python package of TensorRT or TensorRT-RTX, and
+cuda-bindings.
 """
 
 import importlib
@@ -17,25 +17,25 @@ from typing import Any
 
 import numpy as np
 
+# TensorRT's last messages that an error quotes: the cause and its consequences are seldom more.
 LAST_ERRORS = 3
-"""So many of TensorRT's messages are quoted: the first cause and what it led to are seldom more."""
-KEPT_AFTER = 20.0
-"""Seconds after the last new shape when TensorRT-RTX will have compiled for it, and its cache is written."""
+# Seconds after the last new shape by which TensorRT-RTX has compiled kernels for it; then its cache is written.
+CACHE_AFTER = 20.0
 
 
 def load_tensorrt() -> ModuleType:
-    """TensorRT's Python module: `tensorrt`, or `tensorrt_bindings` where the libraries are the system's.
+    """Import TensorRT's Python module: `tensorrt`, or `tensorrt_bindings` if the system provides the libraries.
 
     Raises
     ------
     ImportError, OSError
-        neither is installed, or its libraries are missing
+        If neither is installed, or its libraries are missing.
     """
     return _load("tensorrt", "tensorrt_bindings")
 
 
 def load_tensorrt_rtx() -> ModuleType:
-    """Likewise that of TensorRT-RTX."""
+    """Import TensorRT-RTX's Python module, as `load_tensorrt` does."""
     return _load("tensorrt_rtx", "tensorrt_rtx_bindings")
 
 
@@ -49,30 +49,30 @@ def _load(*names: str) -> ModuleType:
         except ImportError as error:
             problem = str(error)
             continue
-        if hasattr(module, "Runtime"):  # a mere folder of this name on the path is a module, too
+        if hasattr(module, "Runtime"):  # any folder of this name on the path is a module, too
             return module
     raise ImportError(problem)
 
 
 def load_cuda() -> ModuleType:
-    """CUDA's runtime API.
+    """Import CUDA's runtime API.
 
     Raises
     ------
     ImportError
-        the package cuda-bindings is not installed
+        If the package cuda-bindings is not installed.
     """
     return importlib.import_module("cuda.bindings.runtime")
 
 
 def make_logger(trt: ModuleType, errors: deque[str], write: Callable[[str], Any]) -> Any:
-    """A logger for TensorRT's objects, which must be kept as long as they are.
+    """Make a logger for TensorRT's objects; it must exist as long as they do.
 
     Parameters
     ----------
     trt : TensorRT's module
-    errors : takes the messages of errors
-    write : takes every line, with its severity, except the verbose ones
+    errors : the logger appends error messages to it
+    write : called with every line, with its severity, except verbose ones
     """
     base: Any = trt.ILogger
 
@@ -90,12 +90,12 @@ def make_logger(trt: ModuleType, errors: deque[str], write: Callable[[str], Any]
 
 
 class Plan:
-    """A plan of TensorRT, with one execution context, one CUDA stream and a device buffer for each of its tensors.
+    """A TensorRT plan with one execution context, one CUDA stream and a device buffer for each tensor.
 
     Attributes
     ----------
-    inputs, outputs : name -> (NumPy type, shape with -1 for any)
-    device_memory : bytes that the execution context has taken on the GPU, the largest shape's; weights come on top
+    inputs, outputs : name -> (NumPy type, shape with -1 for free axes)
+    device_memory : bytes of GPU memory of the execution context, for the largest shape; weights not included
     """
 
     load = staticmethod(load_tensorrt)
@@ -105,15 +105,15 @@ class Plan:
 
         Parameters
         ----------
-        path : plan, made by this very TensorRT for this kind of GPU
+        path : plan, built by this TensorRT version for this kind of GPU
         device : number of the GPU
 
         Raises
         ------
         ImportError, OSError
-            TensorRT or cuda-bindings cannot be imported
+            If TensorRT or cuda-bindings cannot be imported.
         RuntimeError
-            the plan does not fit, or the GPU has no room for it
+            If the plan does not fit TensorRT or the GPU, or the GPU has too little memory.
         """
         self._trt, self._cuda = self.load(), load_cuda()
         self._device = device
@@ -143,28 +143,28 @@ class Plan:
         self._stream = self._check(self._cuda.cudaStreamCreate())
 
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
-        """The named outputs for some rows.
+        """Compute the named outputs.
 
         Parameters
         ----------
-        inputs : every input of the plan, of a shape within its optimisation profile
-        outputs : names
+        inputs : every input of the plan, of a shape within its optimization profile
+        outputs : names of the outputs
 
         Raises
         ------
         ValueError
-            a shape outside the profile
+            If a shape is outside the optimization profile.
         RuntimeError
-            what CUDA or TensorRT says
+            If CUDA or TensorRT fails; the message is theirs.
         """
         cuda, stream = self._cuda, self._stream
-        self._check(cuda.cudaSetDevice(self._device))  # of this thread
+        self._check(cuda.cudaSetDevice(self._device))  # the setting belongs to the thread
         rows = {name: np.ascontiguousarray(inputs[name], dtype) for name, (dtype, _) in self.inputs.items()}
         for name, array in rows.items():
             if not self._context.set_input_shape(name, array.shape):
                 smallest, _, largest = (list(s) for s in self._engine.get_tensor_profile_shape(name, 0))
                 raise ValueError(f"{name} is {list(array.shape)}, the plan accepts {smallest} to {largest}")
-            # From pageable memory, here and below: page-locked memory would have to be filled by one copy more.
+            # From pageable memory, here and below: filling page-locked memory would need another copy.
             to = self._place(name, array.nbytes)
             kind = cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
             self._check(cuda.cudaMemcpyAsync(to, array.ctypes.data, array.nbytes, kind, stream))
@@ -185,7 +185,7 @@ class Plan:
         return [found[name] for name in outputs]
 
     def close(self) -> None:
-        """Give the GPU's memory back."""
+        """Free the GPU's memory."""
         self._check(self._cuda.cudaStreamSynchronize(self._stream))
         for address, _ in self._buffers.values():
             self._check(self._cuda.cudaFree(address))
@@ -194,11 +194,11 @@ class Plan:
         self._context = self._engine = self._runtime = None  # in this order
 
     def _create_context(self) -> Any:
-        """What the engine runs in; None where the GPU has no room for it."""
+        """Create the execution context; None if the GPU has too little memory."""
         return self._engine.create_execution_context()
 
     def _place(self, name: str, size: int) -> int:
-        """Address of the tensor's device buffer, which has at least so many bytes; told to TensorRT."""
+        """Return the address of a tensor's device buffer of at least `size` bytes; set it in TensorRT."""
         address, room = self._buffers.get(name, (0, 0))
         if room < size:
             if room:  # nothing uses it: every run ends with a synchronisation
@@ -210,7 +210,7 @@ class Plan:
         return address
 
     def _check(self, result: tuple) -> Any:
-        """What a CUDA call gives beside its error code, which must be that of success."""
+        """Return the result of a CUDA call; raise RuntimeError if its error code is not success."""
         error, *values = result
         if error != self._cuda.cudaError_t.cudaSuccess:
             _, text = self._cuda.cudaGetErrorString(error)
@@ -222,55 +222,55 @@ class Plan:
 
 
 class RtxPlan(Plan):
-    """A plan of TensorRT-RTX, which compiles it for the card that it runs on, and keeps that beside the plan.
+    """A TensorRT-RTX plan, which is compiled for the card that runs it; the kernels are cached beside the plan.
 
-    A batch of a size that is new runs on kernels for any size, until those for its own are compiled. The latter
-    are then launched as one CUDA graph, unless rows have a free axis: each graph is of one shape and takes memory.
+    A batch of a new size runs on generic kernels until those for its size are compiled. These are then launched as
+    one CUDA graph, unless rows have a free axis: each graph is for one shape and takes memory.
     """
 
     load = staticmethod(load_tensorrt_rtx)
 
     def __init__(self, path: Path, device: int = 0) -> None:
-        """As for `Plan`; `path` is `*.plan`, and what is compiled is kept as `*.cache`."""
-        self._kept = path.with_suffix(".cache")
+        """Load a plan as `Plan` does; `path` is `*.plan`, and compiled kernels are cached as `*.cache`."""
+        self._cache_file = path.with_suffix(".cache")
         self._cache: Any = None
         self._seen: set[tuple] = set()  # shapes
-        self._keep_at = float("inf")  # by time.monotonic
+        self._write_at = float("inf")  # by time.monotonic
         super().__init__(path, device)
 
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
-        """The named outputs for some rows: see `Plan.run`."""
+        """Compute the named outputs: see `Plan.run`."""
         found = super().run(inputs, outputs)
         shapes = tuple(sorted((name, array.shape) for name, array in inputs.items()))
         if shapes not in self._seen:
             self._seen.add(shapes)
-            self._keep_at = time.monotonic() + KEPT_AFTER
-        elif time.monotonic() >= self._keep_at:
-            self._keep()
+            self._write_at = time.monotonic() + CACHE_AFTER
+        elif time.monotonic() >= self._write_at:
+            self._write_cache()
         return found
 
     def close(self) -> None:
-        """Keep what was compiled, and give the GPU's memory back."""
-        if self._keep_at != float("inf"):
-            self._keep()
+        """Write the cache, and free the GPU's memory."""
+        if self._write_at != float("inf"):
+            self._write_cache()
         super().close()
         self._cache = None
 
     def _create_context(self) -> Any:
         trt, config = self._trt, self._engine.create_runtime_config()
         self._cache = config.create_runtime_cache()
-        if self._kept.is_file():  # what another card or driver compiled is left out, and replaced
-            self._cache.deserialize(self._kept.read_bytes())
+        if self._cache_file.is_file():  # TensorRT-RTX ignores kernels of another card or driver, and replaces them
+            self._cache.deserialize(self._cache_file.read_bytes())
         config.set_runtime_cache(self._cache)
         config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.LAZY
         if not any(size < 0 for _, shape in self.inputs.values() for size in shape[1:]):
             config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
         return self._engine.create_execution_context(config)
 
-    def _keep(self) -> None:
-        """Write the cache; where that may not be, the next start compiles again."""
-        self._keep_at = float("inf")
-        partial = self._kept.with_name(f"{self._kept.name}.{os.getpid()}")
+    def _write_cache(self) -> None:
+        """Write the cache; if that is not permitted, the next start compiles again."""
+        self._write_at = float("inf")
+        partial = self._cache_file.with_name(f"{self._cache_file.name}.{os.getpid()}")
         with suppress(OSError):
             partial.write_bytes(self._cache.serialize())
-            partial.replace(self._kept)
+            partial.replace(self._cache_file)

@@ -1,6 +1,6 @@
-"""What the Python-based backends `tensorrt` and `tensorrt_rtx` share: a network as a plan.
+"""Common base of the Python-based backends `tensorrt` and `tensorrt_rtx`: a network as a plan.
 
-Imported by the bare name, because the files of a backend lie beside each other when Triton runs it.
+Modules import each other by bare names, because all files of a backend are in one folder when Triton runs it.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from rows import NetworkBackend
 
 
 class PlannedNetwork(NetworkBackend):
-    """A network as a plan; `kind` is whose."""
+    """A network as a plan; `kind` is the class of the plan."""
 
     kind: type[Plan]
     rows_at_a_time = None
@@ -26,10 +26,10 @@ class PlannedNetwork(NetworkBackend):
         return self.plan.inputs, self.plan.outputs
 
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
-        """The named outputs for some rows."""
+        """Compute the named outputs."""
         return self.plan.run(inputs, outputs)
 
     def finalize(self) -> None:
-        """Answer what is still waited for, then give the GPU's memory back."""
+        """Finish the pending requests, then free the GPU's memory."""
         super().finalize()
         self.plan.close()

@@ -1,12 +1,12 @@
-"""What the Python-based network backends share: a batch of requests in, one response each out.
+"""Common base of the Python-based network backends: answers a batch of requests with one response each.
 
-Triton hands a Python backend its batch as separate requests. Their rows are joined, run (a few at a time on a CPU,
-so that the memory stays flat) and split again. Lies beside each backend's model.py when Triton runs it.
+Triton passes a batch to a Python backend as separate requests. Their rows are joined, run (on a CPU a few at a
+time, which limits the memory) and split again. This file is beside each backend's model.py when Triton runs it.
 
-A request with more rows than are run together is a long one (`turns` says who runs when). execute() waits for it
-no longer than PATIENCE, and not at all while others of its kind wait; then the response is sent when it is ready.
-All other requests are answered within execute(): while they run, Triton gathers the next batch, and its statistics
-count them exactly.
+A request with more rows than run together is a long request (`scheduler` decides what runs when). execute() waits
+for it at most PATIENCE seconds, and not at all while other long requests wait; after that, the response is sent
+when it is ready. All other requests are answered within execute(): while they run, Triton gathers the next batch,
+and its statistics count them exactly.
 """
 
 from __future__ import annotations
@@ -25,37 +25,38 @@ from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from turns import Job, Owed, Steps, Turns
+from scheduler import Job, PendingResponses, Scheduler, Steps
 
+# Parameter of config.pbtxt: limit of the values of the first input that run together (at least one row always
+# runs).
 VALUES_AT_A_TIME = "values_at_a_time"
-"""Parameter of config.pbtxt: at most so many values of the first input are run together, but always one row."""
 
-MOST_VALUES = "most_values"
-"""Parameter of config.pbtxt: a request whose rows have more values of the first input is refused."""
+# Parameter of config.pbtxt: a request whose rows have more values of the first input is rejected.
+MAX_VALUES = "most_values"
 
+# Environment variable, set when the server is restarted after a failure: requests that would only warm the network
+# are answered with zeros, so that clients wait less.
 HURRY = "TRITONE_HURRY"
-"""Environment variable, set where the server is started anew after its end: answers are missed meanwhile, so that
-requests which would only warm the network are answered with zeros and not run."""
 
+# Seconds that execute() waits for long requests, while other requests wait for it. Triton's statistics count the
+# responses that are ready by then exactly, as most songs are; of the rest they count only this time.
 PATIENCE = 0.5
-"""Seconds that execute() waits for long requests, and the others for it. What is ready by then, as most songs are,
-is counted by Triton where it belongs; of the rest its statistics of the network know this beginning."""
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
-    """What a request asks.
+class Query:
+    """The content of a request.
 
     Attributes
     ----------
     inputs : name -> rows
-    outputs : the names that are asked for
-    gone : whether the client has cancelled
+    outputs : names of the requested outputs
+    cancelled : returns whether the client has cancelled
     """
 
     inputs: dict[str, np.ndarray]
     outputs: frozenset[str]
-    gone: Callable[[], bool]
+    cancelled: Callable[[], bool]
 
     @property
     def first(self) -> np.ndarray:
@@ -64,15 +65,15 @@ class Asked:
 
 
 class NetworkBackend(ABC):
-    """Serves a network whose inputs and outputs have the batch first; subclasses load it and run it.
+    """Serves a network whose inputs and outputs have the batch as first axis; subclasses load and run it.
 
     Attributes
     ----------
-    rows_at_a_time : the most rows that are run together; None: the whole batch, as a GPU wants it
-    device : number of the GPU of an instance of KIND_GPU
+    rows_at_a_time : largest number of rows that run together; None: the whole batch, which suits a GPU
+    device : number of the GPU of a KIND_GPU instance
     """
 
-    rows_at_a_time: int | None = 8  # more gain nothing on a CPU: the working set outgrows the caches
+    rows_at_a_time: int | None = 8  # more are not faster on a CPU: the working set exceeds the caches
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the network and check that it has the tensors that config.pbtxt declares."""
@@ -92,42 +93,42 @@ class NetworkBackend(ABC):
         inputs, outputs = self.load(model)
         self.inputs = self._check("input", inputs)
         self.outputs = self._check("output", outputs)
-        self._turns = Turns()
-        self._owed = Owed()
-        self._left_cold = len(self.config.get("model_warmup", [])) if os.environ.get(HURRY) else 0
+        self._scheduler = Scheduler()
+        self._pending = PendingResponses()
+        self._skipped_warmups = len(self.config.get("model_warmup", [])) if os.environ.get(HURRY) else 0
 
     @abstractmethod
     def load(self, model: Path) -> tuple[dict[str, tuple], dict[str, tuple]]:
-        """Load the network; the inputs and outputs it has as name -> (NumPy type, shape with -1 for any)."""
+        """Load the network; return its inputs and outputs as name -> (NumPy type, shape with -1 for free axes)."""
 
     @abstractmethod
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
-        """The named outputs for some rows."""
+        """Compute the named outputs."""
 
-    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse | None]:
-        """Answer a batch; a request that cannot be read or run fails alone.
+    def execute(self, requests: list) -> list:
+        """Answer a batch; a request that cannot be read or run does not affect the others.
 
-        None in place of a response: it is sent later, when its last row is done.
+        None instead of a response means that it is sent later, when its last row is done.
         """
-        if self._left_cold:  # what warms comes first, a batch for each entry of model_warmup
-            self._left_cold -= 1
+        if self._skipped_warmups:  # the warm-up requests come first, one batch for each entry of model_warmup
+            self._skipped_warmups -= 1
             return [self._zeros(request) for request in requests]
-        until = time.monotonic() + (0 if self._turns.has_long else PATIENCE)
-        responses: list[pb_utils.InferenceResponse | None] = [None] * len(requests)
-        prompt: dict[int, Asked] = {}
-        long: dict[int, Asked] = {}
+        until = time.monotonic() + (0 if self._scheduler.has_long else PATIENCE)
+        responses, prompt, long = [None] * len(requests), {}, {}
         for i, request in enumerate(requests):
             try:
-                asked = self._read(request)
-                if refusal := self._refuse(asked):
-                    responses[i] = refusal
+                query = self._read(request)
+                if rejection := self._reject(query):
+                    responses[i] = rejection
                 else:
-                    (long if self._is_long(asked) else prompt)[i] = asked
+                    (long if self._is_long(query) else prompt)[i] = query
             except Exception:
                 responses[i] = self._failed()
         if prompt:
-            now = self._turns.add(Job(self._answers(list(prompt.values()))), long=False)
-        later = {i: self._turns.add(self._long_job(requests[i], asked), long=True) for i, asked in long.items()}
+            now = self._scheduler.add(Job(self._answers(list(prompt.values()))), long=False)
+        later = {
+            i: self._scheduler.add(self._long_job(requests[i], query), long=True) for i, query in long.items()
+        }
         if prompt:
             for i, response in zip(prompt, now.result(), strict=True):
                 responses[i] = response
@@ -136,12 +137,12 @@ class NetworkBackend(ABC):
             if answer.done():
                 responses[i] = answer.result()
             else:
-                self._owed.add(1)
+                self._pending.add(1)
                 answer.add_done_callback(partial(self._send, requests[i].get_response_sender()))
         return responses
 
-    def _zeros(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
-        """A response of the right types."""
+    def _zeros(self, request) -> object:
+        """Return a response of zeros with the declared types and sizes."""
         rows = len(self._read(request).first)
         sizes = {tensor["name"]: [max(1, int(d)) for d in tensor["dims"]] for tensor in self.config["output"]}
         return pb_utils.InferenceResponse(
@@ -149,99 +150,99 @@ class NetworkBackend(ABC):
         )
 
     def finalize(self) -> None:
-        """Answer what is still waited for."""
-        self._turns.close()
+        """Finish the pending requests."""
+        self._scheduler.close()
 
-    def _send(self, sender: pb_utils.ResponseSender, answer: Future) -> None:
-        """Send a response of which execute() has not waited for the end."""
+    def _send(self, sender, answer: Future) -> None:
+        """Send a response that was not ready when execute() returned."""
         sender.send(answer.result(), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-        self._owed.add(-1)
+        self._pending.add(-1)
 
-    def _read(self, request: pb_utils.InferenceRequest) -> Asked:
+    def _read(self, request) -> Query:
         inputs = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs}
-        return Asked(inputs, frozenset(request.requested_output_names()), request.is_cancelled)
+        return Query(inputs, frozenset(request.requested_output_names()), request.is_cancelled)
 
-    def _refuse(self, asked: Asked) -> pb_utils.InferenceResponse | None:
-        """INVALID_ARGUMENT for rows that are longer than the network is meant for: their memory would be kept."""
-        values, most = asked.first[0].size, int(self.parameters.get(MOST_VALUES, 0))
-        if not most or values <= most:
+    def _reject(self, query: Query) -> object | None:
+        """Return INVALID_ARGUMENT for rows above the limit, whose memory would never be released; else None."""
+        values, limit = query.first[0].size, int(self.parameters.get(MAX_VALUES, 0))
+        if not limit or values <= limit:
             return None
-        name = next(iter(asked.inputs))
-        sentence = f"A row of {name} has {values} values; {self.config['name']} accepts at most {most}."
+        name = next(iter(query.inputs))
+        sentence = f"A row of {name} has {values} values; {self.config['name']} accepts at most {limit}."
         return pb_utils.InferenceResponse(error=pb_utils.TritonError(sentence, pb_utils.TritonError.INVALID_ARG))
 
-    def _is_long(self, asked: Asked) -> bool:
-        return len(asked.first) > self._together(len(asked.first), asked.first[0].size)
+    def _is_long(self, query: Query) -> bool:
+        return len(query.first) > self._together(len(query.first), query.first[0].size)
 
-    def _long_job(self, request: pb_utils.InferenceRequest, asked: Asked) -> Job:
-        """A job that needs nothing of the request, whose shared memory others want meanwhile."""
-        inputs = {name: x.copy() for name, x in asked.inputs.items()}
-        copy = Asked(inputs, asked.outputs, request.get_response_sender().is_cancelled)
+    def _long_job(self, request, query: Query) -> Job:
+        """Return a job with a copy of the inputs, so that other requests can use the shared memory meanwhile."""
+        inputs = {name: x.copy() for name, x in query.inputs.items()}
+        copy = Query(inputs, query.outputs, request.get_response_sender().is_cancelled)
         rows, values = len(copy.first), copy.first[0].size
         return Job(self._answer_alone(copy), rows, len(self._parts(rows, values)))
 
-    def _answers(self, asked: list[Asked]) -> Steps[list[pb_utils.InferenceResponse]]:
-        """One response each, all rows run together; where one of them spoils that, one by one."""
-        present = [each for each in asked if not each.gone()]
+    def _answers(self, queries: list[Query]) -> Steps:
+        """Return one response per query; runs all rows together, or the queries one by one if that fails."""
+        present = [query for query in queries if not query.cancelled()]
         try:
             answers = iter((yield from self._answer(present)) if present else [])
-            return [next(answers) if each in present else _cancelled() for each in asked]
+            return [next(answers) if query in present else _cancelled() for query in queries]
         except Exception:
-            alone = []
-            for each in asked:
-                alone.append((yield from self._answer_alone(each)))
-            return alone
+            answers = []
+            for query in queries:
+                answers.append((yield from self._answer_alone(query)))
+            return answers
 
-    def _answer_alone(self, asked: Asked) -> Steps[pb_utils.InferenceResponse]:
-        """The response to one request, whatever happens."""
+    def _answer_alone(self, query: Query) -> Steps:
+        """Return the response to one query, also after an error."""
         try:
-            return (yield from self._answer([asked]))[0]
+            return (yield from self._answer([query]))[0]
         except Exception:
-            return _cancelled() if asked.gone() else self._failed()
+            return _cancelled() if query.cancelled() else self._failed()
 
-    def _failed(self) -> pb_utils.InferenceResponse:
-        """The response to a request that just failed; the log has the cause, which names source files."""
+    def _failed(self) -> object:
+        """Return the response to a request that just failed; the cause, which names source files, is only logged."""
         number = secrets.token_hex(4)
         name = self.config["name"]
         pb_utils.Logger.log_error(f"{name}: failed on a request ({number})\n{traceback.format_exc()}")
         error = pb_utils.TritonError(f"{name} failed on this request; the server's log has the cause ({number}).")
         return pb_utils.InferenceResponse(error=error)
 
-    def _answer(self, asked: list[Asked]) -> Steps[list[pb_utils.InferenceResponse]]:
-        """One response per request, all rows run together; stops when all clients have gone."""
-        rows = {name: _join([each.inputs[name] for each in asked]) for name in self.inputs}
+    def _answer(self, queries: list[Query]) -> Steps:
+        """Return one response per query, with all rows run together; stops when all clients have cancelled."""
+        rows = {name: _join([query.inputs[name] for query in queries]) for name in self.inputs}
         first = next(iter(rows.values()))
         parts: list[list[np.ndarray]] = []
         for part in self._parts(len(first), first[0].size):
             if parts:
                 yield
-            if all(each.gone() for each in asked):
+            if all(query.cancelled() for query in queries):
                 raise InterruptedError
             parts.append(self.run({name: x[part] for name, x in rows.items()}, list(self.outputs)))
         results = [_join(list(part)) for part in zip(*parts, strict=True)]
-        ends = np.cumsum([len(each.first) for each in asked])[:-1]
+        ends = np.cumsum([len(query.first) for query in queries])[:-1]
         split = [np.split(result, ends) for result in results]
         return [
             pb_utils.InferenceResponse(
                 [
                     pb_utils.Tensor(name, values[i])
                     for name, values in zip(self.outputs, split, strict=True)
-                    if name in each.outputs
+                    if name in query.outputs
                 ]
             )
-            for i, each in enumerate(asked)
+            for i, query in enumerate(queries)
         ]
 
     def _together(self, rows: int, values: int) -> int:
-        """The most rows to run together; `values` is what a row of the first input has."""
+        """Return the largest number of rows to run together; `values` is the size of a row of the first input."""
         most = self.rows_at_a_time or rows
         return min(most, max(1, self.values_at_a_time // values)) if self.values_at_a_time else most
 
     def _parts(self, rows: int, values: int) -> list[slice]:
-        """Which rows to run together.
+        """Return the slices of rows to run together.
 
-        With a limit on the values, rows of any length are expected. Then their numbers are powers of two: a
-        runtime prepares itself for each shape at its first use, so there should be few.
+        With a limit of the values, rows may have any length. Then the numbers of rows are powers of two: a runtime
+        compiles or allocates for each new shape, so there should be few shapes.
         """
         most = self._together(rows, values)
         if not self.values_at_a_time:
@@ -253,8 +254,8 @@ class NetworkBackend(ABC):
             start += size
         return parts
 
-    def _check(self, kind: str, found: dict[str, tuple]) -> dict[str, np.dtype]:
-        """Compare config.pbtxt with the network; declared names and their types, in the order of config.pbtxt."""
+    def _check(self, kind: str, found: dict[str, tuple]) -> dict[str, type]:
+        """Check config.pbtxt against the network; return the declared names and types in their order."""
         declared = {}
         for tensor in self.config[kind]:
             name, dims = tensor["name"], [int(d) for d in tensor["dims"]]
@@ -283,12 +284,12 @@ def _cancelled() -> pb_utils.InferenceResponse:
 
 
 def _join(arrays: list[np.ndarray]) -> np.ndarray:
-    """Concatenate along the batch, without a copy where there is nothing to join."""
+    """Concatenate along the batch; a single array is returned without a copy."""
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _fits(found: list[int], wanted: list[int]) -> bool:
-    """Whether a network's shape takes what config.pbtxt declares; -1 is any size."""
+    """Return whether a network's shape accepts the shape in config.pbtxt; -1 is a free axis."""
     return (
         len(found) == len(wanted)
         and found[0] == -1

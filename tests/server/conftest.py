@@ -60,14 +60,14 @@ def backend(request, monkeypatch, tmp_path):
     utils.get_input_tensor_by_name = lambda request, name: request.rows
     utils.triton_string_to_numpy = {"TYPE_FP32": np.float32, "TYPE_INT32": np.int32}.get
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utils)
-    for name in ("rows", "turns", "planned"):
+    for name in ("rows", "scheduler", "planned"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(BACKENDS))
     spec = importlib.util.spec_from_file_location("backend_model", BACKENDS / request.param / "model.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    owed = sys.modules["turns"].Owed(tmp_path / "region.owed")
-    monkeypatch.setattr(sys.modules["rows"], "Owed", lambda: owed)
+    pending = sys.modules["scheduler"].PendingResponses(tmp_path / "region.pending")
+    monkeypatch.setattr(sys.modules["rows"], "PendingResponses", lambda: pending)
     tiny.write_network(tmp_path / "model.onnx")
     models = []
 
@@ -81,5 +81,5 @@ def backend(request, monkeypatch, tmp_path):
     yield load
     for model in models:
         sys.modules["rows"].NetworkBackend.finalize(model)
-    for name in ("rows", "turns", "planned"):
+    for name in ("rows", "scheduler", "planned"):
         sys.modules.pop(name, None)

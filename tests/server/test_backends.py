@@ -222,17 +222,17 @@ def test_a_long_request_is_answered_later_and_prompt_ones_do_not_wait_for_its_en
 
 
 def test_while_answers_are_owed_a_file_says_so(backend, monkeypatch, tmp_path):
-    model, owed = backend(), tmp_path / "region.owed"
+    model, pending = backend(), tmp_path / "region.pending"
     model.execute([Request(block(20, 1.0)), Request(block(1, 1.0))])
-    assert not owed.exists()
+    assert not pending.exists()
     monkeypatch.setattr(sys.modules["rows"], "PATIENCE", 0.0)
     nan_fails(model, [], seconds=0.1)
     requests = [Request(block(16, 1.0)), Request(block(16, np.nan))]
     model.execute(requests)
-    assert owed.exists()
+    assert pending.exists()
     for request in requests:
         request.sent.result(10)
-    wait_until(lambda: not owed.exists(), 5)
+    wait_until(lambda: not pending.exists(), 5)
 
 
 def test_a_long_request_that_is_soon_done_is_answered_at_once(backend):
@@ -275,10 +275,10 @@ def test_what_is_still_waited_for_is_answered_before_the_end(backend, monkeypatc
 
 
 class Executions:
-    """Jobs for `Turns` whose every execution is written down; the first waits until it may start."""
+    """Jobs for `Scheduler` whose every execution is written down; the first waits until it may start."""
 
-    def __init__(self, turns) -> None:
-        self.turns, self.order, self.start = turns, [], threading.Event()
+    def __init__(self, scheduler) -> None:
+        self.scheduler, self.order, self.start = scheduler, [], threading.Event()
 
     def add(self, name: str, count: int, long: bool = True, seconds: float = 0.02, rows: int = 1) -> Future:
         def steps():
@@ -290,14 +290,14 @@ class Executions:
                 self.order.append(name)
             return name
 
-        return self.turns.add(sys.modules["turns"].Job(steps(), rows, count), long)
+        return self.scheduler.add(sys.modules["scheduler"].Job(steps(), rows, count), long)
 
 
 @pytest.fixture
 def executions(backend):
-    turns = sys.modules["turns"].Turns()
-    yield Executions(turns)
-    turns.close()
+    scheduler = sys.modules["scheduler"].Scheduler()
+    yield Executions(scheduler)
+    scheduler.close()
 
 
 on_one_backend = pytest.mark.parametrize("backend", ["onnxruntime"], indirect=True)
@@ -336,7 +336,7 @@ def test_a_job_that_breaks_down_leaves_the_others_alone(executions):
 
 @on_one_backend
 def test_a_long_job_waits_for_room(executions):
-    most = sys.modules["turns"].ROWS_THAT_WAIT
+    most = sys.modules["scheduler"].ROWS_THAT_WAIT
     executions.add("a", 2, rows=most + 1)  # alone it may have any number
     with ThreadPoolExecutor(1) as pool:
         second = pool.submit(executions.add, "b", 1, rows=1)
@@ -376,10 +376,10 @@ def slow(tiny_repository, launch):
 
 
 def test_long_requests_end_when_the_process_of_their_network_does(slow):
-    """It is gone with the answers that it owed; the client sees a broken connection at once, and may ask again."""
+    """Its pending answers are lost; the client sees a broken connection at once, and may ask again."""
     with ThreadPoolExecutor(1) as pool:
         long = pool.submit(infer, slow, block(32, 1.0))
-        wait_until(lambda: any(name.endswith(".owed") for name in shared_memory(slow.memory_prefix())), 5)
+        wait_until(lambda: any(name.endswith(".pending") for name in shared_memory(slow.memory_prefix())), 5)
         start = time.monotonic()
         os.kill(slow.stubs("tiny_network")[0], signal.SIGKILL)
         with pytest.raises(OSError):
@@ -388,7 +388,7 @@ def test_long_requests_end_when_the_process_of_their_network_does(slow):
     wait_until(lambda: "is ready again" in slow.log, 10)
     assert "with unfinished long requests" in slow.log
     np.testing.assert_array_equal(infer(slow, block(32, 1.0)), block(32, 2.0)[:, :2])
-    assert not any(name.endswith(".owed") for name in shared_memory(slow.memory_prefix()))
+    assert not any(name.endswith(".pending") for name in shared_memory(slow.memory_prefix()))
 
 
 def test_in_triton_a_short_request_does_not_wait_for_the_end_of_long_ones(slow):

@@ -192,7 +192,7 @@ def choose(image: Image, **given: str) -> tuple[int, list[str], str]:
     done = run(image, "triton-gpu", ["python3", "-m", "server.choose"], **given)
     assert done.stderr.count("\n") == 1, done.stderr
     lines = done.stdout.splitlines()
-    if done.returncode == 0:  # for the answers, see server/computed.py
+    if done.returncode == 0:  # for the answers, see server/runtime_info.py
         assert json.loads(lines.pop()).keys() == {"tiny"}
     return done.returncode, lines, done.stderr
 
@@ -311,7 +311,7 @@ for name in {names}:
 
 
 PACKAGES = {"PIL": "pillow", "google": "protobuf", "pynvml": "nvidia-ml-py"}  # import name -> package
-BESIDE = {"triton_python_backend_utils", "rows", "turns", "plan", "planned"}  # each model.py that imports them
+BESIDE = {"triton_python_backend_utils", "rows", "scheduler", "plan", "planned"}  # each model.py that imports them
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,12 @@ from tuning.knobs import read_knobs, read_shipped, turn
 HERE, DAY = "CPU A, 4 cores", "2026-11-21"
 
 
-def judge(repository: Path, *arguments) -> tuple[bool, str]:
-    return tuned.judge(Repository(repository), *arguments)
+def usable(repository: Path, *arguments) -> tuple[bool, str]:
+    return tuned.usable(Repository(repository), *arguments)
 
 
 def keep(repository: Path, *arguments) -> list[str]:
-    return tuned.keep(Repository(repository), *arguments)
+    return tuned.store(Repository(repository), *arguments)
 
 
 @pytest.fixture
@@ -53,15 +53,15 @@ def keep_tiny(repository: Path, variant: str = "openvino", machine: str = HERE, 
 
 
 def test_tuned_settings_count_where_they_were_made(repository):
-    assert judge(repository, ["tiny", "other"], "openvino", HERE) == (False, "")
+    assert usable(repository, ["tiny", "other"], "openvino", HERE) == (False, "")
     assert keep_tiny(repository) == []
-    assert judge(repository, ["tiny"], "openvino", HERE) == (
+    assert usable(repository, ["tiny"], "openvino", HERE) == (
         True,
         "tiny as tuned on 2026-11-21: 1.12 times the shipped throughput",
     )
-    counts, said = judge(repository, ["other", "tiny"], "openvino", HERE)
+    counts, said = usable(repository, ["other", "tiny"], "openvino", HERE)
     assert counts and said.startswith("other as shipped, tiny as tuned on")
-    assert judge(repository, ["other"], "openvino", HERE) == (False, "")  # nothing to gain there
+    assert usable(repository, ["other"], "openvino", HERE) == (False, "")  # nothing to gain there
 
 
 def test_every_system_gets_a_configuration_because_triton_takes_one_name_for_all(repository):
@@ -101,7 +101,7 @@ def test_what_does_not_count_is_ignored_and_said(repository, fault, sentence):
         local_file(repository / "other_network").unlink()
     else:
         local_file(repository / "tiny_network").write_text('name: "tiny_network"\n')
-    counts, said = judge(repository, ["tiny", "other"], variant, machine)
+    counts, said = usable(repository, ["tiny", "other"], variant, machine)
     assert not counts
     assert said.count("\n") == 0
     with pytest.raises(AssertionError, match=rf"^configs/local.pbtxt is ignored: {sentence}; make tune writes"):
@@ -123,7 +123,7 @@ def test_the_settings_of_another_system_stay_while_they_count(repository):
     assert keep_tiny(repository, machine="CPU B, 4 cores") == []
     assert keep(repository, "other", "openvino", HERE, DAY, 1.5, texts(repository, "openvino")) == ["tiny"]
     assert Note.read(local_file(repository / "tiny_network")).gain is None
-    assert judge(repository, ["other", "tiny"], "openvino", HERE)[0]
+    assert usable(repository, ["other", "tiny"], "openvino", HERE)[0]
 
 
 def test_the_note_is_a_comment_and_complete(repository):

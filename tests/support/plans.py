@@ -18,7 +18,7 @@ SYSTEM = SYSTEMS["vgg19_bn_cqt"]
 SPEECH = SYSTEMS["emotion2vec_plus_large"]
 GPU = Gpu(name="NVIDIA H200", compute_capability="9.0", memory_bytes=1 << 37, driver="580.65.06")
 RNG = np.random.default_rng(0)
-one = inputs.one
+one = inputs.example_row
 
 
 @functools.cache

@@ -1,7 +1,7 @@
-"""Python-based backend `onnxruntime`: stands in for Triton's C++ backend of that name where it is not installed.
+"""Python-based backend `onnxruntime`: replaces Triton's C++ backend of that name where that is not installed.
 
-Serves the same config.pbtxt, on the CPU or, for an instance of KIND_GPU, on a GPU (package onnxruntime-gpu). Of
-the C++ backend's settings it knows `optimization.graph.level` and the parameters `intra_op_thread_count`,
+Serves the same config.pbtxt, on the CPU or, for a KIND_GPU instance, on a GPU (package onnxruntime-gpu). It
+supports these settings of the C++ backend: `optimization.graph.level` and the parameters `intra_op_thread_count`,
 `inter_op_thread_count`, `execution_mode`, `enable_mem_arena`, `enable_mem_pattern`, `cudnn_conv_algo_search` and
 `arena_extend_strategy`; and the parameters of a `gpu_execution_accelerator` named `cuda`, which are options of
 ONNX Runtime's CUDA provider, such as `prefer_nhwc`.
@@ -33,7 +33,7 @@ class TritonPythonModel(NetworkBackend):
     """A network on ONNX Runtime's CPU or CUDA provider."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the network where the instance belongs."""
+        """Load the network on the CPU or the GPU, depending on the kind of the instance."""
         self.on_gpu = args["model_instance_kind"] == "GPU"
         if self.on_gpu:
             self.rows_at_a_time = None
@@ -50,18 +50,18 @@ class TritonPythonModel(NetworkBackend):
         graph = self.config.get("optimization", {}).get("graph", {})
         options.graph_optimization_level = LEVELS[int(graph.get("level", 0))]
         providers = [self._cuda()] if self.on_gpu else []
-        # ONNX Runtime leaves to the CPU what a GPU is not worth, such as products of shapes.
+        # ONNX Runtime runs nodes that do not pay on a GPU, such as products of shapes, on the CPU.
         self.session = ort.InferenceSession(str(model), options, providers=[*providers, "CPUExecutionProvider"])
-        if self.on_gpu and CUDA not in self.session.get_providers():  # it would run on the CPU without a word
+        if self.on_gpu and CUDA not in self.session.get_providers():  # it would silently run on the CPU
             raise self._no_gpu("could not start it; its log above says why")
         return _tensors(self.session.get_inputs()), _tensors(self.session.get_outputs())
 
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
-        """The named outputs for some rows."""
+        """Compute the named outputs."""
         return self.session.run(outputs, inputs)
 
     def _cuda(self) -> tuple[str, dict[str, str]]:
-        """The CUDA provider and its options."""
+        """Return the CUDA provider and its options."""
         if CUDA not in ort.get_available_providers():
             raise self._no_gpu("comes without it")
         ort.preload_dlls()  # CUDA and cuDNN, from their wheels where they are installed
@@ -69,7 +69,7 @@ class TritonPythonModel(NetworkBackend):
         return CUDA, {**self._accelerator(), **chosen, "device_id": str(self.device)}
 
     def _accelerator(self) -> dict[str, str]:
-        """Options of the CUDA provider in `optimization`; refuses another accelerator, as the C++ backend does."""
+        """Return the CUDA provider's options in `optimization`; raise for another accelerator."""
         accelerators = self.config.get("optimization", {}).get("execution_accelerators", {})
         options: dict[str, str] = {}
         for each in accelerators.get("gpu_execution_accelerator", []):
@@ -88,7 +88,7 @@ class TritonPythonModel(NetworkBackend):
 
 
 def _tensors(tensors: list) -> dict[str, tuple]:
-    """Name -> (NumPy type, shape), -1 for a free axis."""
+    """Return name -> (NumPy type, shape with -1 for free axes)."""
     return {
         t.name: (
             np.dtype(TYPES.get(t.type.removeprefix("tensor(").removesuffix(")"), object)),

@@ -1,8 +1,8 @@
-"""Python-based backend `openvino`: stands in for Triton's C++ backend of that name where it is not installed.
+"""Python-based backend `openvino`: replaces Triton's C++ backend of that name where that is not installed.
 
-Serves the same config.pbtxt (`default_model_filename` may name an ONNX file). Of the C++ backend's parameters it
-knows `INFERENCE_NUM_THREADS`, `NUM_STREAMS`, `PERFORMANCE_HINT` and `HINT_BF16`. Without the latter OpenVINO
-computes in bfloat16 where the CPU does (AMX, AVX512_BF16) and in float32 elsewhere; that is written out below.
+Serves the same config.pbtxt (`default_model_filename` may name an ONNX file). It supports these parameters of the
+C++ backend: `INFERENCE_NUM_THREADS`, `NUM_STREAMS`, `PERFORMANCE_HINT` and `HINT_BF16`. Without the last one
+OpenVINO computes in bfloat16 on CPUs that support it (AMX, AVX512_BF16) and in float32 on others, as set below.
 """
 
 from pathlib import Path
@@ -27,8 +27,8 @@ class TritonPythonModel(NetworkBackend):
             "INFERENCE_NUM_THREADS": int(self.parameters.get("INFERENCE_NUM_THREADS", self.threads)),
             "NUM_STREAMS": "1",
             "PERFORMANCE_HINT": "LATENCY",
-            # A thread that may not leave its core waits there for a preprocess step, and all others for it:
-            # 6 to 14 % fewer recordings per second.
+            # A pinned thread waits for a preprocess step that uses its core, and all other threads wait for it:
+            # pinning costs 6 to 14 % of the throughput.
             "ENABLE_CPU_PINNING": "NO",
         }
         settings |= {key: self.parameters[key].upper() for key in PASSED_ON if key in self.parameters}
@@ -37,13 +37,13 @@ class TritonPythonModel(NetworkBackend):
         return _tensors(self.network.inputs), _tensors(self.network.outputs)
 
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
-        """The named outputs for some rows."""
+        """Compute the named outputs."""
         results = self.request.infer(inputs, share_inputs=True)
         return [results[name] for name in outputs]
 
 
 def _tensors(ports: list) -> dict[str, tuple]:
-    """Name -> (NumPy type, shape), -1 for a free axis."""
+    """Return name -> (NumPy type, shape with -1 for free axes)."""
     return {
         port.any_name: (
             np.dtype(port.element_type.to_dtype()),

@@ -1,6 +1,6 @@
-"""Python-based backend `tensorrt`: stands in for Triton's C++ backend of that name where it is not installed.
+"""Python-based backend `tensorrt`: replaces Triton's C++ backend of that name where that is not installed.
 
-Serves the same config.pbtxt and the same plan. CUDA graphs (`optimization.cuda`) are the C++ backend's alone.
+Serves the same config.pbtxt and the same plan; only the C++ backend supports CUDA graphs (`optimization.cuda`).
 """
 
 from plan import Plan

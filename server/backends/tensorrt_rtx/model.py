@@ -1,4 +1,4 @@
-"""Python-based backend `tensorrt_rtx`: Triton itself has none of that name."""
+"""Python-based backend `tensorrt_rtx`; Triton has no C++ backend for TensorRT-RTX."""
 
 from plan import RtxPlan
 from planned import PlannedNetwork

@@ -1,6 +1,6 @@
-"""Whose turn it is on the network: one thread runs it for all requests, the prompt ones between the long.
+"""Schedules the network: one thread runs it for all requests and interleaves prompt requests with long ones.
 
-Lies beside each backend's model.py when Triton runs it.
+This file is beside each backend's model.py when Triton runs it.
 """
 
 import threading
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+# Limit of the rows of all long requests together. Further requests stay in Triton's queue, with its limit and its
+# timeout.
 ROWS_THAT_WAIT = 256
-"""Of all long requests together. More stay in Triton's queue, with its limit and its timeout."""
 
-Result = TypeVar("Result")
-Steps = Generator[None, None, Result]
-"""Runs the network once from each `yield` to the next, and returns the answer in the end."""
+# Runs the network once from each `yield` to the next, and returns the answer at the end.
+Steps = Generator[None, None, object]
 
 
 @dataclass(eq=False)
@@ -25,10 +25,10 @@ class Job:
 
     Attributes
     ----------
-    steps : runs them
-    rows : of a long one, whose memory it holds until the end
-    left : of a long one, executions to come
-    answer : what `steps` returns
+    steps : generator that runs them
+    rows : rows of a long job, which hold memory until its end
+    left : remaining executions of a long job
+    answer : the return value of `steps`
     """
 
     steps: Steps[Any]
@@ -47,13 +47,13 @@ class Job:
             self.answer.set_exception(error)
 
 
-class Turns:
+class Scheduler:
     """One thread that runs the network for all jobs, one execution at a time.
 
-    Prompt jobs come first, but after each execution of a long one only for as long as that took: so they wait for
-    one such execution, and have half of the time where both have much to do. Of the long ones that with least left
-    and the oldest take turns: a recording of two windows does not wait for one of thirty, which goes on
-    nevertheless, and hardly more than two hold memory for outputs that are not complete.
+    Prompt jobs come first, but after each execution of a long job only for as long as that took. So a prompt job
+    waits for at most one such execution, and under full load both kinds get half of the time. Among the long jobs,
+    the one with the fewest remaining executions and the oldest one alternate: a recording of two windows does not
+    wait for one of thirty, which still progresses, and seldom more than two hold memory for incomplete outputs.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Turns:
         self._thread.start()
 
     def add(self, job: Job, long: bool) -> Future:
-        """Let a job take part; its answer. A long one waits here until there is room for its rows."""
+        """Add a job and return its answer; a long job waits here until there is room for its rows."""
         with self._changed:
             if long:
                 self._changed.wait_for(lambda: self._room(job.rows))
@@ -76,7 +76,7 @@ class Turns:
 
     @property
     def has_long(self) -> bool:
-        """Whether a long job is not done."""
+        """Whether a long job is unfinished."""
         return bool(self._long)
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ class Turns:
             credit = took if jobs is self._long else credit - took
 
     def _step(self, jobs: list[Job]) -> None:
-        """Run the network once for one of these jobs, of which `_work` keeps nothing: its answer may be large."""
+        """Run the network once for one of these jobs; `_work` keeps no reference to it, as its answer may be large."""
         job = self._choose(jobs)
         job.step()
         if job.answer.done():
@@ -107,36 +107,36 @@ class Turns:
                 self._changed.notify_all()
 
     def _next(self, credit: float) -> list[Job]:
-        """Whose turn it is: the prompt or the long jobs; empty when all is done and closed."""
+        """Return the jobs to run next, prompt or long; empty when all are done and the scheduler is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._prompt or self._long or self._closed)
             return self._prompt if self._prompt and (credit > 0 or not self._long) else self._long
 
     def _choose(self, jobs: list[Job]) -> Job:
-        """The next of them; only this thread removes any."""
+        """Return the next one of these jobs; only this thread removes jobs."""
         if jobs is self._prompt:
             return jobs[0]
         self._oldest = not self._oldest
         return jobs[0] if self._oldest else min(tuple(jobs), key=lambda job: job.left)
 
 
-class Owed:
-    """Says to the launcher that answers are owed: by a file beside the shared memory of this process.
+class PendingResponses:
+    """Signals to the launcher that responses are pending, by a file beside the shared memory of this process.
 
-    Triton answers what execute() holds when this process dies, but never what is to be sent later: then the
-    launcher starts it anew, and clients ask again.
+    If this process dies, Triton answers the requests that execute() holds, but never those whose responses were to
+    be sent later. In that case the launcher restarts Triton, and clients retry.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        # Triton's first argument for a stub is its model, the second the name of its shared memory.
-        self._path = path or Path("/dev/shm", Path("/proc/self/cmdline").read_text().split("\0")[2] + ".owed")
+        # A stub's first argument is its model, the second the name of its shared memory.
+        self._path = path or Path("/dev/shm", Path("/proc/self/cmdline").read_text().split("\0")[2] + ".pending")
         self._count = 0
         self._lock = threading.Lock()
 
-    def add(self, answers: int) -> None:
-        """So many more, or less, are owed."""
+    def add(self, responses: int) -> None:
+        """Change the number of pending responses."""
         with self._lock:
-            self._count += answers
+            self._count += responses
             if self._count:
                 self._path.touch()
             else:

@@ -1,4 +1,4 @@
-"""Where and how each network computes, for the answers: the steps are told in their environment."""
+"""Device, precision and backend of each network; the steps read them from their environment and report them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from server.variants import BFLOAT16_FEATURES, CUDA, INT8, ON_GPU, OPENVINO, POR
 from systems.repository import Network, Plan, Repository, configuration
 from systems.variants import VARIANTS
 
+# JSON, system -> {"device", "precision", "backend"}; answers/step.py reads it.
 VARIABLE = "TRITONE_COMPUTED"
-"""JSON, system -> {"device", "precision", "backend"}; answers/step.py reads it."""
+# Variant -> Triton's name of the backend, if it differs.
 BACKEND = {INT8: OPENVINO, CUDA: PORTABLE}
-"""Variant -> Triton's name of the backend, where it is another."""
 PLAN_PRECISIONS = {"fp16": "float16", "fp32": "float32", "int8": "int8"}
 
 
-def computed(variant: str, machine: Machine, repository: Repository, systems: Iterable[str]) -> str:
-    """The value of `VARIABLE` for systems that are served as a variant."""
-    return json.dumps({system: _computed(variant, machine, repository.network(system)) for system in systems})
+def runtime_info(variant: str, machine: Machine, repository: Repository, systems: Iterable[str]) -> str:
+    """Return the value of `VARIABLE` for systems that are served as a variant."""
+    return json.dumps({system: _runtime_info(variant, machine, repository.network(system)) for system in systems})
 
 
-def _computed(variant: str, machine: Machine, network: Network) -> dict[str, str]:
+def _runtime_info(variant: str, machine: Machine, network: Network) -> dict[str, str]:
     if not configuration(network.model, variant).is_file():
         variant = PORTABLE  # as Triton falls back to config.pbtxt
     elif variant == INT8 and network.product(VARIANTS[variant]) is network.onnx:

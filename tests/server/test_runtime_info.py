@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from server.computed import computed
 from server.gpu import Gpu
+from server.runtime_info import runtime_info
 from server.variants import Machine
 from systems.repository import Repository
 
@@ -49,6 +49,6 @@ def repository(tmp_path):
     ],
 )
 def test_where_and_how_each_system_computes(repository, variant, machine, every, few):
-    told = json.loads(computed(variant, machine, Repository(repository), ["every", "few"]))
+    told = json.loads(runtime_info(variant, machine, Repository(repository), ["every", "few"]))
     said = {name: f"{c['device']} {c['precision']} {c['backend']}" for name, c in told.items()}
     assert said == {"every": every, "few": few}
