@@ -44,8 +44,8 @@ class Step(ABC):
         system = self.name.removesuffix(self.suffix)
         manifest = read_manifest(Path(args["model_repository"]).parent, system)
         self.manifest, self.profiles = manifest.content, manifest.profiles
-        reported = json.loads(os.environ.get("TRITONE_COMPUTED", "{}"))  # set by the launcher
-        self.runtime = {"computed": reported[system]} if system in reported else {}
+        told = json.loads(os.environ.get("TRITONE_COMPUTED", "{}"))  # by server/runtime_info.py
+        self.computed = {"computed": told[system]} if system in told else {}
         config = json.loads(args["model_config"])
         parameters = config.get("parameters", {})
         self.parameters = {key: json.loads(value["string_value"]) for key, value in parameters.items()}

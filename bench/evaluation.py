@@ -27,7 +27,8 @@ from server.installation import ROOT
 
 SYSTEMS = ("vgg19_bn_cqt", "vit_b_16_mel")
 SOFT = {"denoise_factor": 2.0, "denoise_floor": 0.01}
-FIVE: dict[str, object] = {"segments": 5}
+FIVE = {"segments": 5}
+# Name -> options; the others are compared with the first.
 OPTIONS: dict[str, dict[str, object]] = {
     "none": {},
     "crop=first": {"crop": "first"},
@@ -46,10 +47,9 @@ OPTIONS: dict[str, dict[str, object]] = {
     "rules": {"rules": True},
     "denoise=first segments=5": FIVE | {"denoise": "first"},
 }
-"""Name -> options; the first is what the others are compared with."""
 QUICK = ("none", "crop=first", "segments=5", "denoise=first")
+# Sent with all of them: changes no label and marks the answers that a person should review.
 REVIEW = {"uncertainty": "entropy"}
-"""Asked for with all of them: it changes no label and tells who would have to look."""
 
 
 def measure(system: str, variant: str, seeds: int, quick: bool) -> dict[str, Any]:

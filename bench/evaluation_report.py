@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from bench.markdown import caption, fill, table
 from bench.plots import Figures
 
+# Column -> groups of `bench.evaluation_sets`; short, mixture and medley are ambiguous.
 GROUPS = {
     "clean": ("clean",),
     "noise at 30 dB": ("noise-30",),
@@ -19,7 +20,6 @@ GROUPS = {
     "medley": ("medley",),
     "silence": ("silence",),
 }
-"""Columns -> groups of `bench.evaluation_sets`; short, mixture and medley are the ambiguous ones."""
 
 
 def evaluation_section(results: Figures) -> str:

@@ -160,6 +160,11 @@ def _others(family: int, rng: np.random.Generator, n: int) -> list[int]:
     return rng.permutation(np.delete(np.arange(len(FAMILIES)), family))[:n].tolist()
 
 
+def _rms(y: Samples) -> float:
+    return float(np.sqrt(np.mean(np.square(y, dtype=np.float64))))
+
+
+# Name -> function of (family, seed, random generator) that returns samples, float32 [n], and their file format.
 GROUPS: dict[str, Group] = {
     "clean": _clean,
     **{f"noise-{snr}": partial(_noisy, snr=snr) for snr in (30, 20, 10, 5, 0)},
@@ -170,7 +175,6 @@ GROUPS: dict[str, Group] = {
     "medley": _medley,
     "silence": _silence,
 }
-"""Name -> (family, seed, random generator) -> (float32 [n], how it is written)."""
 
 
 def main() -> int:

@@ -27,6 +27,7 @@ from server.installation import ROOT
 from sounds import Samples
 
 FOLDER = ROOT / ".cache" / "music"
+# Package of Debian 12 -> style of its music.
 PACKAGES = {
     "wesnoth-1.16-music": "orchestra, choir, medieval",
     "hedgewars-data": "rock, reggae, swing, electronic",
@@ -39,13 +40,12 @@ PACKAGES = {
     "singularity-music": "ambient electronic",
     "fillets-ng-data": "calm, dreamy",
 }
-"""Name in Debian 12 -> what its music is like."""
 SUFFIXES = (".flac", ".mp3", ".ogg", ".opus")
-LEAST_SECONDS = 30.0
+MIN_SECONDS = 30.0
 COPYRIGHT = "copyright"
 PARTIAL = ".partial"
+# An excerpt whose peak does not exceed this is silent.
 SILENT = 0.01
-"""An excerpt that does not exceed this is no music."""
 
 Download = Callable[[str, Path], Path]
 
@@ -118,7 +118,7 @@ def unpack(package: Path, target: Path) -> None:
             raise BenchError(f"{package.name} cannot be read as a Debian package") from error
     if not any(path.name != COPYRIGHT for path in partial.iterdir()):
         shutil.rmtree(partial)
-        raise BenchError(f"{package.name} has no song longer than {LEAST_SECONDS:.0f} s")
+        raise BenchError(f"{package.name} has no song longer than {MIN_SECONDS:.0f} s")
     partial.rename(target)
 
 
@@ -133,7 +133,7 @@ def _keep(data: bytes, target: Path) -> None:
     """Write a file, unless it is sound that cannot be read or is too short for a song."""
     if target.name != COPYRIGHT:
         try:
-            if sf.info(io.BytesIO(data)).duration <= LEAST_SECONDS:
+            if sf.info(io.BytesIO(data)).duration <= MIN_SECONDS:
                 return
         except sf.LibsndfileError:
             return

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnxruntime
 
+# Options of the CUDA provider that configs/cuda.pbtxt sets.
 SERVED = {"cudnn_conv_algo_search": "HEURISTIC"}
-"""Options of the CUDA provider that configs/cuda.pbtxt chooses."""
 
 
 def open_session(

@@ -21,7 +21,7 @@ from tritone_client import Client
 from bench import music, tagging
 from bench.__main__ import finish
 from bench.errors import BenchError
-from export import float16
+from export import onnx_float16
 from export.int8 import served_precision
 from preprocess import prepare
 from server.embedded import embedded
@@ -90,7 +90,7 @@ def half(system: System, recordings: Sequence[bytes]) -> tagging.Tags:
         prepare(data, system.profile, spectrum=system.spectrum, max_rows=system.max_batch_size).rows
         for data in recordings
     ]
-    logits = float16.logits(network, [[each] for each in rows])
+    logits = onnx_float16.logits(network, [[each] for each in rows])
     ends = np.cumsum([len(each) for each in rows])[:-1]
     return np.stack([expit(each.astype(np.float64)).mean(axis=0) for each in np.split(logits, ends)])
 

@@ -30,14 +30,15 @@ from bench.tagging_report import precision_section, tags_section
 from server.installation import ROOT
 
 RESULTS, PUBLISHED = ROOT / "bench" / "results", ROOT / "bench" / "published"
+# Place -> page and the parts (files of figures) whose sections it contains, in this order.
 PLACES = {
     "summary": ("README.md", ("bench",)),
     "bench": ("docs/benchmarks.md", ("bench", "speech", "bulk", "precision", "similar", "gpu")),
     "options": ("docs/options.md", ("evaluation", "costs", "tags")),
 }
-"""Places of the pages, and what stands there in this order: files of figures by their part."""
+# Part -> name of the summary that is written beside its figures.
 PARTS = {part: "summary.md" if part == "bench" else f"{part}.md" for _, parts in PLACES.values() for part in parts}
-"""The summary that is written beside each."""
+# Part -> function that writes its section (bench.json has `section` itself).
 SECTIONS = {
     "precision": precision_section,
     "speech": speech_section,
@@ -48,7 +49,6 @@ SECTIONS = {
     "tags": tags_section,
     "costs": options_section,
 }
-"""What makes the Markdown of a part that is not bench.json."""
 
 
 def main() -> int:

@@ -34,12 +34,12 @@ IN_FLIGHT = 16
 SHORTEST = 8.0  # seconds of a song: its half has a patch of 3 s, and more than one
 SONGS, QUICK = 200, 12
 ORIGINAL = "original"
+# Kind -> file suffix and arguments of ffmpeg; at its default level LAME would take most of the time.
 VERSIONS = {
     "MP3, 64 kbit/s": ("mp3", ["-c:a", "libmp3lame", "-b:a", "64k", "-compression_level", "7"]),
     "Opus, 64 kbit/s": ("opus", ["-c:a", "libopus", "-b:a", "64k"]),
     "first half": ("flac", ["-c:a", "flac", "-sample_fmt", "s16"]),
 }
-"""Kind -> the ending of its file, and what ffmpeg is asked for; LAME takes most of the time at its usual level."""
 HALF = "first half"
 OTHERS = len(VERSIONS)  # versions of a song beside each
 

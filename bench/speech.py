@@ -38,8 +38,8 @@ FIRST_SECONDS = (1.3, 3.7, 6.2, 9.4)
 LATER = 5  # requests of each of these lengths, after the first
 MIXED_SECONDS = (*np.geomspace(0.5, 10, 47), 15.0, 30.0, 40.0)  # the last is cut into windows
 CLIP_SECONDS, CLIPS = 2.0, 20
+# Durations in seconds of the long recordings that are sent together with the clips.
 CALLS: tuple[tuple[float, ...], ...] = ((), (300.0,), (600.0, 600.0))
-"""Seconds of the recordings beside which clips are sent."""
 PREPARED_SECONDS = 3.0  # after which a call has reached the network
 MIXED_SAMPLES = (50, 150, 250, 350, 450, 550)  # requests after which the memory is looked at
 

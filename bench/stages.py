@@ -20,8 +20,9 @@ from bench.statistics import Counts
 from server.embedded import Embedded
 
 PREPARATION = ("decode", "downmix", "resample", "spectrogram", "picture")
+# Work that any pipeline does, and the time that the Python client adds to perf_analyzer's; the rest is due to
+# serving.
 NOT_SERVING = ("decode", "downmix", "resample", "spectrogram", "network", "client")
-"""What has to be done anywhere, and what the Python client adds to perf_analyzer's; the rest is for serving."""
 
 
 def measure_stages(

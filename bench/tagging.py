@@ -14,10 +14,10 @@ from tritone_client import Client, InvalidRecording
 from bench.disturbances import FLAC, Form, encoded
 from sounds import Samples
 
+# Independent probabilities [recordings, tags].
 Tags = npt.NDArray[np.float64]
-"""Probabilities [recordings, tags], each tag for itself."""
+# Smallest probability at which a tag is shown to users.
 SHOWN = 0.1
-"""A tag of at least this probability is shown to people."""
 
 
 def answer(client: Client, model: str, recording: bytes, **options: Any) -> Tags:

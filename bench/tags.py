@@ -34,8 +34,8 @@ from sounds import Samples
 EXCERPTS, SECONDS = 40, 60.0
 IN_FLIGHT = 4
 SILENCES = (15.0, 7.0, 7.0)  # s before, in the middle, after
+# Noise level of every second silence, relative to full scale.
 CONVERTER = 10 ** (-90 / 20)
-"""Noise of every second one's silence, to full scale."""
 
 Disturb = Callable[[Samples, int, np.random.Generator], tuple[Samples, Form]]
 
@@ -61,6 +61,7 @@ def _silence(y: Samples, number: int, rng: np.random.Generator) -> tuple[Samples
 
 
 UNDISTURBED, NO_OPTION = "nothing", "none"
+# Name -> function of (excerpt at `SR`, its number, random generator) that returns samples and their file format.
 DISTURBANCES: dict[str, Disturb] = {
     UNDISTURBED: lambda y, number, rng: (y, FLAC),
     **{f"noise, {snr} dB": partial(_noise, snr=snr) for snr in (20, 10, 5, 0)},
@@ -71,8 +72,7 @@ DISTURBANCES: dict[str, Disturb] = {
     "telephone": partial(_few_bits, form=TELEPHONE),
     "silence": _silence,
 }
-"""Name -> (excerpt at `SR`, its number, random generator) -> what is heard, and how it is written."""
-OPTIONS: dict[str, dict[str, Any]] = {
+OPTIONS: dict[str, dict[str, object]] = {
     NO_OPTION: {},
     "denoise=first": {"denoise": "first"},
     "denoise=quietest": {"denoise": "quietest"},
@@ -82,6 +82,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "segments=5": {"segments": 5},
     "crop=middle": {"crop": "middle"},
 }
+# Kind of disturbance (the first word of its name) -> the options that may improve the answer, or cost accuracy.
 ASKED = {
     UNDISTURBED: tuple(OPTIONS),
     "noise": (NO_OPTION, "denoise=first", "denoise=quietest", "loudness=-23"),
@@ -91,7 +92,6 @@ ASKED = {
     "telephone": (NO_OPTION,),
     "silence": (NO_OPTION, "skip_silence", "segments=5", "crop=middle"),
 }
-"""Kind of disturbance, the first word of its name -> the options that may help, or cost."""
 
 
 def asked(disturbance: str) -> tuple[str, ...]:

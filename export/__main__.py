@@ -192,7 +192,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
     def work(system: System, log: Log) -> bool:
-        if source is None and repository.keep_own(system, args.repository, log):
+        if source is None and repository.keep_user_weights(system, args.repository, log):
             return False
         if source is None and system.is_own:
             raise ExportError(f"there are no demo weights for {system.name}: name yours with --checkpoint")

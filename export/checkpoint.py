@@ -31,8 +31,8 @@ State = dict[str, Tensor]
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "model.", "vgg_model.")
 LEGACY = re.compile(r"(?<=\.mlp\.)linear_([12])(?=\.)")
+# data2vec's decoder, which only pre-training needs.
 PRETRAINING = f"{AUDIO}decoder."
-"""Of data2vec, needed only to go on training."""
 
 
 def load_model(path: Path, architecture: Architecture, classes: int) -> nn.Module:
@@ -78,7 +78,7 @@ def read(path: Path) -> State:
     return normalise(content)
 
 
-def keep_weights(model: nn.Module, path: Path, kept: Path, log: Callable[[str], object]) -> None:
+def store_weights(model: nn.Module, path: Path, kept: Path, log: Callable[[str], object]) -> None:
     """Keep the weights alone where their checkpoint holds much more: the state of an optimizer, for example.
 
     Parameters

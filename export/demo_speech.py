@@ -22,6 +22,7 @@ from preprocess import prepare_speech
 from sounds import FAMILIES, sound
 
 SEED = 0
+# The sound that each output represents.
 SOUNDS = (
     "sustained chord",
     "glissando up",
@@ -33,20 +34,19 @@ SOUNDS = (
     "rumble",
     "organ",
 )
-"""The sound that each output stands for."""
 TRAINING_SEEDS = range(8)
 HELD_OUT_SEEDS = range(1000, 1004)
 SR = 16000
 SECONDS = 2.02
 HALF_SECOND = 25  # frames
+# Weight of attention and MLP relative to the identity. With 1, twelve random blocks make all frames of a recording
+# equal, and a timeline would show nothing.
 BRANCH = 0.3
-"""Weight of attention and MLP beside the identity: with 1, twelve random blocks leave every frame of a recording
-the same, and there is nothing to put on a timeline."""
+# Penalty relative to the mean square of the features.
 RIDGE = 0.1
-"""Penalty relative to the mean square of the features."""
+# Brings the typical probability of the right sound to 0.9: confident, but not saturated.
 LOGIT_SCALE = 6.0
-"""Brings the typical probability of the right sound to 0.9: sure, but not saturated."""
-LEAST_TOP1 = 0.9
+MIN_TOP1 = 0.9
 
 
 def fit(log: Callable[[str], object], config: Config = LARGE) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
@@ -72,7 +72,7 @@ def fit(log: Callable[[str], object], config: Config = LARGE) -> tuple[dict[str,
     whole = float(((features @ weight.T + bias).argmax(-1) == classes).mean())
     half = float(((parts @ weight.T + bias).argmax(-1) == classes[:, None]).mean())
     log(f"recognised {whole:.1%} of {len(features)} held-out sounds and {half:.1%} of their half seconds")
-    if min(whole, half) < LEAST_TOP1:
+    if min(whole, half) < MIN_TOP1:
         raise ExportError(
             f"the demo weights recognise too few held-out sounds: {whole:.1%}, {half:.1%} of half seconds"
         )

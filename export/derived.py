@@ -18,15 +18,15 @@ from scipy.special import expit, softmax
 
 from export import inputs
 from export.errors import ExportError
-from export.files import only_one, sha256
+from export.files import exclusive, sha256
 from export.sources import Log
 from systems import System
 from systems.files import atomically
 from systems.repository import Network, Repository
 
+# Independent classes have no single answer: two networks agree about a row if no probability differs by more than
+# this.
 NEAR = 0.05
-"""Where classes are each for itself, no one of them is the answer: two networks agree about a row where every
-probability is the same within this."""
 
 Logits = npt.NDArray[np.float32]
 Description = dict[str, Any]
@@ -63,7 +63,7 @@ def derive(
         no float network, another export at work, or what `describe` and `make` raise; the present one stays then
     """
     network = Repository(repository).network(system.name)
-    with only_one(network.model):
+    with exclusive(network.model):
         if network.onnx.why_not:
             raise ExportError(network.onnx.why_not)
         product, description = getattr(network, kind), describe(network)
@@ -92,7 +92,7 @@ def generated(system: System, first_seed: int, rows: int) -> list[inputs.Feeds]:
     if not system.spectrum:
         families = len(system.labels)
         jobs = [(first_seed + row // families, row % families) for row in range(rows)]
-        return [inputs.one(system, family, seed) for seed, family in jobs]
+        return [inputs.example_row(system, family, seed) for seed, family in jobs]
     from export import demo  # PyTorch: seconds to import, and not needed before
 
     per_seed = demo.CLASSES * len(system.profiles)

@@ -26,8 +26,8 @@ from export.errors import CheckpointError
 
 AUDIO = "modality_encoders.AUDIO."
 STRIDES = (5, 2, 2, 2, 2, 2, 2)
+# Stride and receptive field of the seven convolutions in samples.
 HOP, FIELD = 320, 400
-"""Samples from one frame to the next, and samples that a frame sees, of the seven convolutions."""
 EPS = 1e-5
 
 

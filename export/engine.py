@@ -23,12 +23,12 @@ from export.sources import Log
 from server.backends.plan import LAST_ERRORS, make_logger
 from systems.files import atomically
 
+# The smallest shape, the one to optimise for, and the largest.
 Shapes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
-"""The smallest, the one to be fastest at, and the largest."""
+# Input name -> shapes (TensorRT's optimization profile).
 Profile = dict[str, Shapes]
-"""Of every input, by its name."""
+# Called with the module and a builder's configuration; within the context, the builder builds for certain GPUs.
 Target = Callable[[ModuleType, Any], AbstractContextManager[None]]
-"""Called with the module and a builder's configuration: has it build for some GPUs, within the context."""
 
 
 def read_profile(config: Path) -> Profile:

@@ -15,21 +15,21 @@ from pathlib import PurePosixPath
 from preprocess import Limits
 
 FOLDER = "examples"
-MOST_FILES = 64
-MOST_BYTES = Limits.max_bytes
-"""Of one file: the server takes no more."""
+MAX_FILES = 64
+# Largest size of a file: the server accepts no more.
+MAX_BYTES = Limits.max_bytes
+# Suffixes of recordings, as in the client, whose package is not installed in the image that exports.
 SUFFIXES = (
     *(".3g2", ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".asf", ".au", ".caf", ".eac3", ".flac"),
     *(".m4a", ".m4b", ".m4r", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpga", ".nist", ".oga"),
     *(".ogg", ".opus", ".rf64", ".snd", ".sph", ".spx", ".voc", ".w64", ".wav", ".wave", ".weba", ".webm", ".wma"),
     ".wmv",
 )
-"""Of recordings: those that the client looks for, whose package the image that exports does not have."""
 
 SEPARATORS = r"[\W_]*"
 NUMBER = re.compile(SEPARATORS + r"([0-9]{1,9})(?![0-9])")
+# The word "and", which file names use for & or leave out.
 AND = re.compile(r"(?<![^\W_])and(?![^\W_])")
-"""The word, which stands for & or is left out in file names."""
 
 
 class UnclearName(ValueError):
@@ -70,7 +70,7 @@ def choose(found: dict[str, int], labels: Sequence[str]) -> tuple[list[Example],
     Returns
     -------
     All of them in the order of their names, 2 before 10, with why some are skipped; and how many were left out
-    because MOST_FILES others are asked about
+    because MAX_FILES others are asked about
     """
     examples, asked, left = [], 0, 0
     for path in sorted(found, key=_natural):
@@ -80,11 +80,11 @@ def choose(found: dict[str, int], labels: Sequence[str]) -> tuple[list[Example],
         except UnclearName as error:
             examples.append(Example(name, skipped=str(error)))
             continue
-        if found[path] > MOST_BYTES:
+        if found[path] > MAX_BYTES:
             examples.append(
-                Example(name, expected, f"it has {found[path]} bytes, more than the limit of {MOST_BYTES}")
+                Example(name, expected, f"it has {found[path]} bytes, more than the limit of {MAX_BYTES}")
             )
-        elif asked == MOST_FILES:
+        elif asked == MAX_FILES:
             left += 1
         else:
             asked += 1

@@ -30,10 +30,10 @@ from export.sources import Log
 from systems import System
 from systems.repository import Network
 
+# Version of the method. Increase it with every change that should replace the networks in use.
 METHOD = 1
-"""Of explaining; to be raised with every change that should replace the networks in use."""
+# Side of a map: patches of the ViT, positions of VGG's last convolution.
 SIDE = 14
-"""Of a map: patches of the ViT, and places of VGG's last convolution."""
 
 
 def export(system: System, repository: Path, *, force: bool, log: Log) -> bool:

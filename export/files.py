@@ -15,7 +15,7 @@ from export.errors import ExportError
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path) -> Iterator[None]:
     """Refuse to work in `folder` while another process does."""
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)

@@ -21,30 +21,30 @@ import onnxruntime
 
 from export import command, derived
 from export.errors import ExportError
-from export.float16 import convert, float16_nodes, logits, magnitudes
+from export.onnx_float16 import convert, float16_nodes, logits, magnitudes
 from export.sources import Log
 from systems import System
 from systems.repository import Network, export_command
 
+# Version of the conversion. Increase it with every change that should replace the networks in use.
 METHOD = 1
-"""Of converting; to be raised with every change that should replace the networks in use."""
 ACTIVATION_SEED = 4000
 ACTIVATION_ROWS = 48
+# First seed of the held-out sounds, which no demo weights were fitted to.
 HELD_OUT_SEED = 5000
-"""The first; no demo weights were fitted to these sounds."""
+# With fewer rows, 99.9 % cannot be distinguished from 100 %.
 HELD_OUT_ROWS = 1000
-"""Fewer cannot tell 99.9 % from 100 %."""
-LEAST_AGREEMENT = 0.999
-LEAST_ROWS = 100
-"""For a trial: below 1000 all rows must agree."""
+MIN_AGREEMENT = 0.999
+# For trials: with fewer than 1000 rows, all must agree.
+MIN_ROWS = 100
+# Two labels whose probabilities differ by less than this may swap places: weights for real recordings may be
+# undecided about many of these synthetic sounds.
 TIE = 0.01
-"""Two labels whose probabilities are this near may change places: weights for real recordings, which these sounds
-mean nothing to, may be undecided about many of them."""
+# Activation -> what `derived.clear_changes` counts, for messages.
 OTHERWISE = {
     "softmax": f"another label than the float32 network, which preferred its own by more than {TIE:.0%}",
     "sigmoid": f"a probability that differs from that of the float32 network by more than {TIE}",
 }
-"""What `derived.clear_changes` counts, by the system's activation."""
 INSTEAD = "build its plan in float32 instead: PRECISION=fp32 {}"
 
 
@@ -81,10 +81,10 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
             f" maximum {figures['max_probability_difference']:.1e}"
         )
         changed = derived.clear_changes(float32, float16, TIE, system.activation)
-        if changed > rows * (1 - LEAST_AGREEMENT):
+        if changed > rows * (1 - MIN_AGREEMENT):
             raise ExportError(
                 f"the FP16 network of {system.name} gives {changed} of {rows} rows {OTHERWISE[system.activation]};"
-                f" at most {1 - LEAST_AGREEMENT:.1%} are accepted; {instead}"
+                f" at most {1 - MIN_AGREEMENT:.1%} are accepted; {instead}"
             )
         path.write_bytes(half.SerializeToString())
         return {
@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
         "fp16",
         "Convert the exported networks to FP16, for GPUs: python -m export tensorrt and variant cuda use them.",
     )
-    parser.add_rows(HELD_OUT_ROWS, LEAST_ROWS, "small errors")
+    parser.add_rows(HELD_OUT_ROWS, MIN_ROWS, "small errors")
     args = parser.parse_args(arguments)
     return command.run(
         "export fp16",

@@ -12,11 +12,11 @@ import preprocess
 from sounds import sound
 from systems import System
 
+# One array per input of a network, with the rows along the first axis.
 Feeds = list[npt.NDArray[Any]]
-"""One array per input of a network, the rows along the first axis."""
 
 
-def one(system: System, family: int, seed: int) -> Feeds:
+def example_row(system: System, family: int, seed: int) -> Feeds:
     """A generated sound as one row: its first slice of 12 s, or a waveform that is 1 to 6 s long."""
     if system.spectrum:
         recording = sound(family, seed, seconds=12), 22050
@@ -25,7 +25,7 @@ def one(system: System, family: int, seed: int) -> Feeds:
     return [speech.wav, speech.lengths]
 
 
-def batch(rows: Sequence[Feeds]) -> Feeds:
+def pad_batch(rows: Sequence[Feeds]) -> Feeds:
     """Several as one batch, the shorter ones padded with zeros."""
     joined = []
     for arrays in zip(*rows, strict=True):

@@ -32,22 +32,22 @@ from export.sources import Log
 from systems import System
 from systems.repository import Network
 
+# Version of the quantisation. Increase it with every change that should replace the networks in use.
 METHOD = 1
-"""Of quantising; to be raised with every change that should replace the networks in use."""
 CALIBRATION_SEEDS = range(4000, 4002)
+# First seed of the held-out sounds, which neither demo weights nor scales were fitted to.
 HELD_OUT_SEED = 5000
-"""The first; neither demo weights nor scales were fitted to these sounds."""
 HELD_OUT_ROWS = 256
-LEAST_ROWS = 100
-"""Fewer cannot tell 99 % from 100 %."""
-LEAST_AGREEMENT = 0.99
+# With fewer rows, 99 % cannot be distinguished from 100 %.
+MIN_ROWS = 100
+MIN_AGREEMENT = 0.99
 OPERATORS = ("Conv", "Gemm", "MatMul")
 BATCH = 4
+# Values that are sampled from each activation in each batch.
 SAMPLES = 4000
-"""Values of each activation that are kept from each batch."""
 LEVELS = 127
+# Scales to try, relative to the one that represents the largest value.
 CANDIDATES = np.linspace(0.02, 1.0, 50)
-"""Scales that are tried, as parts of the one that reaches the largest value."""
 
 Rows = npt.NDArray[np.float32]
 
@@ -87,17 +87,17 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
 
         quantised = quantise(whole, bounds)
         figures = compared(quantised)
-        if not figures["agreement"] >= LEAST_AGREEMENT:
+        if not figures["agreement"] >= MIN_AGREEMENT:
             log("that is too little; rounding each layer alone, for those that lose most")
             left = lossy_layers(whole, bounds, calibration, precision, system.activation)
             log(f"in float: {', '.join(left)}")
             quantised = quantise(whole, bounds, left)
             figures = compared(quantised)
-        if not figures["agreement"] >= LEAST_AGREEMENT:
+        if not figures["agreement"] >= MIN_AGREEMENT:
             raise ExportError(
                 f"the INT8 network of {system.name} agrees with the float network about"
                 f" {figures['agreement']:.2%} of {len(held_out)} rows ({derived.same(system.activation)}), at"
-                f" least {LEAST_AGREEMENT:.0%} is accepted; serve it in bfloat16 or float32 instead"
+                f" least {MIN_AGREEMENT:.0%} is accepted; serve it in bfloat16 or float32 instead"
             )
         path.write_bytes(quantised)
         return {
@@ -262,7 +262,7 @@ def main(arguments: list[str] | None = None) -> int:
         "int8",
         "Make INT8 networks of the exported ones, for python -m server --variant openvino_int8.",
     )
-    parser.add_rows(HELD_OUT_ROWS, LEAST_ROWS, f"{LEAST_AGREEMENT:.0%}")
+    parser.add_rows(HELD_OUT_ROWS, MIN_ROWS, f"{MIN_AGREEMENT:.0%}")
     args = parser.parse_args(arguments)
     return command.run(
         "export int8",

@@ -19,14 +19,14 @@ from torch.nn.functional import pad
 
 from export.tensorflow import read_bundle
 
+# Epsilon of every batch normalisation: TensorFlow's default.
 EPSILON = 1e-3
-"""Of every batch normalisation: TensorFlow's default."""
+# Heights of the timbral filters in bands, 0.4 and 0.7 of 96; they are `FRAMES` wide.
 TIMBRAL = (38, 67)
-"""Bands that the timbral filters see, 0.4 and 0.7 of 96; and 7 frames."""
+# Widths of the temporal filters in frames; they are one band high.
 TEMPORAL = (128, 64, 32)
-"""Frames that the temporal filters see, of one band."""
+# Width of the timbral filters and of the dense layers in frames.
 FRAMES = 7
-"""That the timbral filters and the dense layers see."""
 
 
 class Layer(nn.Module):
@@ -103,12 +103,12 @@ def _over_time(channels: int, filters: int) -> Layer:
     return Layer(nn.Conv1d(channels, filters, FRAMES, padding=FRAMES // 2), nn.BatchNorm1d(filters, EPSILON))
 
 
+# The convolutions in TensorFlow's numbering; its batch normalisations have one more before them.
 PLACES = (
     *(f"timbral.{n}" for n in range(len(TIMBRAL))),
     *(f"temporal.{n}" for n in range(len(TEMPORAL))),
     *(f"dense.{n}" for n in range(3)),
 )
-"""Of the convolutions, as TensorFlow numbers them; among the batch normalisations another one is before them."""
 VALUES = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 
 

@@ -27,8 +27,8 @@ from export.errors import ExportError
 from systems import System
 
 OPSET = 18
+# The newest that ONNX Runtime 1.19, the one in Triton 24.10, reads.
 IR_VERSION = 10
-"""Newest that ONNX Runtime 1.19 reads, the one in Triton 24.10."""
 BATCHES = (1, 3, 8)
 MAX_PROBABILITY_DIFFERENCE = 1e-4
 

@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.inputs import Feeds
 
-WIDEST = 32768.0
-"""Half of the largest float16: recordings louder than those that were looked at shall not overflow either."""
+# Half of the largest float16, so that recordings louder than the measured ones do not overflow either.
+MAX_FLOAT16_VALUE = 32768.0
 PRODUCTS = ("Conv", "Gemm", "MatMul")
 NORMS = ("LayerNormalization",)
 ALWAYS_FLOAT32 = (*NORMS, "Softmax", "ReduceSum", "Cast")
@@ -42,7 +42,7 @@ def float16_nodes(proto: onnx.ModelProto, largest: dict[str, float]) -> set[str]
         if node.op_type not in (*PRODUCTS, *NORMS) and not signal & set(floats):
             continue
         signal.update(node.output)
-        fits = all(largest.get(name, 0.0) <= WIDEST for name in (*floats, *node.output))
+        fits = all(largest.get(name, 0.0) <= MAX_FLOAT16_VALUE for name in (*floats, *node.output))
         if fits and node.op_type not in ALWAYS_FLOAT32 and node.output[0] not in kept:
             chosen.add(node.output[0])
     return chosen

@@ -16,7 +16,7 @@ import numpy as np
 
 from export import inputs
 from export.errors import ExportError
-from export.files import only_one, sha256
+from export.files import exclusive, sha256
 from export.sources import Log, Source, Weights
 from systems import System
 from systems.__main__ import write
@@ -27,12 +27,12 @@ from systems.own import declaration
 from systems.repository import Network, Repository
 from systems.version import __version__
 
+# Version of the exporter. Increase it with every change that should replace exported networks.
 EXPORTER = 1
-"""To be raised with every change that should replace exported networks."""
+# Weights extracted from checkpoints that hold much else, named by the SHA-256 of the checkpoint.
 CONVERTED = Path(__file__).resolve().parent.parent / "checkpoints" / "converted"
-"""Weights alone, of checkpoints that hold much else; by the SHA-256 of the checkpoint."""
+# Generated sounds that no demo weights were fitted to.
 PARITY_SEED = 2000
-"""Generated sounds that no demo weights were fitted to."""
 
 
 def export(system: System, source: Source, repository: Path, *, force: bool, log: Log) -> bool:
@@ -60,9 +60,8 @@ def export(system: System, source: Source, repository: Path, *, force: bool, log
         )
     description = _description(system, weights)
     network = Repository(repository).network(system.name)
-    with only_one(network.model):
-        exported = network.manifest.content if network.manifest and network.why_not is None else {}
-        if not force and description.items() <= exported.items():
+    with exclusive(network.model):
+        if not force and network.why_not is None and description.items() <= network.manifest.content.items():
             if system.is_own:
                 write(system, repository)
             log(f"nothing to do: {network.folder} holds these weights")
@@ -71,7 +70,7 @@ def export(system: System, source: Source, repository: Path, *, force: bool, log
     return True
 
 
-def keep_own(system: System, repository: Path, log: Log) -> bool:
+def keep_user_weights(system: System, repository: Path, log: Log) -> bool:
     """Keep weights of the user's own that a system has been exported with; False where it has none of these.
 
     Raises
@@ -123,7 +122,7 @@ def _description(system: System, weights: Weights) -> dict[str, Any]:
 
 def _write(system: System, weights: Weights, description: dict[str, Any], network: Network, log: Log) -> None:
     from export import onnx_export  # PyTorch: seconds to import, and not needed where nothing is to be done
-    from export.checkpoint import keep_weights, load_model
+    from export.checkpoint import load_model, store_weights
 
     log(f"loading {weights.source['file']}")
     kept = CONVERTED / f"{weights.source['sha256']}.safetensors"
@@ -134,9 +133,9 @@ def _write(system: System, weights: Weights, description: dict[str, Any], networ
             f"{weights.path} has embeddings of {model.embedding_size} values, the config.pbtxt of {system.name}"
             f" declares {system.embedding}"
         )
-    keep_weights(model, weights.path, kept, log)
+    store_weights(model, weights.path, kept, log)
     graph = onnx_export.graph_of(system)
-    rows = [inputs.one(system, family, PARITY_SEED) for family in range(max(onnx_export.BATCHES))]
+    rows = [inputs.example_row(system, family, PARITY_SEED) for family in range(max(onnx_export.BATCHES))]
     # One by one, before the export: it must not keep anything of their lengths, and padding must not matter.
     expected = np.concatenate([onnx_export.logits(model, row) for row in rows])
 
@@ -145,7 +144,7 @@ def _write(system: System, weights: Weights, description: dict[str, Any], networ
         log(f"writing {path}")
         onnx_export.to_onnx(model, graph, partial)
         log("comparing ONNX Runtime with PyTorch")
-        parity = onnx_export.parity(partial, graph, inputs.batch(rows), expected, system.activation)
+        parity = onnx_export.parity(partial, graph, inputs.pad_batch(rows), expected, system.activation)
         log(f"largest difference in probability {parity['max_probability_difference']:.1e}")
         network.withdraw()
     if system.is_own:

@@ -13,14 +13,14 @@ from safetensors import SafetensorError, safe_open
 
 from export import hub
 from export.errors import ExportError
-from export.files import load, only_one, sha256
+from export.files import exclusive, load, sha256
 from systems import System
 from systems.files import atomically
 from systems.label_set import LabelError, LabelSet, read_labels
 from systems.system import Checkpoint, Package
 
+# Increase it with every change of sounds, profiles or fit that should replace the demo weights in use.
 DEMO_VERSION = "1"
-"""To be raised with every change of sounds, profiles or fit that should replace the demo weights in use."""
 Log = Callable[[str], object]
 
 SUFFIXES = ("pt", "pth", "safetensors")
@@ -138,7 +138,7 @@ class Installed:
                 f" {distribution.version}: pip install --no-deps {package.name}=={package.version}"
             )
         path, origin = self.folder / system.name / "save.safetensors", f"{package.name} {package.version}"
-        with only_one(path.parent):
+        with exclusive(path.parent):
             if _metadata(path).get("origin") != origin:
                 log(f"reading its weights from {origin}")
                 from safetensors.torch import save_file  # PyTorch: seconds to import
@@ -160,7 +160,7 @@ class Demo:
     def get(self, system: System, log: Log) -> Weights:
         """Take the demo weights from their cache, or make them."""
         path = self.folder / system.name / "save.safetensors"
-        with only_one(path.parent):
+        with exclusive(path.parent):
             if _metadata(path).get("demo_version") != DEMO_VERSION:
                 from export import demo  # PyTorch: seconds to import, and not needed for weights that are there
 

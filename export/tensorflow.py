@@ -22,7 +22,7 @@ MAGIC = 0xDB4775248B80FB57
 FOOTER = 48  # bytes
 DT_FLOAT = 1
 DATA = ".data-00000-of-00001"
-MOST_BYTES = 1 << 30
+MAX_BYTES = 1 << 30
 
 Message = dict[int, list[Any]]
 
@@ -44,8 +44,8 @@ def read_bundle(folder: Path, name: str = "") -> dict[str, npt.NDArray[np.float3
         table, values = index.read_bytes(), data.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{error.filename} cannot be read ({error.strerror})") from error
-    if len(values) > MOST_BYTES:
-        raise CheckpointError(f"{data} has {len(values)} bytes, more than the limit of {MOST_BYTES}")
+    if len(values) > MAX_BYTES:
+        raise CheckpointError(f"{data} has {len(values)} bytes, more than the limit of {MAX_BYTES}")
     try:
         return dict(_tensors(table, values))
     except (IndexError, struct.error, UnicodeDecodeError, KeyError, ValueError) as error:

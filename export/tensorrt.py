@@ -30,23 +30,23 @@ from systems import System
 from systems.repository import Network, Product, Repository, configuration, export_command
 from systems.variants import PLAN_FILE, TENSORRT
 
+# Version of the format of plan.json.
 FORMAT = 1
-"""Of plan.json, for its readers."""
+# Precisions of the network that a plan is built from.
 PRECISIONS = ("fp16", "int8", "fp32")
-"""Of the network that a plan is built from."""
+# The first TensorRT version that recommends strongly typed networks; 11 knows no others.
 OLDEST = (10, 12)
-"""TensorRT in which strongly typed networks are the recommended way, as they are the only one in 11."""
 INTERRUPT, INTERRUPTED = 130, "the former plan, if there was one, is unchanged"
 CACHE = command.ROOT / ".cache" / "tensorrt"
+# Share of the GPU's memory that one layer may use as workspace; the rest is for weights and activations.
 WORKSPACE = 0.5
-"""Part of the GPU's memory that one layer may work in; the rest is for weights and activations."""
+# Generated sounds that no weights were fitted to.
 PARITY_SEED = 3000
-"""Generated sounds that no weights were fitted to."""
 PARITY_BATCHES = (1, 3, 8)
-MOST_DIFFERENCE = 1e-2
-"""Of probabilities, in the mean over the rows: two runtimes on one FP16 file add in another order."""
+# Limit of the mean difference in probability: two runtimes add up one FP16 network in different orders.
+MAX_DIFFERENCE = 1e-2
+# Two labels whose probabilities differ by less than this may swap places.
 TIE = 5e-2
-"""Two labels whose probabilities are this near may change places."""
 
 
 def export(
@@ -146,10 +146,10 @@ def compare(system: System, onnx: Path, plan: Path, profile: Profile, kind: type
     """
     import onnxruntime
 
-    rows = [inputs.one(system, family, PARITY_SEED) for family in range(sum(PARITY_BATCHES))]
+    rows = [inputs.example_row(system, family, PARITY_SEED) for family in range(sum(PARITY_BATCHES))]
     ends = np.cumsum(PARITY_BATCHES)
     batches = [
-        _padded(inputs.batch(rows[end - size : end]), profile)
+        _padded(inputs.pad_batch(rows[end - size : end]), profile)
         for end, size in zip(ends, PARITY_BATCHES, strict=True)
     ]
     feeds = [dict(zip(profile, batch, strict=True)) for batch in batches]
@@ -164,10 +164,10 @@ def compare(system: System, onnx: Path, plan: Path, profile: Profile, kind: type
     figures = derived.agreement(expected, found, system.activation)
     difference = figures["mean_probability_difference"]
     changed = derived.clear_changes(expected, found, TIE, system.activation)
-    if not difference <= MOST_DIFFERENCE or changed:
+    if not difference <= MAX_DIFFERENCE or changed:
         raise ExportError(
             f"the probabilities of the plan of {system.name} differ from ONNX Runtime's by {difference:.2g} on "
-            f"average (at most {MOST_DIFFERENCE:g} is accepted), and {changed} of {len(found)} rows get a clearly "
+            f"average (at most {MAX_DIFFERENCE:g} is accepted), and {changed} of {len(found)} rows get a clearly "
             "different answer (none is accepted); build it in float32: PRECISION=fp32 "
             f"{export_command('tensorrt', system.name)}"
         )

@@ -29,8 +29,8 @@ from systems import System
 from systems.repository import Network, configuration
 from systems.variants import RTX_CACHE_FILE, RTX_LATER, RTX_PLAN_FILE, RTX_TURING, TENSORRT_RTX
 
+# Version of the format of plan.rtx.json.
 FORMAT = 1
-"""Of plan.rtx.json, for its readers."""
 PRECISION = "fp16"
 
 

@@ -26,7 +26,7 @@ from answers.genre.options import GenreOptions
 from export import hub
 from export.command import run
 from export.errors import ExportError
-from export.examples import FOLDER, MOST_FILES, Example, choose, is_recording
+from export.examples import FOLDER, MAX_FILES, Example, choose, is_recording
 from export.sources import Hub, Log
 from preprocess import Enhancement, Limits, RecordingError, Selection, prepare, prepare_speech
 from systems import System
@@ -129,8 +129,8 @@ def _emotion(network: Network, recording: bytes) -> tuple[int, float]:
     return best, scores[best]
 
 
+# Task -> function from (network, recording) to the best class and its probability.
 ANSWERS = {"genre": _genre, "emotion": _emotion}
-"""Task -> (network, recording) -> the best class and its probability."""
 
 
 def verify_all(systems: Sequence[System], source: Hub, repository: Path) -> int:
@@ -218,5 +218,5 @@ def _summary(agreements: Sequence[bool], asked: int, listed: int, left: int) -> 
         parts[0] += f", {wrong} {'does' if wrong == 1 else 'do'} not"
     parts += [f"{asked - answered} without an answer"] * (answered < asked)
     parts += [f"{listed - asked} skipped"] * (asked < listed)
-    parts += [f"{left} more left out (limit {MOST_FILES})"] * (left > 0)
+    parts += [f"{left} more left out (limit {MAX_FILES})"] * (left > 0)
     return "; ".join(parts)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from export.heads import RELEASED, linear_sizes, released_head, torchvision_vgg_head
 
+# (channels, convolutions) between two halvings of the image.
 STAGES = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
-"""(channels, convolutions) between two halvings of the picture."""
+# Outputs of the convolutions for an image of 224x224.
 FEATURES = 512 * 7 * 7
-"""Values that the convolutions leave of a picture of 224x224."""
 
 
 class VGG19BN(nn.Module):

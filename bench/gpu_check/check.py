@@ -22,11 +22,11 @@ from systems.repository import Network, Repository
 
 Rows = npt.NDArray[np.float32]
 
+# Architecture -> profile of the article that uses it; for others, the profile of their system.
 ARTICLES = {VGG19_BN: "article-a", VIT_B_16: "article-b"}
-"""Architecture -> the profile of the article that uses it; others are prepared as their systems say."""
-CHECKED = tuple(name for name, system in SYSTEMS.items() if system.task.has_images)
+CHECKED = tuple(name for name, system in SYSTEMS.items() if system.task.has_pictures)
+# Rows that a fresh FP16 network is compared on: enough for a check; the export for real use compares more.
 FP16_ROWS = 100
-"""That a fresh FP16 network is compared on: a trial; for use the export compares more."""
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ from requirements.lock import TORCH_NEEDS, CannotResolve, resolve, wanted
 from requirements.pins import FOLDER, PYTHONS, versions
 
 FILES = ("export.txt", "container.txt", "client.txt", "bench.txt")
+# Packages of test.txt that article A, the reports and the GPU tests import.
 TESTS = ("librosa", "matplotlib", "pytest")
-"""Of test.txt: what article A, the reports and the tests for a GPU import."""
+# File -> package that is downloaded without its dependencies: CUDA is on the machine, and of the other only the
+# server is used.
 ALONE = {"gpu.txt": "onnxruntime-gpu", "triton.txt": "nvidia-pytriton"}
-"""File -> package that comes without what it asks for: CUDA is there, and only the server is used of the other."""
+# Packages whose files another package provides.
 REPLACED = ("onnxruntime",)
-"""Whose files another package has."""
 ARCHIVE, SUMS = "packages.tar.gz", "SHA256SUMS"
 GZIP = 1  # wheels are compressed already: xz takes minutes to save a fifth
 MIB = 1 << 20

@@ -15,7 +15,7 @@ from bench.gpu_check.stages import Stage
 from server.installation import ROOT
 
 SUMMARY, ARCHIVE = "summary.txt", "logs.tar.gz"
-LEAST_SECONDS = 20  # with less, no stage is worth its beginning
+MIN_SECONDS = 20  # with less, no stage is worth its beginning
 GRACE_SECONDS = 10  # from the request to end to the end
 LAST_LINES = 12
 TOO_LONG = 124  # what timeout(1) returns
@@ -51,7 +51,7 @@ def run(check: Check, chosen: Sequence[Stage], results: Results, logs: Path, sec
         left = deadline - time.monotonic() - GRACE_SECONDS
         if stage.on_gpu and check.device != "cuda":
             results.add({"stage": stage.name, "left_out": "needs a GPU"})
-        elif left < LEAST_SECONDS:
+        elif left < MIN_SECONDS:
             results.add({"stage": stage.name, "left_out": f"no time: {max(left, 0):.0f} s left"})
         else:
             print(f"== {stage.name}", flush=True)

@@ -15,10 +15,10 @@ from typing import Any
 from bench.gpu_check.check import FP16_ROWS, Check
 from server.installation import ROOT
 
+# Stages implemented by the function of that name in the module of that name: `python -m bench.gpu_check NAME`.
 OURS = ("facts", "ceilings", "session", "server", "networks", "cores")
-"""Stages that are the function of that name in the module of that name: `python -m bench.gpu_check NAME`."""
+# A test that the stage `bench` makes redundant.
 ITSELF = "tests/bench/test_gpu.py::test_the_benchmark_runs_on_a_gpu"
-"""A test that the stage `bench` makes superfluous."""
 
 
 @dataclass(frozen=True)

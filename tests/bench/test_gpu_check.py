@@ -18,7 +18,7 @@ from bench.gpu_check.check import Check
 from bench.gpu_check.forms import bound, plain, recorded
 from bench.gpu_check.run import Results, run
 from bench.gpu_check.stages import Stage, gpu_figures, gpu_tests, last_json, last_line, stages
-from export.float16 import convert, float16_nodes
+from export.onnx_float16 import convert, float16_nodes
 from server.installation import ROOT
 from systems.repository import Repository
 from tests.support import small

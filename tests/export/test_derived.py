@@ -10,7 +10,7 @@ import pytest
 
 from export import derived
 from export.errors import ExportError
-from export.files import only_one
+from export.files import exclusive
 from systems import SYSTEMS
 from tests.support.exported import declare
 
@@ -116,7 +116,7 @@ def test_what_is_not_good_enough_leaves_the_former_one(folder, kind):
 
 
 def test_only_one_process_makes_something_of_a_network(folder):
-    with only_one(folder.parent), pytest.raises(ExportError, match="another export is writing to"):
+    with exclusive(folder.parent), pytest.raises(ExportError, match="another export is writing to"):
         derive(folder, "fp16")
     assert said(folder, "fp16") is None
 

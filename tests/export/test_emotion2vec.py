@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from answers.activation import softmax
 from export import inputs, onnx_export
-from export.checkpoint import build, keep_weights, load_model, normalise
+from export.checkpoint import build, load_model, normalise, store_weights
 from export.demo_speech import fit_projection
 from export.emotion2vec import AUDIO, BASE, LARGE, Config, Emotion2Vec, alibi_slopes
 from export.errors import CheckpointError, ExportError
@@ -236,10 +236,10 @@ def test_weights_alone_are_kept_of_a_checkpoint_that_holds_much_else(tmp_path):
     torch.save(official(state), tmp_path / "alone.pt")
     kept, said = tmp_path / "kept" / "0.safetensors", []
     model = load_model(tmp_path / "model.pt", EMOTION2VEC, 9)
-    keep_weights(model, tmp_path / "alone.pt", kept, said.append)
+    store_weights(model, tmp_path / "alone.pt", kept, said.append)
     assert not kept.exists() and not said
     for _ in range(2):
-        keep_weights(model, tmp_path / "model.pt", kept, said.append)
+        store_weights(model, tmp_path / "model.pt", kept, said.append)
         assert len(said) == 1
     found = load_file(kept)
     assert found.keys() == state.keys() and all(torch.equal(found[name], state[name]) for name in state)
@@ -248,12 +248,12 @@ def test_weights_alone_are_kept_of_a_checkpoint_that_holds_much_else(tmp_path):
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from export.checkpoint import keep_weights, load_model
+from export.checkpoint import store_weights, load_model
 from systems.architectures import EMOTION2VEC
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 path, kept = map(Path, sys.argv[1:])
 model = load_model(kept if kept.is_file() else path, EMOTION2VEC, 9)
-keep_weights(model, path, kept, print)
+store_weights(model, path, kept, print)
 parameters = sum(value.numel() for value in model.state_dict().values())
 print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, parameters)
 """
@@ -342,8 +342,8 @@ def test_exported_demo_network_tells_sounds_apart_and_equals_pytorch(speech_repo
     )
     assert manifest["parity"]["max_probability_difference"] < 1e-5
     model = load_model(ROOT / "checkpoints" / "demo" / system.name / "save.safetensors", EMOTION2VEC, 9)
-    rows = [inputs.one(system, family, 3000) for family in range(4)]
-    wav, length = inputs.batch(rows)
+    rows = [inputs.example_row(system, family, 3000) for family in range(4)]
+    wav, length = inputs.pad_batch(rows)
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
     features, logits = session.run(["FEATURES", "LOGITS"], {"WAV": wav, "LENGTH": length})
     for i, row in enumerate(rows):

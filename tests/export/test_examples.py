@@ -3,7 +3,7 @@
 import pytest
 from tritone_client import files as labelled
 
-from export.examples import MOST_BYTES, MOST_FILES, SUFFIXES, UnclearName, choose, is_recording, named_class
+from export.examples import MAX_BYTES, MAX_FILES, SUFFIXES, UnclearName, choose, is_recording, named_class
 from systems.label_set import label_set
 
 GENRES = [label.en for label in label_set("ccmusic").labels]
@@ -99,8 +99,8 @@ def test_recordings_by_suffix():
 
 
 def test_order_and_size():
-    found = {f"examples/{name}.mp3": size for name, size in {"10": 5, "2 b": MOST_BYTES, "song": 5}.items()}
-    examples, left = choose({**found, "examples/9.mp3": MOST_BYTES + 1}, GENRES)
+    found = {f"examples/{name}.mp3": size for name, size in {"10": 5, "2 b": MAX_BYTES, "song": 5}.items()}
+    examples, left = choose({**found, "examples/9.mp3": MAX_BYTES + 1}, GENRES)
     assert [(example.name, example.expected) for example in examples] == [
         ("2 b.mp3", 2),
         ("9.mp3", 9),
@@ -121,6 +121,6 @@ def test_order_and_size():
 def test_number():
     found = {f"examples/{n} {kind}.mp3": 1 for n in range(16) for kind in range(5)} | {"examples/song.mp3": 1}
     examples, left = choose(found, GENRES)
-    assert len([example for example in examples if not example.skipped]) == MOST_FILES == 64
+    assert len([example for example in examples if not example.skipped]) == MAX_FILES == 64
     assert left == 16
     assert [example.expected for example in examples[:7]] == [0, 0, 0, 0, 0, 1, 1]

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export import derived, float16, fp16
+from export import derived, fp16, onnx_float16
 from export.errors import ExportError
 from systems import SYSTEMS
 from tests.support.exported import state
@@ -101,7 +101,7 @@ def feeds(n=5, seed=1):
 
 def run(proto, names, inputs):
     """By ONNX Runtime; for float16 nodes it has no kernels here."""
-    proto = float16.emulate(proto)
+    proto = onnx_float16.emulate(proto)
     onnx.checker.check_model(proto, full_check=True)
     session = onnxruntime.InferenceSession(proto.SerializeToString())
     return session.run(names, dict(zip(("ROWS", "VALID"), inputs, strict=True)))
@@ -116,15 +116,15 @@ def types(proto):
 def test_norms_softmax_masks_and_what_follows_the_last_norm_stay_float32():
     proto = attention()
     expected = {"embedded", "scaled", "query", "key", "scores", "attended", "residual"}
-    assert float16.float16_nodes(proto, {}) == expected
-    found = types(float16.convert(proto, expected))
+    assert onnx_float16.float16_nodes(proto, {}) == expected
+    found = types(onnx_float16.convert(proto, expected))
     assert {name for name in expected if found[name] == TensorProto.FLOAT16} == expected
     for name in ("normed", "biased", "attention", "FEATURES", "masked", "mean", "LOGITS", "ROWS"):
         assert found[name] == TensorProto.FLOAT, name
 
 
 def test_without_a_norm_the_head_is_float16_too():
-    assert "LOGITS" in float16.float16_nodes(loud(), {})
+    assert "LOGITS" in onnx_float16.float16_nodes(loud(), {})
 
 
 def test_it_computes_as_numpy_does_with_values_rounded_to_float16():
@@ -145,7 +145,7 @@ def test_it_computes_as_numpy_does_with_values_rounded_to_float16():
     features = norm(half(embedded + attended))
     logits = (features * valid[..., None]).sum(1) @ w["HEAD"].T
 
-    network16 = float16.convert(proto, float16.float16_nodes(proto, {}))
+    network16 = onnx_float16.convert(proto, onnx_float16.float16_nodes(proto, {}))
     found_features, found = run(network16, ["FEATURES", "LOGITS"], (rows, valid))
     assert np.abs(found_features - features).max() < 2e-3  # a sum that falls to the other side of a half
     assert np.median(np.abs(found_features - features)) < 1e-5
@@ -156,7 +156,7 @@ def test_it_computes_as_numpy_does_with_values_rounded_to_float16():
 
 def test_weights_are_halved_and_none_is_kept_twice():
     proto = attention()
-    network16 = float16.convert(proto, float16.float16_nodes(proto, {}))
+    network16 = onnx_float16.convert(proto, onnx_float16.float16_nodes(proto, {}))
     kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in network16.graph.initializer}
     assert kept["EMBED_float16"].dtype == np.float16 and "EMBED" not in kept
     assert kept["HEAD"].dtype == np.float32 and kept["DISTANCE"].dtype == np.float32
@@ -175,7 +175,7 @@ def test_an_output_that_is_float16_inside_comes_out_as_float32():
         LOGITS=3,
     )
     rows = feeds()
-    network16 = float16.convert(proto, float16.float16_nodes(proto, {}))
+    network16 = onnx_float16.convert(proto, onnx_float16.float16_nodes(proto, {}))
     for found, expected in zip(run(network16, None, rows), run(proto, None, rows), strict=True):
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, atol=5e-3)
@@ -184,16 +184,16 @@ def test_an_output_that_is_float16_inside_comes_out_as_float32():
 
 def test_what_is_too_large_for_float16_stays_float32():
     proto, rows = loud(), feeds()
-    wanted = float16.float16_nodes(proto, {})
-    assert not np.isfinite(run(float16.convert(proto, wanted), ["LOGITS"], rows)[0]).all()
-    largest = float16.magnitudes(proto, wanted, [rows, feeds(seed=2)])
+    wanted = onnx_float16.float16_nodes(proto, {})
+    assert not np.isfinite(run(onnx_float16.convert(proto, wanted), ["LOGITS"], rows)[0]).all()
+    largest = onnx_float16.magnitudes(proto, wanted, [rows, feeds(seed=2)])
     first = np.abs(np.concatenate([rows[0], feeds(seed=2)[0]]) @ WEIGHTS["EMBED"].astype(np.float32)).max()
     assert largest["first"] == pytest.approx(first, rel=1e-6)
     assert largest["loudest"] == pytest.approx(9e6 * first, rel=1e-6)
     assert largest["EMBED"] == pytest.approx(np.abs(WEIGHTS["EMBED"]).max())
-    chosen = float16.float16_nodes(proto, largest)
+    chosen = onnx_float16.float16_nodes(proto, largest)
     assert wanted - chosen == {"loudest", "softer"}
-    found, expected = (run(p, ["LOGITS"], rows)[0] for p in (float16.convert(proto, chosen), proto))
+    found, expected = (run(p, ["LOGITS"], rows)[0] for p in (onnx_float16.convert(proto, chosen), proto))
     np.testing.assert_allclose(found, expected, rtol=0.01, atol=0.05)
 
 
@@ -220,7 +220,7 @@ def test_the_manifest_tells_how_it_was_made_and_compared(repository_of_one, monk
     assert made["made_from"]["sha256"] == "of the float network"
     assert (made["nodes"], made["nodes_in_float16"], made["held_out_rows"]) == (8, 5, 1500)
     assert made["agreement"] >= 0.999 and 0 < made["max_probability_difference"] < 0.1
-    assert 1000 < made["largest_activation_in_float16"] <= float16.WIDEST
+    assert 1000 < made["largest_activation_in_float16"] <= onnx_float16.MAX_FLOAT16_VALUE
     assert made["runtime"].startswith(f"onnxruntime {onnxruntime.__version__}, ")
     assert not export(repository_of_one)
     assert export(repository_of_one, force=True)
@@ -294,13 +294,13 @@ def test_a_network_of_the_released_size_is_halved_and_answers_alike(name, kept, 
     system = SYSTEMS[name]
     repository = request.getfixturevalue("repository" if system.spectrum else "speech_repository")
     proto = onnx.shape_inference.infer_shapes(onnx.load(repository / f"{name}_network" / "1" / "model.onnx"))
-    nodes = float16.float16_nodes(proto, {})
+    nodes = onnx_float16.float16_nodes(proto, {})
     in_float32 = [node.op_type for node in proto.graph.node if node.output[0] not in nodes]
     for operator in ("LayerNormalization", "Softmax", "Gemm", "MatMul", "Conv", "ReduceSum"):
         assert in_float32.count(operator) == kept.get(operator, 0), operator
-    network16 = float16.convert(proto, nodes)
+    network16 = onnx_float16.convert(proto, nodes)
     assert network16.ByteSize() < 0.52 * proto.ByteSize()
     rows = derived.generated(system, 6000, 12)
-    figures = derived.agreement(*(float16.logits(network, rows) for network in (proto, network16)))
+    figures = derived.agreement(*(onnx_float16.logits(network, rows) for network in (proto, network16)))
     assert figures["agreement"] == 1
     assert 0 < figures["max_probability_difference"] < 0.01

@@ -16,7 +16,7 @@ from tritone_client import AsyncClient, Client, InvalidRecording
 from tritone_client.web.asking import ask
 
 import preprocess
-from export import float16, sources
+from export import onnx_float16, sources
 from export.__main__ import main
 from export.errors import ExportError
 from export.musicnn import MusiCNN
@@ -144,9 +144,9 @@ def probabilities(network: Path, name: str, number: int) -> np.ndarray:
 def test_in_fp16_the_tags_are_the_same(name, models, tmp_path):
     """The command itself takes minutes for its thousand rows."""
     float32 = onnx.shape_inference.infer_shapes(onnx.load(Repository(models).network(name).onnx.path))
-    half = float16.convert(float32, float16.float16_nodes(float32, {}))
+    half = onnx_float16.convert(float32, onnx_float16.float16_nodes(float32, {}))
     assert half.ByteSize() < 0.52 * float32.ByteSize()
-    onnx.save(float16.emulate(half), tmp_path / "half.onnx")
+    onnx.save(onnx_float16.emulate(half), tmp_path / "half.onnx")
     for number in range(len(golden.SECONDS)):
         found = probabilities(tmp_path / "half.onnx", name, number)
         np.testing.assert_allclose(found, expected(name, number), rtol=0, atol=0.005)

@@ -16,7 +16,7 @@ import preprocess
 from export import checkpoint, inputs, onnx_export
 from export.__main__ import main
 from export.errors import ExportError
-from export.files import only_one
+from export.files import exclusive
 from export.repository import export
 from export.sources import Directory, Weights
 from sounds import sound
@@ -122,7 +122,7 @@ class Source:
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(checkpoint, "keep_weights", lambda *_: None)
+    monkeypatch.setattr(checkpoint, "store_weights", lambda *_: None)
     monkeypatch.setattr(checkpoint, "load_model", lambda *_: None)
     monkeypatch.setattr(onnx_export, "logits", lambda *_: np.zeros((1, 16)))
     monkeypatch.setattr(onnx_export, "to_onnx", lambda _, __, path: path.write_bytes(b"network"))
@@ -230,9 +230,9 @@ def test_parity_refuses_another_function(repository):
 
 
 def test_only_one_export_at_a_time(tmp_path):
-    with only_one(tmp_path), pytest.raises(ExportError, match="another export"), only_one(tmp_path):
+    with exclusive(tmp_path), pytest.raises(ExportError, match="another export"), exclusive(tmp_path):
         pass
-    with only_one(tmp_path):
+    with exclusive(tmp_path):
         pass
 
 

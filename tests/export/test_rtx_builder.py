@@ -13,7 +13,7 @@ from google.protobuf import text_format
 from onnx import TensorProto
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
-from export import engine, float16, int8, onnx_export
+from export import engine, int8, onnx_export, onnx_float16
 from export.checkpoint import build
 from export.errors import ExportError
 from export.musicnn import MusiCNN
@@ -49,7 +49,7 @@ def configuration(system: str) -> Path:
 def half(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The FP16 network, as if no activation were too large."""
     proto = onnx.shape_inference.infer_shapes(proto)
-    return float16.convert(proto, float16.float16_nodes(proto, {}))
+    return onnx_float16.convert(proto, onnx_float16.float16_nodes(proto, {}))
 
 
 def quantised(path: Path) -> bytes:

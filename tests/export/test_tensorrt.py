@@ -306,7 +306,7 @@ def test_what_fails_leaves_the_former_plan(place, trt, capsys, spoil, words):
 def test_another_label_is_refused_where_the_margin_is_wide(place, trt, monkeypatch, capsys):
     """Even where every probability is close enough."""
     trt.spoil = swap
-    monkeypatch.setattr(tensorrt, "MOST_DIFFERENCE", 0.3)
+    monkeypatch.setattr(tensorrt, "MAX_DIFFERENCE", 0.3)
     monkeypatch.setattr(tensorrt, "TIE", 0.3)  # more than the two classes are apart
     assert run(place) == 0
     assert report(place)["parity"]["agreement"] == 0

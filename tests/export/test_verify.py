@@ -14,7 +14,7 @@ import preprocess
 from export import onnx_export
 from export.checkpoint import build
 from export.errors import ExportError
-from export.examples import MOST_BYTES, MOST_FILES
+from export.examples import MAX_BYTES, MAX_FILES
 from export.files import sha256
 from export.repository import EXPORTER
 from export.verify import Network
@@ -159,15 +159,15 @@ def test_repository_whose_recordings_are_named_otherwise_is_no_error(models):
 
 
 def test_what_is_too_large_or_too_much_is_not_fetched(models):
-    files = {f"examples/{k % 16} {k}.mp3": b"no audio" for k in range(MOST_FILES + 3)}
-    done, hub = verify(models, files, sizes={"examples/0 0.mp3": MOST_BYTES + 1})
+    files = {f"examples/{k % 16} {k}.mp3": b"no audio" for k in range(MAX_FILES + 3)}
+    done, hub = verify(models, files, sizes={"examples/0 0.mp3": MAX_BYTES + 1})
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[-1] == "nothing was verified; 64 without an answer; 1 skipped; 2 more left out (limit 64)"
     skipped = [line for line in lines if "skipped: it has 67108865 bytes, more than the limit of 67108864" in line]
     assert len(skipped) == 1 and skipped[0].startswith("0 0.mp3")
     fetched = {path for method, path, _ in hub.requests if "/resolve/" in path and "/examples/" in path}
-    assert len(fetched) == MOST_FILES
+    assert len(fetched) == MAX_FILES
     assert not [path for path in fetched if path.endswith(("/0%200.mp3", "/15%2063.mp3"))]
 
 
