@@ -123,6 +123,14 @@ def run(command: str, systems: Sequence[System], work: Callable[[System, Log], b
         except ExportError as error:
             print(f"{command}: {error}", file=sys.stderr)
             code = 2
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            print(
+                f"{command}: {system.name} needs PyTorch, which is not installed: make export installs it",
+                file=sys.stderr,
+            )
+            code = 2
         except PermissionError as error:
             who = f"user {os.getuid()}, group {os.getgid()}"
             print(

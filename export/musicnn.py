@@ -9,24 +9,12 @@ of a layer comes before its batch normalisation.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from export.tensorflow import read_bundle
-
-# Epsilon of every batch normalisation: TensorFlow's default.
-EPSILON = 1e-3
-# Heights of the timbral filters in bands, 0.4 and 0.7 of 96; they are `FRAMES` wide.
-TIMBRAL = (38, 67)
-# Widths of the temporal filters in frames; they are one band high.
-TEMPORAL = (128, 64, 32)
-# Width of the timbral filters and of the dense layers in frames.
-FRAMES = 7
+from export.musicnn_package import EPSILON, FRAMES, TEMPORAL, TIMBRAL
 
 
 class Layer(nn.Module):
@@ -101,42 +89,3 @@ def _over_bands(filters: int, kernel: tuple[int, int]) -> Layer:
 
 def _over_time(channels: int, filters: int) -> Layer:
     return Layer(nn.Conv1d(channels, filters, FRAMES, padding=FRAMES // 2), nn.BatchNorm1d(filters, EPSILON))
-
-
-# The convolutions in TensorFlow's numbering; its batch normalisations have one more before them.
-PLACES = (
-    *(f"timbral.{n}" for n in range(len(TIMBRAL))),
-    *(f"temporal.{n}" for n in range(len(TEMPORAL))),
-    *(f"dense.{n}" for n in range(3)),
-)
-VALUES = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
-
-
-def read(folder: Path) -> dict[str, Tensor]:
-    """The state dict of a checkpoint of the package musicnn."""
-    return from_tensorflow(read_bundle(folder))
-
-
-def from_tensorflow(tensors: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, Tensor]:
-    """The state dict of what musicnn's checkpoints hold; their optimiser's tensors are left out.
-
-    Raises
-    ------
-    KeyError
-        a tensor is missing; the message is its name
-    """
-    state = {}
-    for n, place in enumerate(PLACES):
-        kernel = tensors[f"conv2d{f'_{n}' if n else ''}/kernel"]  # [frames, bands, 1, filters]
-        weight = kernel.transpose(3, 2, 1, 0)
-        state[f"{place}.convolution.weight"] = weight if place[0] == "t" else weight[:, 0]
-        state[f"{place}.convolution.bias"] = tensors[f"conv2d{f'_{n}' if n else ''}/bias"]
-    for name, place in {"dense": "penultimate.convolution", "dense_1": "tags"}.items():
-        state[f"{place}.weight"], state[f"{place}.bias"] = tensors[f"{name}/kernel"].T, tensors[f"{name}/bias"]
-    normalised = ("", *(f"{place}." for place in PLACES), "pooled", "penultimate.")
-    for n, place in enumerate(normalised):
-        target = place if place == "pooled" else f"{place}normalisation"
-        for theirs, ours in VALUES.items():
-            state[f"{target}.{ours}"] = tensors[f"batch_normalization{f'_{n}' if n else ''}/{theirs}"]
-        state[f"{target}.num_batches_tracked"] = np.zeros((), np.int64)
-    return {name: torch.from_numpy(np.array(values, order="C")) for name, values in state.items()}

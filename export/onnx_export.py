@@ -13,18 +13,20 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
-import torch
-from torch import nn
 
 from answers.activation import ACTIVATIONS
 from export.errors import ExportError
 from systems import System
+
+if TYPE_CHECKING:  # the networks of a package are written without PyTorch
+    import torch
+    from torch import nn
 
 OPSET = 18
 # The newest that ONNX Runtime 1.19, the one in Triton 24.10, reads.
@@ -50,6 +52,8 @@ class Graph:
 
     def example(self) -> tuple[torch.Tensor, ...]:
         """Arguments to trace with, two rows: pictures, or waveforms of two lengths."""
+        import torch
+
         first, *lengths = self.inputs.values()
         if not lengths:
             return (torch.zeros(2, *first),)
@@ -64,6 +68,8 @@ def graph_of(system: System) -> Graph:
 
 def to_onnx(model: nn.Module, graph: Graph, path: Path) -> None:
     """Write `model` (in eval mode) as one ONNX file, and check it."""
+    import torch
+
     free = torch.export.Dim.DYNAMIC  # a named one is first tried with constraints that slices by its half break
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -118,6 +124,8 @@ def _quiet() -> Iterator[None]:
 
 def logits(model: nn.Module, feeds: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
     """What PyTorch computes, float32 [n, classes]: the last of the outputs, or the only one."""
+    import torch
+
     with torch.inference_mode():
         outputs = model(*(torch.from_numpy(x) for x in feeds))
     return (outputs[-1] if isinstance(outputs, tuple) else outputs).numpy()

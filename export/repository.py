@@ -121,10 +121,36 @@ def _description(system: System, weights: Weights) -> dict[str, Any]:
 
 
 def _write(system: System, weights: Weights, description: dict[str, Any], network: Network, log: Log) -> None:
-    from export import onnx_export  # PyTorch: seconds to import, and not needed where nothing is to be done
-    from export.checkpoint import load_model, store_weights
+    from export import onnx_export, packaged  # ONNX: a second to import, not needed where nothing is to be done
 
-    log(f"loading {weights.source['file']}")
+    is_packaged = weights.source["origin"] == "package"
+    path = network.onnx.path
+    with atomically(path) as partial:
+        log(f"writing {path} from {weights.source['file']}")
+        parity = (packaged.write if is_packaged else _write_by_pytorch)(system, weights, partial, log)
+        log(f"largest difference in probability {parity['max_probability_difference']:.1e}")
+        network.withdraw()
+    if system.is_own:
+        log(f"writing its configurations to {network.repository}")
+        write(system, network.repository)
+    _write_labels(network, weights.labels)
+    size = path.stat().st_size
+    description |= {
+        NETWORK: {"file": path.name, "sha256": sha256(path), "bytes": size, "opset": onnx_export.OPSET},
+        "parity": parity,
+        "versions": {"tritone": __version__}
+        | {name: version(name) for name in ("onnx", *(() if is_packaged else ("torch",)))}
+        | {"onnxruntime": onnx_export.onnxruntime.__version__},  # the package is named after its device
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    Manifest(network.folder, description).write()
+
+
+def _write_by_pytorch(system: System, weights: Weights, path: Path, log: Log) -> dict[str, Any]:
+    """Write the network to `path`, compare it with PyTorch, and return the entry `parity` of the manifest."""
+    from export import onnx_export
+    from export.checkpoint import load_model, store_weights  # PyTorch: seconds to import
+
     kept = CONVERTED / f"{weights.source['sha256']}.safetensors"
     file = kept if kept.is_file() else weights.path
     model = load_model(file, system.architecture, len(weights.labels))
@@ -139,28 +165,9 @@ def _write(system: System, weights: Weights, description: dict[str, Any], networ
     # One by one, before the export: it must not keep anything of their lengths, and padding must not matter.
     expected = np.concatenate([onnx_export.logits(model, row) for row in rows])
 
-    path = network.onnx.path
-    with atomically(path) as partial:
-        log(f"writing {path}")
-        onnx_export.to_onnx(model, graph, partial)
-        log("comparing ONNX Runtime with PyTorch")
-        parity = onnx_export.parity(partial, graph, inputs.pad_batch(rows), expected, system.activation)
-        log(f"largest difference in probability {parity['max_probability_difference']:.1e}")
-        network.withdraw()
-    if system.is_own:
-        log(f"writing its configurations to {network.repository}")
-        write(system, network.repository)
-    _write_labels(network, weights.labels)
-    size = path.stat().st_size
-    description |= {
-        NETWORK: {"file": path.name, "sha256": sha256(path), "bytes": size, "opset": onnx_export.OPSET},
-        "parity": parity,
-        "versions": {"tritone": __version__}
-        | {name: version(name) for name in ("torch", "onnx")}
-        | {"onnxruntime": onnx_export.onnxruntime.__version__},  # the package is named after its device
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-    Manifest(network.folder, description).write()
+    onnx_export.to_onnx(model, graph, path)
+    log("comparing ONNX Runtime with PyTorch")
+    return onnx_export.parity(path, graph, inputs.pad_batch(rows), expected, system.activation)
 
 
 def _write_labels(network: Network, labels: LabelSet) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from export import hub
 from export.errors import ExportError
@@ -141,8 +142,6 @@ class Installed:
         with exclusive(path.parent):
             if _metadata(path).get("origin") != origin:
                 log(f"reading its weights from {origin}")
-                from safetensors.torch import save_file  # PyTorch: seconds to import
-
                 state = load(package.reader)(Path(str(distribution.locate_file(package.folder))))
                 with atomically(path) as partial:
                     save_file(state, partial, {"origin": origin})

@@ -10,7 +10,9 @@ RELEASED = Package(
     name="musicnn",
     version="0.1.0",
     folder="musicnn/MSD_musicnn",
-    reader="export.musicnn:read",
+    reader="export.musicnn_package:read",
+    builder="export.musicnn_package:build",
+    answers="export.musicnn_answers:known",
     licence="ISC, Music Technology Group, Universitat Pompeu Fabra",
     citation="Pons and Serra, musicnn: pre-trained CNNs for music audio tagging, 2019",
 )

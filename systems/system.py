@@ -143,7 +143,9 @@ class Package:
     ----------
     name, version : as on PyPI
     folder : folder of its checkpoint, relative to the folder of installed packages
-    reader : function that reads a state dict from that folder, e.g. "export.musicnn:read"
+    reader : function that reads a state dict of NumPy arrays from that folder: "export.musicnn_package:read"
+    builder : function that builds an ONNX network from that state dict: "export.musicnn_package:build"
+    answers : function that yields recordings and the package's own answers: "export.musicnn_answers:known"
     licence, citation : of the weights
     """
 
@@ -151,6 +153,8 @@ class Package:
     version: str
     folder: str
     reader: str
+    builder: str
+    answers: str
     licence: str
     citation: str
 

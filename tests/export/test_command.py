@@ -43,6 +43,19 @@ def test_a_failure_keeps_no_other_system_from_being_made(capsys):
     assert "TRITONE_UID" in second
 
 
+def test_a_system_that_needs_pytorch_says_so_where_it_is_not_installed(capsys):
+    def work(system, log):
+        if system.name == NAMES[0]:
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+        return True
+
+    code, said = run(work, capsys)
+    assert code == 2 and f"{NAMES[2]}" in said.out
+    assert said.err == f"export.x: {NAMES[0]} needs PyTorch, which is not installed: make export installs it\n"
+    with pytest.raises(ModuleNotFoundError):
+        command.run("export.x", MADE, lambda *_: __import__("no_such_module"), "")
+
+
 def test_ctrl_c_ends_it_all(capsys):
     made = []
 

@@ -1,4 +1,4 @@
-"""musicnn against the package's own code, whose answers to three generated recordings are kept in golden/."""
+"""musicnn against the package's own code, whose answers to generated recordings are in export/musicnn_answers."""
 
 import asyncio
 import json
@@ -16,26 +16,35 @@ from tritone_client import AsyncClient, Client, InvalidRecording
 from tritone_client.web.asking import ask
 
 import preprocess
-from export import onnx_float16, sources
+from export import musicnn_answers as golden
+from export import musicnn_package, onnx_float16, packaged, sources
 from export.__main__ import main
 from export.errors import ExportError
 from export.musicnn import MusiCNN
+from export.onnx_export import Graph
 from server.embedded import embedded
 from sounds.examples import EXAMPLES
 from systems import SYSTEMS
 from systems.repository import Repository
-from tests.export import golden
 from tests.support.project import ROOT
 
 KNOWN = json.loads(golden.FILE.read_text())
 NAMES = list(golden.MODELS)
+WITHOUT_PYTORCH = """
+import sys
+sys.modules |= {"torch": None, "huggingface_hub": None, "onnxscript": None}  # importing them fails
+from export import __main__, sources
+from pathlib import Path
+__main__.PACKAGES = Path(sys.argv[-2].partition("=")[2]).parent / "packages"  # nothing that was converted before
+sys.exit(__main__.main(sys.argv[1:]))
+"""
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Path:
-    """Both systems, exported by the command; their weights are those of the installed package."""
+    """Both systems, exported without PyTorch, as by `make demo`, with the weights of the installed package."""
     folder = tmp_path_factory.mktemp("musicnn") / "models"
-    command = [sys.executable, "-m", "export", *NAMES, f"--repository={folder}"]
+    command = [sys.executable, "-c", WITHOUT_PYTORCH, *NAMES, f"--repository={folder}", "--force"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     for name in NAMES:
@@ -173,6 +182,38 @@ def test_the_manifest_names_licence_and_citation(models):
     assert (source["location"], source["file"], source["revision"]) == (
         *("musicnn 0.1.0", "musicnn/MSD_musicnn", "0.1.0"),
     )
+
+
+def test_pytorch_computes_the_same(models, tmp_path):
+    """The module for checkpoints of one's own, of other sizes too; its normalisations have statistics to apply."""
+    torch.manual_seed(0)
+    network = MusiCNN(4, 2, 3, 8, 5)
+    for name, values in network.state_dict().items():
+        if name.endswith(("running_var", "normalisation.weight")):
+            values.uniform_(0.5, 2)
+        elif name.endswith("running_mean"):
+            values.normal_()
+    state = {name: values.numpy() for name, values in network.state_dict().items()}
+    graph = Graph({"ROWS": (1, 96, 187)}, {"EMBEDDING": (8,), "LOGITS": (5,)})
+    made = onnxruntime.InferenceSession(musicnn_package.build(state, graph).SerializeToString())
+    rows = torch.randn(3, 1, 96, 187)
+    with torch.no_grad():
+        expected = network.eval()(rows)
+    for found, values in zip(made.run(None, {"ROWS": rows.numpy()}), expected, strict=True):
+        np.testing.assert_allclose(found, values.numpy(), rtol=0, atol=1e-5)
+
+
+def test_a_network_that_answers_otherwise_than_the_package_is_refused(models):
+    system, other = SYSTEMS["musicnn_mtt"], Repository(models).network("musicnn_msd").onnx.path
+    assert packaged.compare(system, Repository(models).network("musicnn_mtt").onnx.path)["batches"] == [2, 4, 10]
+    with pytest.raises(ExportError, match=r"model.onnx differs from the package musicnn by .* in probability"):
+        packaged.compare(system, other)
+
+
+def test_the_manifest_names_what_made_the_network(models):
+    manifest = Repository(models).network("musicnn_mtt").manifest.content
+    assert manifest["versions"].keys() == {"onnx", "onnxruntime"}
+    assert 0 < manifest["parity"]["max_probability_difference"] < 1e-5
 
 
 def test_an_even_filter_is_padded_as_tensorflow_pads_it():

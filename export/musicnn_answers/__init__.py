@@ -1,8 +1,10 @@
 """What musicnn 0.1.0 itself computes of three generated recordings, and how that was computed.
 
-In an environment of its own (Python 3.11, tensorflow-cpu 2.15.1, librosa 0.10.2, musicnn 0.1.0):
+The exporter compares its networks with these answers (`export.packaged`), and so do the tests.
 
-    python tests/export/golden/__init__.py musicnn.json
+They were computed in a separate environment (Python 3.11, tensorflow-cpu 2.15.1, librosa 0.10.2, musicnn 0.1.0):
+
+    python export/musicnn_answers/__init__.py answers.json
 
 The package rounds its spectrogram to float16 before the logarithm, which moves probabilities by up to 3e-5; here
 it keeps float32. Of its embeddings only the first patch's is used: by mistake it repeats that for the others.
@@ -10,6 +12,7 @@ it keeps float32. Of its embeddings only the first patch's is used: by mistake i
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ import numpy as np
 SR = 16000
 SECONDS = (7.0, 12.5, 31.0)
 MODELS = {"musicnn_msd": "MSD_musicnn", "musicnn_mtt": "MTT_musicnn"}
-FILE = Path(__file__).with_name("musicnn.json")
+FILE = Path(__file__).with_name("answers.json")
 
 
 def recording(number: int) -> np.ndarray:
@@ -30,6 +33,13 @@ def recording(number: int) -> np.ndarray:
     y = sum(np.sin(2 * np.pi * f * t + phase) * np.exp(-3 * (t % period)) for f, phase, period in notes)
     y = y + 0.3 * rng.standard_normal(len(t)) * (t % 0.5 < 0.05)
     return (0.5 * y / np.abs(y).max()).astype(np.float32)
+
+
+def known(system: str) -> Iterator[tuple[tuple[np.ndarray, int], np.ndarray]]:
+    """Each recording, as samples and rate, and the probabilities of a system's tags in its patches [n, 50]."""
+    content = json.loads(FILE.read_text())
+    for number in range(len(SECONDS)):
+        yield (recording(number), SR), np.array(content[f"{system} {number}"]["probabilities"])
 
 
 class Float32:
