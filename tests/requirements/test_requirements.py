@@ -1,6 +1,7 @@
 """What is installed: pinned for every Python version, and with hashes where an image is made of it."""
 
 import re
+import subprocess
 from importlib import metadata
 
 import pytest
@@ -15,6 +16,7 @@ FILES = sorted(file.name for file in FOLDER.glob("*.txt"))
 INSTALLS = [  # what the Makefile and the Dockerfile give pip together
     ["serve.txt", "client.txt"],
     ["serve.txt", "web.txt"],
+    ["onnx.txt"],
     ["export.txt"],
     ["export.txt", "plan.txt"],
     ["lint.txt"],
@@ -84,6 +86,20 @@ def test_a_lock_has_exactly_what_the_image_installs_each_with_its_hash(file):
     for source in lock.LOCKS[file]:
         pinned |= pins.versions(FOLDER / source, python)
     assert locked == {name: pinned[name] for name in locked}
+
+
+def test_only_the_conflicts_of_packages_without_their_requirements_are_hidden():
+    makefile = (FOLDER.parent / "Makefile").read_text()
+    [hidden] = re.findall(r"^conflicts = .*\^\(([\w|-]+)\) ", makefile, flags=re.M)
+    assert hidden.split("|") == [
+        name for f in ("triton.txt", "weights.txt") for name in names(direct([f], "3.11"))
+    ]
+    line = next(line for line in makefile.splitlines() if line.startswith("conflicts = "))
+    shell = line.removeprefix("conflicts = ").replace("$(PIP) check", "printf '%s\\n' \"$@\"")
+    given = ["musicnn 0.1.0 requires tensorflow, which is not installed.", "scipy 1 has requirement numpy<1, but"]
+    shown = subprocess.run(["sh", "-ec", shell, "sh", *given], capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines() == given[1:]
+    subprocess.run(["sh", "-ec", shell, "sh", "No broken requirements found."], check=True)
 
 
 def test_no_file_names_a_registry():
