@@ -26,13 +26,14 @@ from bench.options_report import options_section
 from bench.plots import Figures, draw
 from bench.similar_report import similar_section
 from bench.speech_report import speech_section
+from bench.summary_report import summary
 from bench.tagging_report import precision_section, tags_section
 from server.installation import ROOT
 
 RESULTS, PUBLISHED = ROOT / "bench" / "results", ROOT / "bench" / "published"
 # Place -> page and the parts (files of figures) whose sections it contains, in this order.
 PLACES = {
-    "summary": ("README.md", ("bench",)),
+    "summary": ("README.md", ("bench", "speech")),
     "bench": ("docs/benchmarks.md", ("bench", "speech", "bulk", "precision", "similar", "gpu")),
     "options": ("docs/options.md", ("evaluation", "costs", "tags")),
 }
@@ -138,15 +139,8 @@ def read_published(folder: Path) -> dict[str, Figures]:
 def sections(figures: dict[str, Figures], folder: str, place: str) -> str:
     """Markdown of the parts of a place that were measured, one after the other."""
     if place == "summary":
-        return summary(figures["bench"])
+        return summary(figures) if "bench" in figures else ""
     return "\n".join(section(figures[name], folder) for name in PLACES[place][1] if name in figures)
-
-
-def summary(results: Figures) -> str:
-    """Markdown of the comparison alone; BenchError without one."""
-    if not (comparison := results.get("comparison")):
-        raise BenchError("These figures contain no comparison: run make bench without --only")
-    return "\n\n".join([fill(_about(comparison)), table(pipelines(comparison)), caption(results)]) + "\n"
 
 
 def section(results: Figures, folder: str) -> str:

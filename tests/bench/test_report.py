@@ -19,10 +19,10 @@ from bench.report import (
     read_results,
     section,
     sections,
-    summary,
     write_report,
 )
 from bench.stages import NOT_SERVING, PREPARATION
+from bench.summary_report import summary
 from tests.bench.figures import (
     FULL,
     HEAD,
@@ -208,7 +208,7 @@ def test_publishing_replaces_the_sections_and_nothing_else(source, root):
         publish(source, folder, root)
         for page, text in {
             "docs/benchmarks.md": section(FULL, "../bench/published"),
-            "README.md": summary(FULL),
+            "README.md": summary({"bench": FULL}),
         }.items():
             head, gap, rest = before[page].partition("<!-- /")
             assert (root / page).read_text() == head + text + gap + rest
@@ -256,6 +256,16 @@ def test_the_pages_say_what_the_published_figures_say():
     for place, (page, _) in PLACES.items():
         text = (ROOT / page).read_text(encoding="utf-8")
         assert f"<!-- {place} -->\n{sections(figures, '../bench/published', place)}<!-- /{place} -->\n" in text
+
+
+def test_the_summary_has_a_line_for_each_kind_of_figure():
+    text = summary({"bench": FULL, "speech": SPEECH})
+    throughput, latency, speech, run = re.sub(r"\n  ", " ", text).splitlines()
+    assert "**12.0 recordings/s** on `openvino`, 3.00× the pipeline of article A and 2.00× a plain" in throughput
+    assert "takes 90 ms (median)" in latency and "2.21 ms, from the response cache" in latency
+    assert "utterances of 3 to 10 s: **12.0 recordings/s** on `openvino`, 8.00× the pipeline" in speech
+    assert "`make bench`, 2026-11-21; `python -m bench --only speech`, 2026-11-21: a machine" in run
+    assert len(re.sub(r"\n  ", " ", summary({"bench": FULL})).splitlines()) == 3
 
 
 def test_the_speech_section_says_what_was_measured():

@@ -1,4 +1,4 @@
-"""The examples of README.md and docs/, run as they stand against small real Tritons.
+"""The examples of README.md, CONTRIBUTING.md and docs/, run as written against small real Tritons.
 
 Those are of tests/support/triton.py; of staged.py for what looks into the server. Only the server's address is
 put in. What installs, builds, or serves until Ctrl-C is not run: it must exist, with the flags that it is shown
@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import struct
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ import yaml
 from tritone_client.bulk.results import Results
 
 from sounds import recording
+from systems import SYSTEMS
 from tests.client.bulk_answers import prediction
 from tests.support.command import TRITONE
 from tests.support.project import ROOT
@@ -32,7 +34,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(python|sh)(?: (\w+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FENCE = re.compile(r"^```(\w*)", re.MULTILINE)
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -82,10 +85,34 @@ def test_every_fenced_block_is_an_example_or_plain():
         assert set(languages) <= {"", "python", "sh"}, page
 
 
-def test_links_between_the_pages_lead_somewhere():
+def test_links_lead_to_a_file_and_a_heading():
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
-            assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
+        for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8")):
+            if not target.startswith("https://"):
+                linked = page.parent / target if target else page
+                assert linked.exists(), f"{page.name}: {target}"
+                assert not anchor or anchor in anchors(linked), f"{page.name}: {target}#{anchor}"
+
+
+def anchors(page: Path) -> list[str]:
+    """The names by which GitHub links to a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+def test_readme_is_short_and_its_picture_small():
+    lines = README.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 130
+    [picture] = re.findall(r"^!\[.*\]\((.*)\)$", "\n".join(lines), re.MULTILINE)
+    data = (ROOT / picture).read_bytes()
+    assert data[:4] == b"\x89PNG" and len(data) < 250_000
+    assert struct.unpack(">II", data[16:24]) == (1280, 900)
+
+
+def test_readme_lists_the_systems_that_are_exported_by_default():
+    text = README.read_text(encoding="utf-8")
+    for system in SYSTEMS.values():
+        assert (f"| `{system.name}` |" in text) == system.by_default, system.name
 
 
 @pytest.fixture
@@ -158,7 +185,7 @@ def shown_only(command: str) -> str | None:
     words = [word for word in shlex.split(command) if not re.fullmatch(r"[A-Z_]+=\S*", word)]
     match words:
         case ["make", target, *_]:
-            return "" if re.search(rf"^{target}: .*##", MAKEFILE, re.MULTILINE) else "no such target"
+            return "" if re.search(rf"^{target}:", MAKEFILE, re.MULTILINE) else "no such target"
         case ["pip", "install", what]:
             name, _, extras = what.partition("[")
             known = tomllib.loads((ROOT / name / "pyproject.toml").read_text())["project"]["optional-dependencies"]
