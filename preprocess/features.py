@@ -91,7 +91,7 @@ def _beat(db: Array) -> tuple[float, float]:
 
 
 def _low_frequency_share(y: Array) -> float:
-    """Return the share of the power below 201 Hz: what remains at 441 Hz, of which soxr passes 91 %.
+    """Return the share of the power that remains at 441 Hz: below 201 Hz, where soxr's passband ends.
 
     Power is the variance, because an offset is not bass.
     """
