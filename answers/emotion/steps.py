@@ -10,7 +10,6 @@ INFO (JSON) is the metadata of the recording that the postprocess step needs.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 # Limit of the rows of all long requests together. Further requests stay in Triton's queue, with its limit and its
 # timeout.
