@@ -34,7 +34,7 @@ class InputError(RecordingError):
 
 def is_number(value: object) -> bool:
     """Whether a value is a number that JSON can represent and whose sums are finite."""
-    return type(value) in (int, float) and -MAX_NUMBER <= value <= MAX_NUMBER
+    return (type(value) is int or type(value) is float) and -MAX_NUMBER <= value <= MAX_NUMBER
 
 
 def is_count(value: object) -> bool:
@@ -115,7 +115,8 @@ class Info(Generic[Options]):
         InputError
             not a JSON object, too large or nested too deep, or a key or an option has an invalid value
         """
-        received, values = _object(text), {}
+        received = _object(text)
+        values: dict[str, Any] = {}
         for each in fields(cls):
             if each.name != "options":
                 values[each.name] = received.get(each.name)

@@ -44,18 +44,18 @@ class Step(ABC):
         system = self.name.removesuffix(self.suffix)
         manifest = read_manifest(Path(args["model_repository"]).parent, system)
         self.manifest, self.profiles = manifest.content, manifest.profiles
-        told = json.loads(os.environ.get("TRITONE_COMPUTED", "{}"))  # by server/runtime_info.py
-        self.computed = {"computed": told[system]} if system in told else {}
+        reported = json.loads(os.environ.get("TRITONE_COMPUTED", "{}"))  # by server/runtime_info.py
+        self.runtime = {"computed": reported[system]} if system in reported else {}
         config = json.loads(args["model_config"])
         parameters = config.get("parameters", {})
         self.parameters = {key: json.loads(value["string_value"]) for key, value in parameters.items()}
 
-    def execute(self, requests: list) -> list:
+    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Return one response per request; a rejected recording does not affect the other requests."""
         return [self._respond(request) for request in requests]
 
     @abstractmethod
-    def answer(self, request) -> list:
+    def answer(self, request: pb_utils.InferenceRequest) -> list[pb_utils.Tensor]:
         """Return the output tensors of one request.
 
         A RecordingError is returned as INVALID_ARGUMENT with its code in brackets, a StepFailure as INTERNAL.
@@ -82,7 +82,7 @@ class Step(ABC):
             return pb_utils.InferenceResponse(error=failure)
 
 
-def recording_of(request) -> bytes | tuple[np.ndarray, int]:
+def recording_of(request: pb_utils.InferenceRequest) -> bytes | tuple[np.ndarray, int]:
     """Return the recording of a request: an encoded file, or samples with their rate."""
     audio = bytes_of(request, "AUDIO")
     pcm, rate = (pb_utils.get_input_tensor_by_name(request, name) for name in ("PCM", "SAMPLE_RATE"))
@@ -98,7 +98,7 @@ def recording_of(request) -> bytes | tuple[np.ndarray, int]:
     return pcm.as_numpy(), int(rate.as_numpy()[0])
 
 
-def bytes_of(request, name: str) -> bytes | None:
+def bytes_of(request: pb_utils.InferenceRequest, name: str) -> bytes | None:
     """Return the only element of a BYTES [1] tensor; None if the optional tensor was not sent."""
     tensor = pb_utils.get_input_tensor_by_name(request, name)
     return None if tensor is None else tensor.as_numpy()[0]
@@ -138,7 +138,7 @@ def check_finite(name: str, values: np.ndarray) -> None:
         )
 
 
-def json_tensor(name: str, value: dict | list):
+def json_tensor(name: str, value: dict | list) -> pb_utils.Tensor:
     """Make a tensor of JSON, on a line of its own so that `tail -n 1` finds it in a raw HTTP body."""
     try:
         text = "\n" + json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"

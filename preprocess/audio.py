@@ -55,7 +55,7 @@ def load(
     if isinstance(recording, bytes) and not recording:
         raise TooShort("The recording is empty (0 bytes); send the whole file.")
     mixer = Mixer(sr, math.inf if seconds is None else seconds, limits, resampler, watch or Stopwatch())
-    if not encoded:
+    if not isinstance(recording, bytes):
         mixer.read([_Raw(*recording, limits)])
         return mixer.result()
     damage = None
@@ -98,7 +98,7 @@ class _Raw:
         for start in range(0, len(self._samples), BLOCK_FRAMES):
             yield self._samples[start : start + BLOCK_FRAMES], self._sr
 
-    def measure(self) -> float:
+    def measure(self) -> float | None:
         """Return the length of all samples in seconds."""
         return self.duration
 

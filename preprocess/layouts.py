@@ -49,6 +49,7 @@ class Rows(NamedTuple):
 def magma(spectrogram: Spectrogram, profile: Profile, max_rows: int, jpeg: bool) -> Rows:
     """Cut slices of `slice_seconds`, centred in the recording, and draw them as matplotlib does in magma."""
     frames = spectrogram.values.shape[1]
+    assert profile.slice_seconds, f"{profile.name} renders slices and must have their length"
     step = int(profile.slice_seconds * frames / spectrogram.seconds)
     total = max(1, frames // step)
     starts = _spread(total, max_rows, step, begin=max(0, (frames - total * step) // 2))

@@ -133,8 +133,8 @@ class Mixer:
         pieces = [piece for take in takes for piece in take.pieces]
         samples = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         self._watch.lap("resample")
-        notes = tuple(dict.fromkeys(notes + self._notes))
-        return Waveform(samples, self._sr, max(self._duration, self.seconds), notes)
+        unique = tuple(dict.fromkeys(notes + self._notes))
+        return Waveform(samples, self._sr, max(self._duration, self.seconds), unique)
 
 
 class _Take:

@@ -107,7 +107,7 @@ def prepare(
         raise TooShort(
             f"The recording lasts {len(wave.samples) / sr:.3f} s; at least {profile.least_seconds} s are needed."
         )
-    enhanced = {}
+    enhanced: dict[str, dict] = {}
     if enhancement and enhancement.on:
         samples, enhanced, notes = enhance(wave.samples, sr, enhancement)
         wave = replace(wave, samples=samples, notes=wave.notes + notes)
@@ -133,8 +133,8 @@ def prepare(
     return replace(prepared, enhanced=enhanced, features=measured)
 
 
-def _known(profile: Profile | str, spectrum: str) -> Profile:
-    """Look up a profile by name; raise OptionError if the profile or the spectrum is unknown."""
+def _known(profile: Profile | str, spectrum: str | None) -> tuple[Profile, str]:
+    """Return a profile by its name, with its spectrum; raise OptionError if either is unknown."""
     if isinstance(profile, str):
         if profile not in PROFILES:
             raise OptionError(f"profile {profile!r} is unknown; choose one of {', '.join(PROFILES)}.")
@@ -158,7 +158,9 @@ def _by_parts(
             f"{len(parts)} of {selection.segments} segments were analysed: the recording, or a batch of the"
             f" network, holds no more segments of {selection.segment_seconds:g} s."
         ] = None
-    prepared, excerpts, silence = [], [], None
+    prepared: list[Prepared] = []
+    excerpts: list[tuple[float, float]] = []
+    silence: RecordingError | None = None
     for part in parts:
         try:
             excerpt = replace(wave, samples=wave.samples[part], notes=())
@@ -170,7 +172,7 @@ def _by_parts(
         prepared.append(replace(own, slices=tuple((start + shift, end + shift) for start, end in own.slices)))
         excerpts.append((shift, part.stop / wave.sr))
         notes |= dict.fromkeys(own.notes)
-    if not prepared:
+    if silence and not prepared:
         raise silence
     if len(prepared) < len(parts):
         notes[f"{len(parts) - len(prepared)} of {len(parts)} segments are silent and were skipped."] = None
@@ -226,6 +228,7 @@ def compute_spectrogram(
     y: Array, sr: int, spectrum: str, front_end: FrontEnd, transform: Transform = NUMPY
 ) -> Array:
     """Compute the spectrogram of a waveform on the scale of its front end: float32 [n] -> [n_bins, frames]."""
+    to_db: Callable[..., Array]
     if spectrum == "cqt":
         values, to_db = transform.cqt(y, hop_length=front_end.hop_length), amplitude_to_db
     else:

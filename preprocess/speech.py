@@ -114,7 +114,7 @@ def prepare_speech(
             f"The recording lasts {wave.duration:.3g} s; results for less than {RELIABLE_SECONDS:g} s of speech"
             " are unreliable.",
         )
-    enhanced = {}
+    enhanced: dict[str, dict] = {}
     if enhancement and enhancement.on:
         y, enhanced, remarks = enhance(y, SR, enhancement)
         notes += remarks

@@ -1,5 +1,4 @@
-"""Generates the files of a declared system in model_repository/: configurations, the steps' model.py and warm-up
-data.
+"""Generates a declared system's files in model_repository/: configurations, model.py of the steps, warm-up data.
 
 One request is one recording. Clients call `S`, an ensemble that requests all outputs of `S_chain`, because
 Triton's cache stores the outputs that the first request asked for; `S_chain` is preprocess -> network ->

@@ -136,7 +136,8 @@ def _instances(system: System, variant: Variant) -> str:
 
 
 def _batching(system: System, variant: Variant) -> str:
-    preferred, why = (), [GATHERING]
+    preferred: tuple[int, ...] = ()
+    why = [GATHERING]
     if not system.task.has_images:
         why.append(OF_LIKE_LENGTH.format("COARSE_BUCKETS" if variant.on_gpu else "BUCKETS"))
     if variant in PLANS:

@@ -109,12 +109,10 @@ class Repository:
             manifest = network.manifest
             if manifest is None or network.manifest_fault:
                 continue
-            if like := declared.get(str(network.manifest.content.get("like"))):
-                systems[network.system] = own_system(
-                    like, network.system, LabelSet.of_manifest(network.manifest.content)
-                )
-            elif "declared" in network.manifest.content:
-                systems[network.system] = declared_system(network.manifest)
+            if like := declared.get(str(manifest.content.get("like"))):
+                systems[network.system] = own_system(like, network.system, LabelSet.of_manifest(manifest.content))
+            elif "declared" in manifest.content:
+                systems[network.system] = declared_system(manifest)
         return systems
 
     def _described(self) -> Iterator[Network]:
@@ -237,13 +235,21 @@ class Product:
 
     def withdraw(self) -> None:
         """Delete the record, before the file is replaced."""
-        if self.network.manifest.content.pop(self.kind, None):
-            self.network.manifest.write()
+        manifest = self._manifest()
+        if manifest.content.pop(self.kind, None):
+            manifest.write()
 
     def record(self, description: dict[str, Any]) -> None:
         """Write the record, after the file is complete."""
-        self.network.manifest.content[self.kind] = description
-        self.network.manifest.write()
+        manifest = self._manifest()
+        manifest.content[self.kind] = description
+        manifest.write()
+
+    def _manifest(self) -> Manifest:
+        """Return the manifest of its network, which must be exported."""
+        manifest = self.network.manifest
+        assert manifest is not None, f"{self.network.folder} has no {MANIFEST_FILE}"
+        return manifest
 
 
 class Plan(Product):

@@ -240,7 +240,7 @@ class System:
 
     def size(self, axis: Size) -> int:
         """Return the size of an axis; -1 for a free one."""
-        known = {"classes": len(self.labels), "embedding": self.embedding}
+        known = {"classes": len(self.labels), "embedding": self.embedding or -1}
         return axis if isinstance(axis, int) else known.get(axis, -1)
 
 

@@ -10,6 +10,7 @@ INFO (JSON) is the metadata of the recording that the postprocess step needs.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -42,7 +43,7 @@ class EmotionPreprocess(Step):
             raise ValueError(f'{args["model_name"]}: buckets must be "coarse", not {json.dumps(buckets)}')
         self.limits = Limits(**self.parameters)
 
-    def answer(self, request) -> list:
+    def answer(self, request: pb_utils.InferenceRequest) -> list[pb_utils.Tensor]:
         """Return WAV float32 [windows, samples], LENGTH int64 [windows, 1] and INFO."""
         text = bytes_of(request, "OPTIONS")
         options = parse_options(text, EmotionOptions)
@@ -71,7 +72,7 @@ class EmotionPostprocess(Step):
         super().initialize(args)
         self.labels = np.array([label["en"].encode() for label in self.manifest["labels"]], object)
 
-    def answer(self, request) -> list:
+    def answer(self, request: pb_utils.InferenceRequest) -> list[pb_utils.Tensor]:
         """Return the requested outputs."""
         features, logits = (
             pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in ("FEATURES", "FRAME_LOGITS")
@@ -97,7 +98,7 @@ class EmotionPostprocess(Step):
         return [outputs[name]() for name in request.requested_output_names()]
 
 
-def check_windows(windows: list[list[int]], features: np.ndarray, logits: np.ndarray) -> None:
+def check_windows(windows: Sequence[Sequence[int]], features: np.ndarray, logits: np.ndarray) -> None:
     """Raise InputError if INFO's windows do not match the rows, or do not follow one another from frame 0."""
     rows, frames = features.shape[:2]
     if logits.shape[:2] != (rows, frames):

@@ -32,6 +32,7 @@ from systems.profiles import Profile
 # Placeholders for images that were not requested. Not empty: Triton's cache rejects answers with an empty array.
 NO_ROWS = np.zeros((1, 1, 1, 1), np.float32)
 NO_MAPS, NO_IMAGES = NO_ROWS[0], NO_ROWS.astype(np.uint8)
+NO_EMBEDDING = np.zeros(0, np.float32)
 DEMO_NOTE = "Demo weights: the label names one of 16 families of generated sound and means nothing for real music."
 
 
@@ -69,7 +70,7 @@ class GenrePreprocess(GenreStep):
             raise ValueError(f'{args["model_name"]}: gpu_spectrum must be "auto", not {json.dumps(device)}')
         self.limits = Limits(**self.parameters)
 
-    def answer(self, request) -> list:
+    def answer(self, request: pb_utils.InferenceRequest) -> list[pb_utils.Tensor]:
         """Return ROWS float32 [n, *shape of a row], KEPT_ROWS (the same if images are requested) and INFO."""
         text = bytes_of(request, "OPTIONS")
         options = parse_options(text, GenreOptions, profile=self.manifest["profile"])
@@ -113,7 +114,7 @@ class GenrePostprocess(GenreStep):
         self.system = args["model_name"].removesuffix(self.suffix)
         self.labels = np.array([name.encode() for name in label_names(self.manifest)], object)
 
-    def answer(self, request) -> list:
+    def answer(self, request: pb_utils.InferenceRequest) -> list[pb_utils.Tensor]:
         """Return the requested outputs."""
         logits, kept = (
             pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in ("LOGITS", "KEPT_ROWS")
@@ -146,9 +147,11 @@ class GenrePostprocess(GenreStep):
         }
         return [outputs[name]() for name in request.requested_output_names()]
 
-    def info(self, request) -> GenreInfo:
+    def info(self, request: pb_utils.InferenceRequest) -> GenreInfo:
         """Read INFO and check that its options suit these weights."""
-        info = GenreInfo.from_json(bytes_of(request, "INFO"), GenreOptions, profile=self.manifest["profile"])
+        info = GenreInfo.from_json(
+            bytes_of(request, "INFO") or b"", GenreOptions, profile=self.manifest["profile"]
+        )
         self.check(info.options)
         if info.options.rules and not set(FEATURES) <= set(info.features or {}):
             raise InputError(f"INFO: with rules, features must be an object of {', '.join(FEATURES)}.")
@@ -172,8 +175,8 @@ def check_rows(logits: np.ndarray, kept: np.ndarray, info: GenreInfo, row: list[
         raise InputError(f"KEPT_ROWS has the shape {[*kept.shape]}, explain and pictures need {[slices, *row]}.")
 
 
-def embedding_of(request, logits: np.ndarray) -> np.ndarray | None:
-    """Return the mean of the rows' embeddings, float32 [values]; None if the network has no embedding."""
+def embedding_of(request: pb_utils.InferenceRequest, logits: np.ndarray) -> np.ndarray:
+    """Return the mean of the rows' embeddings, float32 [values]; [0] if the network has no embedding."""
     tensor = pb_utils.get_input_tensor_by_name(request, "EMBEDDING")
     if tensor is None:
         return NO_EMBEDDING

@@ -71,7 +71,7 @@ class Clock:
 
     def notes(self) -> tuple[str, ...]:
         """Describe filled gaps and jumps of the clock."""
-        notes = ()
+        notes: tuple[str, ...] = ()
         if self._gaps:
             gaps = "a gap" if self._gaps == 1 else f"{self._gaps} gaps"
             notes += (

@@ -200,7 +200,7 @@ class _Source(io.BytesIO):
         self._meter = meter
         self.furthest = 0  # end of the bytes read so far
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int | None = -1) -> bytes:
         """Read; raise RecordingError if the CPU time is used up."""
         self._meter.check_time()
         data = super().read(size)

@@ -85,8 +85,8 @@ def count_frames(data: bytes, start: int = 0) -> Frames:
             found[header] += 1
         else:
             break
-    if any(tag in first for tag in DECLARATIONS) and found.get(header := HEADERS[first[:3]]):
-        found[header] -= 1  # this frame has no sound
+    if any(tag in first for tag in DECLARATIONS) and found.get(declared := HEADERS[first[:3]]):
+        found[declared] -= 1  # this frame has no sound
     seconds = sum(n * samples / sr for (_, samples, sr), n in found.items())
     return Frames(seconds, sum(found.values()), b"Xing" in first or b"Info" in first)
 

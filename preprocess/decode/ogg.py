@@ -37,7 +37,7 @@ def starts_complete(link: bytes) -> bool:
 
 
 def _starts(data: bytes) -> Iterator[int]:
-    """Yield the starts of links: first pages after other pages. (The streams of one link begin together.)"""
+    """Yield the starts of links: first pages after other pages, since the streams of a link begin together."""
     within = True
     for page in PAGE.finditer(data):
         begins = page[1][0] & BEGINS
