@@ -187,7 +187,17 @@ def _sparse_mel_filters(sr: int, n_fft: int, n_mels: int) -> scipy.sparse.csr_ar
 
 
 def mel_filters(sr: int, n_fft: int, n_mels: int) -> Array:
-    """Compute triangular filters on Slaney's mel scale with unit area, float32 [n_mels, 1 + n_fft // 2].
+    """Compute triangular filters on Slaney's mel scale with unit area, float32 [n_mels, 1 + n_fft // 2]."""
+    corners = mel_corners(sr, n_mels)
+    freqs = np.fft.rfftfreq(n_fft, 1 / sr)
+    rising = (freqs - corners[:-2, None]) / np.diff(corners)[:-1, None]
+    falling = (corners[2:, None] - freqs) / np.diff(corners)[1:, None]
+    triangles = np.maximum(0, np.minimum(rising, falling))
+    return (triangles * (2 / (corners[2:] - corners[:-2]))[:, None]).astype(np.float32)
+
+
+def mel_corners(sr: int, n_mels: int) -> npt.NDArray[np.float64]:
+    """Return the corners of mel filters in Hz, [n_mels + 2]; filter k rises from corner k and peaks at k + 1.
 
     The scale is linear below 1 kHz (200 / 3 Hz per mel) and logarithmic above (ln 6.4 / 27 per mel), as in
     Slaney's Auditory Toolbox (1998).
@@ -196,9 +206,4 @@ def mel_filters(sr: int, n_fft: int, n_mels: int) -> Array:
     knee = knee_hz / step
     top = knee + np.log(sr / 2 / knee_hz) / log_step if sr / 2 >= knee_hz else sr / 2 / step
     mels = np.linspace(0, top, n_mels + 2)
-    corners = np.where(mels < knee, mels * step, knee_hz * np.exp(log_step * (mels - knee)))
-    freqs = np.fft.rfftfreq(n_fft, 1 / sr)
-    rising = (freqs - corners[:-2, None]) / np.diff(corners)[:-1, None]
-    falling = (corners[2:, None] - freqs) / np.diff(corners)[1:, None]
-    triangles = np.maximum(0, np.minimum(rising, falling))
-    return (triangles * (2 / (corners[2:] - corners[:-2]))[:, None]).astype(np.float32)
+    return np.where(mels < knee, mels * step, knee_hz * np.exp(log_step * (mels - knee)))

@@ -24,6 +24,7 @@ from answers.info import InputError
 from answers.options import check_fitted, parse_options
 from answers.step import Step, bytes_of, check_finite, json_tensor, recording_of, request_sha256
 from preprocess import Enhancement, Limits, OptionError, Selection, prepare
+from preprocess.axes import ticks
 from preprocess.gpu import choose_transform
 from preprocess.spectrum import NUMPY
 from systems.architectures import ARCHITECTURES
@@ -130,8 +131,10 @@ class GenrePostprocess(GenreStep):
         if count := max(explained, info.options.pictures):
             best = analysis.ranking[0]
             slices = np.argsort(-analysis.slice_probabilities[:, best], kind="stable")[:count]
-            images = to_images(kept[slices], self.profiles[info.options.profile])
-            result["pictures"] = {"slices": slices.tolist()}
+            profile = self.profiles[info.options.profile]
+            images = to_images(kept[slices], profile)
+            marks = ticks(profile, self.manifest["spectrum"])
+            result["pictures"] = {"slices": slices.tolist(), "ticks": marks}
             if explained:
                 maps = explain(self.system, kept[slices[:explained]], best)
                 method = ARCHITECTURES[self.manifest["architecture"]].explained_by
