@@ -217,8 +217,8 @@ def tune(repository: Repository, system: str, requested: str, profile: str, quic
     """
     find_perf_analyzer()
     chosen = preflight.choose_systems(repository, [system])
-    if not chosen[system].task.has_pictures:
-        able = [name for name, each in repository.known(SYSTEMS).items() if each.task.has_pictures]
+    if not chosen[system].task.has_images:
+        able = [name for name, each in repository.known(SYSTEMS).items() if each.task.has_images]
         raise ServerError(f"{system} cannot be tuned; choose from {', '.join(able)}")
     variant, why = variants.choose(requested, variants.Machine.here(), repository, [system])
     if variant in variants.ON_GPU:

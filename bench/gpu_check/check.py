@@ -24,7 +24,7 @@ Rows = npt.NDArray[np.float32]
 
 # Architecture -> profile of the article that uses it; for others, the profile of their system.
 ARTICLES = {VGG19_BN: "article-a", VIT_B_16: "article-b"}
-CHECKED = tuple(name for name, system in SYSTEMS.items() if system.task.has_pictures)
+CHECKED = tuple(name for name, system in SYSTEMS.items() if system.task.has_images)
 # Rows that a fresh FP16 network is compared on: enough for a check; the export for real use compares more.
 FP16_ROWS = 100
 

@@ -26,7 +26,7 @@ def test_a_client_of_another_version_is_reported_and_written_anew(tmp_path, monk
     module.write_text('__version__ = "0.1.0"\n')
     monkeypatch.setattr(__main__, "CLIENT_VERSION", module)
     assert __main__.main(["--check"]) == 1
-    assert f"{module} is not as declared: run python -m systems" in capsys.readouterr().err
+    assert f"{module} differs from its declaration: run python -m systems" in capsys.readouterr().err
     assert __main__.main([]) == 0 == __main__.main(["--check"])
     assert f'__version__ = "{version.__version__}"' in module.read_text()
 
