@@ -13,10 +13,11 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritone_client import Client, Prediction, TritoneError
 
 from tests.support.triton import Triton, free_ports
+from tests.support.waiting import wait_until
 
 
 def under_load(triton: Triton, event: Callable[[], None]) -> list[Prediction | TritoneError]:
-    """Two threads per protocol that call on and on while `event` happens and half a second longer."""
+    """Two threads per protocol that call on and on while `event` happens, and for twenty answers after it."""
     answers: list[Prediction | TritoneError] = []
     over = threading.Event()
 
@@ -33,7 +34,8 @@ def under_load(triton: Triton, event: Callable[[], None]) -> list[Prediction | T
             thread.start()
         time.sleep(0.3)
         event()
-        time.sleep(0.5)
+        before = len(answers)
+        wait_until(lambda: len(answers) > before + 20)
         over.set()
         for thread in threads:
             thread.join()
