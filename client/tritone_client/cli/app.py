@@ -35,6 +35,7 @@ from tritone_client.cli.options import (
 from tritone_client.defaults import EMOTION_MODEL, TOP_K
 from tritone_client.errors import TritoneError
 from tritone_client.plain import plain
+from tritone_client.version import __version__
 
 if TYPE_CHECKING:
     from tritone_client.answer import Answer
@@ -63,6 +64,13 @@ class Granularity(str, Enum):
     frame = "frame"
 
 
+def show_version(wanted: bool) -> None:
+    """Print the version and exit, if that is wanted."""
+    if wanted:
+        print(f"tritone {__version__}")
+        raise typer.Exit()
+
+
 @app.callback()
 def connect(
     root_certificates: Annotated[
@@ -78,6 +86,9 @@ def connect(
         list[str] | None,
         typer.Option(envvar="TRITONE_HEADER", help="'name:value' to send with each request; may be repeated."),
     ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """Encrypted or authorized connections: these options stand before the command."""
     for text in header or []:

@@ -53,7 +53,7 @@ def stats(
     ] = TIMEOUT,
     as_json: Json = False,
 ) -> None:
-    """Report requests, failures, batches, times and cache of a server."""
+    """Report requests, failures, times and cache of a server."""
     from rich.live import Live
 
     asked = metrics_address(url, metrics_url)

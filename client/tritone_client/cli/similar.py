@@ -27,9 +27,9 @@ def similar(
     timeout: Timeout = TIMEOUT,
     as_json: Json = False,
 ) -> None:
-    """List the recordings of a bulk run that are most similar to a song.
+    """List the recordings that are most similar to a song.
 
-    A song that is in the file is listed, too.
+    They are those of a bulk run; a song that is among them is listed, too.
 
     The server is asked for the song's embedding, with the model and the options of the run; similarity is the
     cosine of the angle between two embeddings, 1 for the same.
