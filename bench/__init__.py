@@ -1,1 +1,1 @@
-"""Benchmarks: measure the running server, beside the articles' pipelines and beside a plain Triton."""
+"""Benchmarks: compare the running server with the articles' pipelines and with a plain Triton."""

@@ -1,8 +1,8 @@
-"""`make bench`: Tritone beside the articles' pipelines and a plain Triton, and where its time goes.
+"""`make bench`: compares Tritone with the articles' pipelines and a plain Triton, and measures its stages.
 
-All recordings are generated, distinct, stereo at 44 100 Hz and 30 s long unless said otherwise; the response cache
-is off except where repeated recordings are measured. Writes bench.json, plots and summary.md to bench/results/,
-and of the speech system, which QUICK leaves out, speech.json and speech.md; with DEVICE=cuda gpu.json and gpu.md
+Unless stated otherwise, all recordings are generated, distinct, stereo at 44 100 Hz and 30 s long. The response
+cache is off, except for repeated recordings. Writes bench.json, plots and summary.md to bench/results/ and, for
+the speech system (not with QUICK), speech.json and speech.md; with DEVICE=cuda it writes gpu.json and gpu.md
 instead.
 """
 
@@ -46,7 +46,7 @@ FULL = Scale(
 
 
 def main() -> int:
-    """Run the benchmark. Returns the exit code."""
+    """Run the benchmark; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
     parser.add_argument(
         "--variant",
@@ -90,7 +90,7 @@ def main() -> int:
     quick, scale = arguments.quick, QUICK if arguments.quick else FULL
     try:
         if arguments.device == "cuda":
-            from bench import gpu as on_gpu  # PyTorch: only where it is needed
+            from bench import gpu as on_gpu  # imports PyTorch
 
             gpu = on_gpu.check_gpu()
             systems = arguments.systems or ((on_gpu.VGG,) if quick else (on_gpu.VGG, on_gpu.VIT))
@@ -121,7 +121,7 @@ def main() -> int:
 
 
 def made_by(arguments: argparse.Namespace) -> str:
-    """What to type for the same figures."""
+    """Return the command that reproduces the figures."""
     if arguments.only:
         return f"python -m bench --only {arguments.only}{' --quick' if arguments.quick else ''}"
     cuda = " DEVICE=cuda" if arguments.device == "cuda" else ""
@@ -129,7 +129,7 @@ def made_by(arguments: argparse.Namespace) -> str:
 
 
 def finish(measure: Callable[[], dict], arguments: argparse.Namespace, command: str, gpu: str = "") -> None:
-    """Measure one part, and write its figures and its report with what they were measured by and on."""
+    """Measure one part, and write its figures and its report with the command, the machine and the versions."""
     start = time.monotonic()
     figures = measure()
     results = {

@@ -1,11 +1,10 @@
-"""How much of a server a bulk run gets: `python -m bench.bulk`.
+"""`python -m bench.bulk`: measures which share of a server's throughput a bulk run reaches.
 
-The same generated MP3 recordings are asked of one embedded server by turns by perf_analyzer and by `tritone bulk`,
-with as many in flight and the response cache off. perf_analyzer has its requests ready in memory; a bulk run reads
-each from a file, reads the answer and writes a row. Its rate is that of its rows between two moments of the run,
-and its CPU time what its process used between them. Once more they are taken with the cache on, where the server
-does next to nothing and the client is what is waited for. Needs the exported weights of the system; writes
-bulk.json and bulk.md to bench/results/.
+perf_analyzer and `tritone bulk` alternately send the same generated MP3 recordings to one embedded server, with
+the same number of requests in flight and the response cache off. perf_analyzer holds its requests in memory; a
+bulk run reads each from a file, parses the answer and writes a row. Its rate and its CPU time are measured between
+two moments of the run. A last measurement has the cache on: then the server does almost nothing, and the client is
+the limit. Needs the exported network of the system; writes bulk.json and bulk.md to bench/results/.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ from sounds import collection
 SYSTEM = "vgg19_bn_cqt"
 IN_FLIGHT = 16
 OPTIONS = {"top_k": 5}  # as the client sends
-WARM = 4 * IN_FLIGHT  # rows before the first moment
-DEADLINE = 120.0  # seconds until then
-FILES = 100_000  # that the run is told; more than it gets to
+WARM = 4 * IN_FLIGHT  # rows before the measurement starts
+DEADLINE = 120.0  # seconds, limit for these rows
+FILES = 100_000  # length of the run's list of files; more than it can process
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How many distinct recordings, rounds, and seconds of each turn."""
+    """Numbers of distinct recordings and rounds, and seconds of each turn."""
 
     recordings: int
     rounds: int
@@ -49,7 +48,7 @@ FULL, QUICK = Scale(32, 3, 18.0), Scale(8, 2, 3.0)
 
 
 def main() -> int:
-    """Measure. Returns the exit code."""
+    """Run the benchmark; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.bulk", description=__doc__.splitlines()[0])
     quick = bool(os.environ.get("QUICK"))
     parser.add_argument("--variant", default=os.environ.get("VARIANT", "auto"), help="as in python -m server")
@@ -68,13 +67,13 @@ def main() -> int:
 
 
 def compare(scale: Scale, variant: str) -> dict:
-    """The entry `bulk` of the figures.
+    """Measure the entry `bulk` of the figures.
 
     Returns
     -------
-    system, in_flight, variant, recordings, mb : what was measured; MB of a recording
-    perf_analyzer, bulk, cpu_ms : recordings per second, and the bulk run's CPU ms for each, of each round
-    cached : bulk and cpu_ms with the cache on (where perf_analyzer finds no figures of the steps, and fails)
+    system, in_flight, variant, recordings, mb : what was measured; size of a recording in MB
+    perf_analyzer, bulk, cpu_ms : recordings per second, and CPU ms of the bulk run per recording, for each round
+    cached : bulk and cpu_ms with the cache on (perf_analyzer fails then, because the steps have no statistics)
     """
     songs = collection(scale.recordings)
     with tempfile.TemporaryDirectory(prefix="tritone-bench-") as name:
@@ -96,7 +95,7 @@ def compare(scale: Scale, variant: str) -> dict:
 
 
 def turns(server: Embedded, scale: Scale, data: Path, folder: Path) -> dict[str, float]:
-    """A turn of each."""
+    """Measure perf_analyzer and a bulk run once each."""
     theirs = measure(server, SYSTEM, data, concurrency=IN_FLIGHT, seconds=scale.seconds / WINDOWS)
     rate, cpu = bulk(server.grpc, folder, scale)
     print(f"perf_analyzer {theirs.rate:.1f}/s, tritone bulk {rate:.1f}/s, {cpu:.2f} ms of CPU", file=sys.stderr)
@@ -104,13 +103,13 @@ def turns(server: Embedded, scale: Scale, data: Path, folder: Path) -> dict[str,
 
 
 def bulk(url: str, folder: Path, scale: Scale) -> tuple[float, float]:
-    """Rows per second of `tritone bulk` over the recordings in a folder, and its CPU ms for each.
+    """Run `tritone bulk` over the recordings in a folder; return rows per second and CPU ms per row.
 
-    Raises `BenchError` where it does not run so long.
+    Raises `BenchError` if it exits too early.
     """
     out, names = folder / "out.jsonl", folder / "names.txt"
     out.unlink(missing_ok=True)
-    # Again and again the same files, each time by a name of its own: //./ leads nowhere.
+    # The same files repeatedly, each time under another name: /. and // do not change a path.
     steps = (bin(number).removeprefix("0b").replace("1", "/.").replace("0", "/") for number in range(FILES))
     names.write_text("".join(f"{folder}{step}/{i % scale.recordings}.mp3\n" for i, step in enumerate(steps)))
     command: list[str | Path] = [Path(sys.executable).with_name("tritone"), "bulk", names]

@@ -1,4 +1,4 @@
-"""What bulk runs reach, as Markdown, made from bulk.json alone."""
+"""Writes the section about bulk runs from bulk.json."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.plots import Figures
 
 
 def bulk_section(results: Figures) -> str:
-    """The section about bulk runs: a table, and where and when."""
+    """Return the section about bulk runs: text, a table and the caption."""
     bulk = results["bulk"]
     ratios = [ours / theirs for ours, theirs in zip(bulk["bulk"], bulk["perf_analyzer"], strict=True)]
     about = (
@@ -39,5 +39,5 @@ def bulk_section(results: Figures) -> str:
 
 
 def rates(found: list[float]) -> str:
-    """The median, the slowest and the fastest."""
+    """Return the median with the slowest and the fastest rate."""
     return f"{short(statistics.median(found))} ({short(min(found))}–{short(max(found))})"

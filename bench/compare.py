@@ -1,6 +1,6 @@
-"""Pipelines side by side: the same recordings, by turns, on the same machine in the same minutes.
+"""Compares pipelines: they process the same recordings alternately on the same machine.
 
-A pipeline is one of the articles' in a process of its own (`Worker`), or a server that perf_analyzer keeps busy.
+A pipeline is a baseline in a process of its own (`Worker`), or a server under load from perf_analyzer.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ class Turn:
 
 
 class Pipeline(Protocol):
-    """What can be compared."""
+    """A pipeline that can be compared."""
 
     name: str
     what: str
 
     def turn(self) -> Turn:
-        """Work for a while."""
+        """Process recordings for a while."""
 
     def probabilities(self) -> Probabilities:
-        """Answers to all recordings, float32 [n, classes]."""
+        """Return the answers to all recordings, float32 [n, classes]."""
 
 
 @dataclass
@@ -57,14 +57,14 @@ class InProcess:
         self.name, self.what = self.worker.name, self.worker.what
 
     def turn(self) -> Turn:
-        """All recordings once."""
+        """Process all recordings once."""
         run = self.worker.run(self.recordings)
         self._last = run.probabilities
         n = len(self.recordings)
         return Turn(n / run.seconds, run.cpu_seconds / n * 1e3, run.peak_mb)
 
     def probabilities(self) -> Probabilities:
-        """Those of the last turn."""
+        """Return those of the last turn."""
         if self._last is None:
             self.turn()
         assert self._last is not None  # the turn has kept them
@@ -73,12 +73,12 @@ class InProcess:
 
 @dataclass
 class Served:
-    """A server under the load of perf_analyzer; a turn lasts three windows.
+    """A server under load from perf_analyzer; a turn lasts three windows.
 
     Attributes
     ----------
-    data : its input file, of the same recordings
-    ask : answers all of them, for the comparison of answers
+    data : perf_analyzer's input file with the recordings
+    ask : returns the answers to all recordings, for the comparison
     """
 
     name: str
@@ -91,17 +91,17 @@ class Served:
     ask: Callable[[], Probabilities] = field(repr=False)
 
     def turn(self) -> Turn:
-        """Three windows."""
+        """Measure three windows."""
         m = measure(self.server, self.model, self.data, concurrency=self.concurrency, seconds=self.seconds)
         return Turn(m.rate, m.cpu, pss_mb(self.server.pid), m.mean_batch)
 
     def probabilities(self) -> Probabilities:
-        """Asked one by one."""
+        """Return the answers to the recordings, requested one by one."""
         return self.ask()
 
 
 def compare(pipelines: Sequence[Pipeline], rounds: int, say: Callable[[str], None]) -> list[dict]:
-    """Let pipelines take turns; the first is the one that the others are compared with, also in their answers.
+    """Run pipelines alternately; the speed and the answers of the others are compared with those of the first.
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """`python -m bench.conv_front_end`: what two design choices of the speech network gain here, in OpenVINO.
 
-Its seven convolutions as products that leave the channels last, beside PyTorch's Conv1d between transposed norms;
-and rows whose tokens fill the matrix kernels' blocks, beside rows of two tokens more. Takes turns; needs the
-exported demo weights of emotion2vec_plus_large.
+Compares its seven convolutions, written as products with the channels last, with PyTorch's Conv1d between
+transposed norms; and rows whose tokens fill the blocks of the matrix kernels with rows of two more tokens. The
+runs alternate. Needs the exported network of emotion2vec_plus_large.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ REPEATS = 9
 
 
 def transposed(layer: emotion2vec.ConvLayer, x: Tensor) -> Tensor:
-    """The layer's forward as the released code writes it."""
+    """Compute the layer as the released code does."""
     y = layer.get_submodule("0")(x.transpose(1, 2)).transpose(1, 2)
     return functional.gelu(layer.get_submodule("2")(y))
 
 
 def main() -> None:
-    """Export the network with Conv1d, run both by turns and print a table of medians."""
+    """Export the network with Conv1d, run both alternately and print a table of medians."""
     repository = ROOT / "model_repository"
     with tempfile.TemporaryDirectory(prefix="tritone-bench-") as folder:
         with mock.patch.object(emotion2vec.ConvLayer, "forward", transposed):

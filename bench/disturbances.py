@@ -1,7 +1,7 @@
-"""What spoils recordings, done to any sound: noise, clipping, few bits, a telephone, silence; and writing them.
+"""Disturbs and encodes recordings: noise, clipping, low bit rates, telephone, silence.
 
-`bench.evaluation_sets` does it to generated sound, `bench.tags` to real music. All work on mono float32 [n] at
-`SR`, and draw from the random generator that they are given.
+`bench.evaluation_sets` disturbs generated sound, `bench.tags` real music. All functions work on mono float32 [n]
+at `SR` and use the random generator that they receive.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Silences = tuple[float, float, float]
 
 
 class Form(NamedTuple):
-    """How a recording is written: suffix, rate in Hz, and what soundfile is asked for."""
+    """File format of a recording: suffix, sample rate in Hz, and arguments of soundfile."""
 
     suffix: str
     sr: int
@@ -46,40 +46,40 @@ TELEPHONE = Form(".wav", 8000, {"format": "WAV", "subtype": "ULAW"})
 
 
 def encoded(samples: Samples, form: Form) -> bytes:
-    """The file."""
+    """Return the samples as a file."""
     file = io.BytesIO()
     sf.write(file, samples, form.sr, **form.arguments)
     return file.getvalue()
 
 
 def noisy(y: Samples, noise: Noise, snr: float, rng: np.random.Generator) -> Samples:
-    """As a live recording: the noise runs through, the sound begins after 1.5 s and stops twice for a moment.
+    """Add noise as in a live recording: the noise is continuous, the sound starts after 1.5 s and pauses twice.
 
     Parameters
     ----------
     y : at least 22 s
-    noise : of `NOISES`
-    snr : dB from the noise to the sound, where there is sound
+    noise : one of `NOISES`
+    snr : signal-to-noise ratio in dB, outside the pauses
     """
     bounds = [LEAD_IN, rng.uniform(9, 11), rng.uniform(19, 21), len(y) / SR]
     pauses = [0.0, *rng.uniform(0.4, 0.8, 2)]
-    heard = np.zeros_like(y)
+    paused = np.zeros_like(y)
     for start, pause, end in zip(bounds, pauses, bounds[1:], strict=False):
         part = slice(round((start + pause) * SR), round(end * SR))
-        heard[part] = faded(y[part])
+        paused[part] = faded(y[part])
     background = noise(len(y), rng)
-    power = np.mean(np.square(heard[heard != 0], dtype=np.float64))
+    power = np.mean(np.square(paused[paused != 0], dtype=np.float64))
     background *= np.float32(np.sqrt(power / np.mean(np.square(background, dtype=np.float64)) / 10 ** (snr / 10)))
-    return scaled(heard + background)
+    return scaled(paused + background)
 
 
 def clipped(y: Samples, decibels: float) -> Samples:
-    """Driven so far beyond full scale."""
+    """Amplify by decibels beyond full scale, and clip."""
     return np.clip(np.float32(10 ** (decibels / 20)) * scaled(y), -PEAK, PEAK)
 
 
 def reduced(y: Samples, form: Form) -> Samples:
-    """At the rate of a form; for a telephone, 300 to 3400 Hz of it."""
+    """Resample to the rate of a form; for a telephone, keep 300 to 3400 Hz."""
     y = signal.resample_poly(y, form.sr // 50, SR // 50).astype(np.float32)
     if form is TELEPHONE:
         y = signal.sosfilt(signal.butter(4, (300, 3400), "bandpass", fs=form.sr, output="sos"), y)
@@ -87,13 +87,13 @@ def reduced(y: Samples, form: Form) -> Samples:
 
 
 def interrupted(y: Samples, split: int, silences: Silences, floor: float, rng: np.random.Generator) -> Samples:
-    """With silence before it, in it and after it.
+    """Insert silence before, within and after the sound.
 
     Parameters
     ----------
-    split : samples before the one in it
-    silences : seconds of the three
-    floor : of the noise that a converter leaves in silence; 0: zeros
+    split : samples before the silence within the sound
+    silences : seconds of the three silences
+    floor : level of the converter noise in silence; 0: digital silence
     """
     first, second = np.split(scaled(y), [split])
     before, pause, after = (np.zeros(round(seconds * SR), np.float32) for seconds in silences)
@@ -102,20 +102,20 @@ def interrupted(y: Samples, split: int, silences: Silences, floor: float, rng: n
 
 
 def white(n: int, rng: np.random.Generator) -> Samples:
-    """White up to 6 kHz, then falling, as a microphone's amplifier leaves it."""
+    """White noise up to 6 kHz, falling above, like that of a microphone amplifier."""
     sos = signal.butter(1, 6000, fs=SR, output="sos")
     return signal.sosfilt(sos, rng.standard_normal(n)).astype(np.float32)
 
 
 def pink(n: int, rng: np.random.Generator) -> Samples:
-    """Power that falls with frequency, above 20 Hz."""
+    """Pink noise above 20 Hz: power falls with frequency."""
     freqs = np.fft.rfftfreq(n, 1 / SR)
     spectrum = np.fft.rfft(rng.standard_normal(n)) / np.sqrt(np.maximum(freqs, 20))
     return np.fft.irfft(spectrum * (freqs > 20), n).astype(np.float32)
 
 
 def fan(n: int, rng: np.random.Generator) -> Samples:
-    """Mains hum, the blades of a fan and the air that it moves."""
+    """Noise of a fan: mains hum, blades and moving air."""
     t = np.arange(n) / SR
     air = signal.sosfilt(signal.butter(2, 500, fs=SR, output="sos"), rng.standard_normal(n))
     blades = rng.uniform(110, 160)
@@ -128,12 +128,12 @@ NOISES = (white, pink, fan)
 
 
 def scaled(y: Samples) -> Samples:
-    """With its peak at `PEAK`."""
+    """Scale to the peak `PEAK`."""
     return (y * (PEAK / np.abs(y).max())).astype(np.float32)
 
 
 def faded(y: Samples) -> Samples:
-    """20 ms in and out, so that a cut does not click."""
+    """Fade in and out over 20 ms, so that a cut does not click."""
     ramp = np.linspace(0, 1, SR // 50, dtype=np.float32)
     envelope = np.ones_like(y)
     envelope[: len(ramp)], envelope[-len(ramp) :] = ramp, ramp[::-1]

@@ -1,5 +1,5 @@
-"""What stops a benchmark."""
+"""The exception of the benchmarks."""
 
 
 class BenchError(RuntimeError):
-    """Something is missing or failed; the message says what and what to do."""
+    """A benchmark cannot run; the message says why and what to do."""

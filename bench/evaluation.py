@@ -1,9 +1,9 @@
-"""What each option is worth: `make evaluate`, or `python -m bench.evaluation`.
+"""`make evaluate`, or `python -m bench.evaluation`: measures what each option gains or loses.
 
-Writes the generated sets of `bench.evaluation_sets`, starts the embedded server and asks it about every recording
-with every set of options below, by turns. Then it fits a temperature on half of the recordings and measures it on
-the other half. evaluation.json and evaluation.md go to bench/results/; `python -m bench.report --publish
-bench/results/evaluation.json` brings them to docs/options.md.
+Writes the generated sets of `bench.evaluation_sets`, starts the embedded server and classifies every recording
+with every set of options below. Then it fits a temperature on half of the recordings and evaluates it on the other
+half. Writes evaluation.json and evaluation.md to bench/results/; `python -m bench.report --publish
+bench/results/evaluation.json` copies them to docs/options.md.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ REVIEW = {"uncertainty": "entropy"}
 
 
 def measure(system: str, variant: str, seeds: int, quick: bool) -> dict[str, Any]:
-    """Evaluate one system; the entry `evaluation` of the figures."""
+    """Evaluate one system; return its item of the entry `evaluation` of the figures."""
     names = QUICK if quick else tuple(OPTIONS)
     sets = {name: OPTIONS[name] | REVIEW for name in names}
     with tempfile.TemporaryDirectory(prefix="tritone-evaluation-") as folder:
@@ -74,19 +74,19 @@ def measure(system: str, variant: str, seeds: int, quick: bool) -> dict[str, Any
         "variant": served,
         "seeds": seeds,
         "recordings": first.overall.recordings,
-        "sets": {name: _scores(one) for name, one in found.items()},
+        "sets": {name: _scores(evaluation) for name, evaluation in found.items()},
         "calibration": {key: temperature.to_dict()[key] for key in ("fitted", "held_out")},
     }
 
 
 def _scores(found: Evaluation) -> dict[str, Any]:
-    """What is kept of an evaluation; the outcomes of single recordings are not."""
-    whole = found.to_dict()
-    return {key: whole[key] for key in ("options", "overall", "groups")}
+    """Return an evaluation without the results of single recordings."""
+    entries = found.to_dict()
+    return {key: entries[key] for key in ("options", "overall", "groups")}
 
 
 def main() -> int:
-    """Run the evaluation. Returns the exit code."""
+    """Run the evaluation; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.evaluation", description=__doc__.splitlines()[0])
     parser.add_argument("systems", nargs="*", default=SYSTEMS, help=f"default: {' '.join(SYSTEMS)}")
     parser.add_argument("--variant", default=os.environ.get("VARIANT", "auto"), help="as in python -m server")

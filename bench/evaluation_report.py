@@ -1,4 +1,4 @@
-"""What the options are worth, as Markdown, made from evaluation.json alone."""
+"""Writes the section about the value of the options from evaluation.json."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GROUPS = {
 
 
 def evaluation_section(results: Figures) -> str:
-    """The section about the options: a table for each system, what stands out, where and when."""
+    """Return the section about the options: a table and remarks for each system, and the caption."""
     parts = []
     for system in results["evaluation"]:
         parts += [fill(_about(system)), table(_rows(system)), fill(_voting(system)), fill(_calibration(system))]
@@ -56,12 +56,12 @@ def _rows(system: Figures) -> list[dict[str, str]]:
 
 
 def top1(scores: Figures, groups: Sequence[str]) -> float:
-    """Share of right labels over some groups, which are of the same size, in percent."""
+    """Return the share of correct labels over groups of the same size, in percent."""
     return 100 * sum(scores["groups"][group]["top1"] for group in groups) / len(groups)
 
 
 def _points(scores: Figures, others: Figures | None, groups: Sequence[str]) -> str:
-    """Percent right, or the difference to the others."""
+    """Return the percentage of correct labels, or the difference from others."""
     if others is None:
         return f"{top1(scores, groups):.0f}"
     difference = top1(scores, groups) - top1(others, groups)
@@ -69,7 +69,7 @@ def _points(scores: Figures, others: Figures | None, groups: Sequence[str]) -> s
 
 
 def _voting(system: Figures) -> str:
-    """Segments beside what they replace: the first 30 s alone."""
+    """Return a sentence that compares segments with the first 30 s alone."""
     sets = system["sets"]
     first, segments = sets["crop=first"], sets["segments=5"]
     before, after = (top1(scores, ("medley",)) for scores in (first, segments))

@@ -1,17 +1,17 @@
-"""Generated recordings with labels, to measure what an option is worth: `python -m bench.evaluation_sets FOLDER`.
+"""`python -m bench.evaluation_sets FOLDER`: writes generated recordings with labels, to evaluate the options.
 
-Each group of recordings has one difficulty that an option is made for. Label i stands for family i of
-`sounds`, as the demo weights have it: the sets say how an option acts on a disturbed signal, nothing about
-music. No network was fitted, calibrated or accepted with any of these seeds.
+Each group of recordings has one difficulty that an option addresses. Label i represents family i of `sounds`, as
+for the demo weights: the sets show the effect of an option on a disturbed signal, but nothing about music. No
+network was fitted, calibrated or accepted with any of these seeds.
 
-| group                                | what is difficult                                                    |
+| group                                | difficulty                                                           |
 |--------------------------------------|----------------------------------------------------------------------|
-| `clean`                              | nothing                                                              |
-| `noise-30`, `-20`, `-10`, `-5`, `-0` | white, pink or fan noise, so many dB below the sound, also before it |
-| `clipping`                           | driven 6, 12 or 20 dB beyond full scale                              |
+| `clean`                              | none                                                                 |
+| `noise-30`, `-20`, `-10`, `-5`, `-0` | white, pink or fan noise at this SNR in dB, also before the sound    |
+| `clipping`                           | 6, 12 or 20 dB beyond full scale                                     |
 | `low-bitrate`                        | MP3 of 32 or 16 kbit/s, or a telephone                               |
 | `short`                              | 1 to 3 s                                                             |
-| `mixture`                            | another family underneath, 3, 6 or 10 dB lower                       |
+| `mixture`                            | another family in the background, 3, 6 or 10 dB lower                |
 | `medley`                             | 80 to 90 s: another family for nearly 30 s, and passages of two more |
 | `silence`                            | 12 to 20 s of silence before, pauses of 6 to 9 s                     |
 """
@@ -98,7 +98,7 @@ def _clean(family: int, seed: int, rng: np.random.Generator) -> tuple[Samples, F
 
 
 def _noisy(family: int, seed: int, rng: np.random.Generator, *, snr: float) -> tuple[Samples, Form]:
-    """All grades of a sound have the same noise, only louder."""
+    """Use the same noise for all levels of a sound."""
     y = sound(family, seed, seconds=SECONDS, sr=SR)
     return noisy(y, _cycled(NOISES, family, seed), snr, rng), MP3
 
@@ -124,7 +124,7 @@ def _mixture(family: int, seed: int, rng: np.random.Generator) -> tuple[Samples,
 
 
 def _medley(family: int, seed: int, rng: np.random.Generator) -> tuple[Samples, Form]:
-    """Introduction, family, passage, family, passage, family: the family has at least half of the time."""
+    """Join introduction, family, passage, family, passage, family; the family takes at least half of the time."""
     introduction, first, second = _others(family, rng, 3)
     total, before, *passages = (rng.uniform(low, high) for low, high in ((80, 90), (27, 30), (3, 5), (3, 5)))
     main = total - before - sum(passages)
@@ -138,7 +138,7 @@ def _medley(family: int, seed: int, rng: np.random.Generator) -> tuple[Samples, 
 
 
 def _silence(family: int, seed: int, rng: np.random.Generator) -> tuple[Samples, Form]:
-    """Every second one's silence is that of a converter, 90 dB below full scale, and not of zeros."""
+    """Insert silence: in every second recording converter noise 90 dB below full scale, in the others zeros."""
     silences = (rng.uniform(12, 20), rng.uniform(6, 9), rng.uniform(6, 9))
     lengths = rng.uniform(8, 10, 2)
     y = sound(family, seed, seconds=lengths.sum(), sr=SR)
@@ -151,17 +151,13 @@ def _rms(y: Samples) -> float:
 
 
 def _cycled(grades: Sequence[Grade], family: int, seed: int) -> Grade:
-    """Grades by turns over families and seeds."""
+    """Cycle through grades over families and seeds."""
     return grades[(family + seed) % len(grades)]
 
 
 def _others(family: int, rng: np.random.Generator, n: int) -> list[int]:
-    """Draw n other families, each once."""
+    """Return n different other families."""
     return rng.permutation(np.delete(np.arange(len(FAMILIES)), family))[:n].tolist()
-
-
-def _rms(y: Samples) -> float:
-    return float(np.sqrt(np.mean(np.square(y, dtype=np.float64))))
 
 
 # Name -> function of (family, seed, random generator) that returns samples, float32 [n], and their file format.
@@ -178,7 +174,7 @@ GROUPS: dict[str, Group] = {
 
 
 def main() -> int:
-    """Write the sets. Returns the exit code."""
+    """Write the sets; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.evaluation_sets", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="folder for the recordings and labels.csv")
     parser.add_argument(

@@ -1,6 +1,6 @@
-"""What `make bench DEVICE=cuda` measures: the genre networks batch by batch, and all of article A beside Tritone.
+"""`make bench DEVICE=cuda`: measures the genre networks by batch size, and compares article A with Tritone.
 
-Everything takes turns on the same GPU in the same minutes; how busy that was comes from its driver.
+All measurements alternate on the same GPU; its driver reports the utilisation.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from systems.variants import MANIFEST_FILE
 GPU_SYSTEMS = tuple(name for name, system in SYSTEMS.items() if system.architecture in (VGG19_BN, VIT_B_16))
 BATCHES, QUICK_BATCHES = (1, 2, 4, 8, 16, 32), (1, 8, 32)
 CONCURRENCY = 32  # requests in flight: more than the GPU variants have processes to prepare them
-TURN_SECONDS = 2.0  # of one network with one batch; the first second is not counted as utilisation
+TURN_SECONDS = 2.0  # of one network with one batch; the utilisation excludes the first second
 
 
 def check_gpu() -> Gpu:
-    """The GPU; BenchError where PyTorch or the driver's library finds none."""
-    gpu = find_gpu()  # before PyTorch looks: it says how GPUs are numbered
+    """Return the GPU; raise BenchError if PyTorch or the driver's library finds none."""
+    gpu = find_gpu()  # before PyTorch: it sets the numbering of GPUs
     if not torch.cuda.is_available():
         raise BenchError(
             f"--device cuda needs an NVIDIA GPU, and PyTorch {torch.__version__} finds none: install the"
@@ -61,7 +61,7 @@ def check_gpu() -> Gpu:
 
 
 def check_systems(names: Sequence[str]) -> None:
-    """BenchError for a system whose network article A's PyTorch does not run."""
+    """Raise BenchError for a system whose network article A's PyTorch cannot run."""
     for name in names:
         if name not in GPU_SYSTEMS:
             raise BenchError(f"--systems takes {', '.join(GPU_SYSTEMS)} with --device cuda, not {name!r}")
@@ -72,12 +72,12 @@ class GpuSuite:
 
     Parameters
     ----------
-    scale : how much of it
-    variant : of our server, as in `python -m server`
-    folder : for perf_analyzer's input
-    systems : whose networks are measured
-    batches : rows that these take at a time
-    rounds : turns of each network with each batch
+    scale : extent of the benchmark
+    variant : variant of our server, as in `python -m server`
+    folder : folder for perf_analyzer's input
+    systems : systems whose networks are measured
+    batches : batch sizes of the networks
+    rounds : turns of each network with each batch size
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class GpuSuite:
         self.songs = collection(scale.recordings)
 
     def run(self) -> dict:
-        """All figures, by the names that bench/gpu_report.py knows."""
+        """Measure all figures, under the names that bench/gpu_report.py uses."""
         figures: dict = {"networks": [self._networks(system) for system in self.systems]}
         figures |= self._end_to_end()
         demo = json.loads(onnx(VGG).with_name(MANIFEST_FILE).read_text())["demo"]
@@ -116,7 +116,7 @@ class GpuSuite:
         }
 
     def _end_to_end(self) -> dict:
-        """Article A and ours with a recording at a time on the one side, many in flight on the other."""
+        """Compare article A, one recording at a time, with our server, many requests in flight."""
         try:
             find_perf_analyzer()
             variant, why = choose(self.variant, self.machine, Repository(ROOT / "model_repository"), [VGG])
@@ -159,7 +159,7 @@ class GpuSuite:
 
 @dataclass
 class Watched:
-    """A pipeline during whose turns the GPU is watched."""
+    """A pipeline whose turns are accompanied by measurements of the GPU."""
 
     pipeline: Pipeline
     utilisation: list[float | None] = field(default_factory=list)
@@ -168,14 +168,14 @@ class Watched:
         self.name, self.what = self.pipeline.name, self.pipeline.what
 
     def turn(self) -> Turn:
-        """One turn of the pipeline."""
+        """Run one turn of the pipeline."""
         with watch_gpu() as usage:
             turn = self.pipeline.turn()
         self.utilisation.append(usage.utilisation)
         return turn
 
     def probabilities(self) -> Probabilities:
-        """The pipeline's."""
+        """Return those of the pipeline."""
         return self.pipeline.probabilities()
 
 
@@ -187,19 +187,20 @@ def measure_networks(
     rounds: int,
     seconds: float,
 ) -> list[dict]:
-    """Let networks take turns, batch by batch; the first is the one that the others are compared with.
+    """Run networks alternately for each batch size; the others are compared with the first.
 
     Parameters
     ----------
+    candidates : the networks
     rows : float32 [n, 3, 224, 224]
-    expected : float32 [n, classes], probabilities that the networks' are compared with
-    batches : rows at a time
-    rounds : turns of each network with each batch
+    expected : float32 [n, classes], reference probabilities
+    batches : batch sizes
+    rounds : turns of each network with each batch size
     seconds : length of a turn
 
     Returns
     -------
-    one dict per network: name, memory_mb (that its process takes of the GPU's, with the largest batch), agreement
+    one dict per network: name, memory_mb (GPU memory of its process with the largest batch), agreement
     (of the most probable class), difference (largest, of a probability), and for each of "batches": batch, ms
     (median), rate (rows per second), times (median of the rounds' ratios to the first one's rate), utilisation
     """
@@ -244,6 +245,6 @@ def measure_networks(
 
 
 def mean(shares: Sequence[float | None]) -> float | None:
-    """Mean of those that were measured; None without any."""
+    """Return the mean of the measured values; None without any."""
     known = [share for share in shares if share is not None]
     return statistics.fmean(known) if known else None

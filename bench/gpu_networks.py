@@ -1,8 +1,8 @@
-"""The networks of a genre system that run on a GPU, each in a process of its own, host to host.
+"""The networks of a genre system on a GPU, each in a process of its own, from host memory to host memory.
 
-Article A's, in PyTorch as it begins and as it is fully optimised, and ours: a plan of TensorRT or TensorRT-RTX
-that fits, else the FP16 network in ONNX Runtime, else PyTorch with all that it offers. Of its own, because two
-CUDA runtimes in a process may not get along, and so that the memory of each is known.
+Article A's network in PyTorch, as at the beginning of the article and fully optimised, and ours: a suitable plan
+of TensorRT or TensorRT-RTX, else the FP16 network in ONNX Runtime, else optimised PyTorch. Separate processes,
+because two CUDA runtimes in one process can conflict, and to measure the memory of each network.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from server.variants import CUDA, TENSORRT, TENSORRT_RTX, Machine, why_not
 from systems.repository import Repository
 
 Array = npt.NDArray[np.float32]
-Classify = Callable[[Array], Array]  # pictures float32 [n, 3, 224, 224] -> probabilities float32 [n, classes]
+Classify = Callable[[Array], Array]  # images float32 [n, 3, 224, 224] -> probabilities float32 [n, classes]
 
-WARM_UP = 3  # calls; PyTorch and cuDNN prepare themselves for each batch when they first see it
+WARM_UP = 3  # calls; PyTorch and cuDNN optimise for each batch size when it first occurs
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A network to be measured.
+    """A network to measure.
 
     Attributes
     ----------
-    name : for a table
-    make : loads it, in the process where it will run; must be picklable
+    name : name in tables
+    make : loads it in the process where it runs; must be picklable
     """
 
     name: str
@@ -46,11 +46,11 @@ class Contender:
 
 
 def contenders(system: str, repository: Path, machine: Machine) -> tuple[list[Contender], str]:
-    """Article A's two and ours, the last.
+    """Return article A's two networks and, last, ours.
 
     Returns
     -------
-    the contenders, and why a better one than ours could not be taken; empty if ours is the best
+    the contenders, and why ours is not a better one; empty if it is the best
     """
     ours, why = choose_ours(system, repository, machine)
     return [
@@ -61,7 +61,7 @@ def contenders(system: str, repository: Path, machine: Machine) -> tuple[list[Co
 
 
 def choose_ours(system: str, repository: Path, machine: Machine) -> tuple[Contender, str]:
-    """What the server would take, or PyTorch where it would take the CPU; and why nothing better."""
+    """Return the network that the server would run, or PyTorch if it would use the CPU; and why no better one."""
     models = Repository(repository)
     reasons: list[str] = []
     names = {
@@ -70,23 +70,23 @@ def choose_ours(system: str, repository: Path, machine: Machine) -> tuple[Conten
         CUDA: "ONNX Runtime CUDA float16",
     }
     for variant, name in names.items():
-        fault = why_not(variant, machine, models, [system])
-        if fault is None:
+        problem = why_not(variant, machine, models, [system])
+        if problem is None:
             return Contender(
                 f"Tritone, {name}", partial(served, models.network(system).folder, variant)
             ), "; ".join(reasons)
-        reasons.append(f"not {variant}: {fault}")
+        reasons.append(f"not {variant}: {problem}")
     name = "PyTorch float16 channels last in CUDA graphs"
     return Contender(f"Tritone, {name}", partial(graphed, system, repository)), "; ".join(reasons)
 
 
 def eager(system: str, repository: Path, precision: str) -> Classify:
-    """Article A's network: as it begins, float32, or fully optimised, float16 with the channels last."""
+    """Load article A's network: float32, or fully optimised in float16 with the channels last."""
     import torch
 
     from bench.baselines.network import classify, load_network
 
-    torch.backends.cudnn.benchmark = True  # as the article does
+    torch.backends.cudnn.benchmark = True  # as in the article
     network = load_network(system, repository)
     if precision == "float16":
         network = network.to(torch.float16, memory_format=torch.channels_last)
@@ -94,7 +94,7 @@ def eager(system: str, repository: Path, precision: str) -> Classify:
 
 
 def graphed(system: str, repository: Path) -> Classify:
-    """PyTorch in float16 with the channels last, its kernels recorded once per batch and launched as one graph."""
+    """Load PyTorch in float16 with the channels last, with one CUDA graph of its kernels per batch size."""
     import torch
 
     from bench.baselines.network import load_network
@@ -108,7 +108,7 @@ def graphed(system: str, repository: Path) -> Classify:
         rows = rows.to(memory_format=torch.channels_last)
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):  # what a first call allocates and tries out must not be recorded
+        with torch.cuda.stream(side):  # allocations and trials of the first calls must not be recorded
             for _ in range(WARM_UP):
                 network(rows)
         torch.cuda.current_stream().wait_stream(side)
@@ -122,7 +122,7 @@ def graphed(system: str, repository: Path) -> Classify:
         if len(rows) not in graphs:
             graphs[len(rows)] = record(len(rows), rows.shape[1:])
         graph, source, probabilities = graphs[len(rows)]
-        source.copy_(torch.from_numpy(rows).cuda())  # to the GPU first: a copy that converts does so on the CPU
+        source.copy_(torch.from_numpy(rows).cuda())  # to the GPU first: a converting copy would convert on the CPU
         graph.replay()
         return probabilities.cpu().numpy()
 
@@ -130,7 +130,7 @@ def graphed(system: str, repository: Path) -> Classify:
 
 
 def served(folder: Path, variant: str) -> Classify:
-    """The network as the server's variant runs it."""
+    """Load the network as the server's variant runs it."""
     from answers.activation import softmax
     from bench.ideal import load_network
 
@@ -143,18 +143,18 @@ class Runner:
 
     Parameters
     ----------
-    contender : which one
-    rows : float32 [n, 3, 224, 224]; batches are made of them
+    contender : the contender
+    rows : float32 [n, 3, 224, 224], the source of the batches
 
     Raises
     ------
     BenchError
-        from any method: the contender failed
+        From any method, if the contender failed.
     """
 
     def __init__(self, contender: Contender, rows: Array) -> None:
         self.name = contender.name
-        context = multiprocessing.get_context("spawn")  # a fork would begin with this process's CUDA
+        context = multiprocessing.get_context("spawn")  # a fork would inherit this process's CUDA state
         self._pool = ProcessPoolExecutor(1, context)
         self._opening = contender.make, rows
 
@@ -172,11 +172,11 @@ class Runner:
         self._pool.shutdown()
 
     def turn(self, batch: int, seconds: float) -> float:
-        """Milliseconds per batch, from rows in the host's memory to probabilities there, for so many seconds."""
+        """Run for some seconds; return ms per batch, from rows in host memory to probabilities in host memory."""
         return self._do(_turn, batch, seconds)
 
     def probabilities(self, batch: int) -> Array:
-        """Of all rows, float32 [n, classes]."""
+        """Return the probabilities of all rows, float32 [n, classes]."""
         return self._do(_probabilities, batch)
 
     def _do(self, function: Callable, *arguments: object) -> Any:
@@ -189,7 +189,7 @@ class Runner:
             raise BenchError(f"{self.name} failed: {type(error).__name__}: {first}") from error
 
 
-# In the process of a contender:
+# State of a contender's process:
 _network: Classify
 _rows: Array
 

@@ -1,4 +1,4 @@
-"""What was measured on a GPU, as Markdown, made from gpu.json alone."""
+"""Writes the section about a GPU from gpu.json."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from bench.plots import Figures
 
 
 def gpu_section(results: Figures) -> str:
-    """The section of the GPU: the networks batch by batch, the pipelines, where and when."""
+    """Return the section about the GPU: the networks by batch size, the pipelines, and the caption."""
     gpu = results["gpu"]
     parts = [part for networks in gpu["networks"] for part in _networks(networks)]
     if comparison := gpu.get("comparison"):
@@ -19,7 +19,7 @@ def gpu_section(results: Figures) -> str:
 
 
 def _networks(figures: Figures) -> list[str]:
-    """Of one system: what was measured, a line per batch, a line per network."""
+    """Return text and tables of one system: a line per batch size, a line per network."""
     networks = figures["networks"]
     first, ours = networks[0], networks[-1]
     about = (
@@ -66,7 +66,7 @@ def _about(comparison: Figures) -> str:
 
 
 def _pipelines(comparison: Figures) -> list[dict[str, str]]:
-    """As without a GPU, and how busy that was."""
+    """Return the table of pipelines with the utilisation of the GPU."""
     lines = pipelines(comparison)
     return [
         line | {"GPU busy": share(row["utilisation"])} for line, row in zip(lines, comparison["rows"], strict=True)

@@ -1,6 +1,6 @@
-"""Requests that would kill, fill or lock Triton 24.10 as it is started by default; for tests and the soak.
+"""Requests that would crash, fill or block a Triton 24.10 with default settings; for tests and the soak test.
 
-What each claims or nests would take is far more than what it sends.
+Each one is small compared with the resources that it would take.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class Target:
     Attributes
     ----------
     http : host:port
-    system : whose ensembles are `system` and `system_raw`, and whose network is `system_network`
-    rows : a row as the network takes it, without its values: {"name": ..., "shape": ..., "datatype": ...}
-    output : an output of the network
-    recording : a short WAV that the system answers
+    system : name of the system
+    rows : input tensor of the network with one row, as JSON: {"name": ..., "shape": ..., "datatype": ..., ...}
+    output : name of an output of the network
+    recording : a short, valid WAV file
     """
 
     http: str
@@ -33,7 +33,7 @@ class Target:
     recording: bytes
 
     def post(self, body: bytes, model: str | None = None, **headers: str) -> int | None:
-        """The status of an inference request; None where the server hangs up. `Content_Type` is Content-Type."""
+        """Return the status of an inference request; None if the server hangs up. `A_B` is header A-B."""
         connection = http.client.HTTPConnection(self.http, timeout=30)
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -45,15 +45,15 @@ class Target:
             connection.close()
 
     def ask(self, tensor: Mapping[str, object], model: str | None = None, **more: object) -> int | None:
-        """The status of a request with one input tensor."""
+        """Return the status of a request with one input tensor."""
         return self.post(json.dumps({"inputs": [tensor], **more}).encode(), model)
 
     def ask_network(self, **more: object) -> int | None:
-        """The status of a request to the network."""
+        """Return the status of a request to the network."""
         return self.ask(self.rows, f"{self.system}_network", **more)
 
     def connect(self) -> socket.socket:
-        """A connection of which only we know what is sent."""
+        """Open a raw connection."""
         host, port = self.http.split(":")
         return socket.create_connection((host, int(port)), timeout=20)
 
@@ -62,7 +62,7 @@ AUDIO = {"name": "AUDIO", "shape": [1], "datatype": "BYTES", "data": ["x"]}
 
 
 def chunks_of_a_byte(target: Target) -> None:
-    """300,000 of them, each a frame of libevhtp's parser on the stack."""
+    """Send 300,000 chunks of one byte; each takes a stack frame of libevhtp's parser."""
     with target.connect() as sock:
         path = f"/v2/models/{target.system}/infer"
         sock.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
@@ -71,7 +71,7 @@ def chunks_of_a_byte(target: Target) -> None:
 
 
 def cancelled_calls(target: Target) -> None:
-    """40 clients that send a recording and are gone."""
+    """Send a recording from 40 clients that disconnect at once."""
     head = (
         f"POST /v2/models/{target.system}_raw/infer HTTP/1.1\r\nHost: x\r\nInference-Header-Content-Length: 0\r\n"
     )
@@ -82,13 +82,13 @@ def cancelled_calls(target: Target) -> None:
 
 
 def compressed(target: Target, size: int = 200 << 20) -> int | None:
-    """Zeros that become a recording of `size` bytes on the server."""
+    """Send compressed zeros that expand to a recording of `size` bytes on the server."""
     headers = {"Content_Encoding": "gzip", "Inference_Header_Content_Length": "0", "Content_Type": "audio/wav"}
     return target.post(gzip.compress(bytes(size)), f"{target.system}_raw", **headers)
 
 
 def deep(target: Target) -> int | None:
-    """JSON that is nested deeper than a stack of 1 GiB: ends the server."""
+    """Send JSON that is nested too deeply for a stack of 1 GiB: crashes the server."""
     return target.post(b"[" * 40_000_000)
 
 

@@ -1,8 +1,8 @@
-"""The ideal: what a recording costs when the same functions are called in this process, with nothing around them.
+"""The ideal throughput: the same functions called in this process, without a server.
 
-With perfect overlap a machine of c cores answers 1 / (p / c + n) recordings per second, where p is the time that
-one core takes to prepare a recording, and n the time that all cores take for its rows in the best batch. No server
-can be faster with these functions; it has to move the bytes as well.
+With perfect overlap a machine with c cores answers 1 / (p / c + n) recordings per second, where p is the time that
+one core needs to prepare a recording, and n the time that all cores need for its rows at the best batch size. No
+server can be faster with these functions, because it must also transfer the data.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ class Ideal:
 
     Parameters
     ----------
-    system, variant, profile : as the server that is compared with it
-    spectrum : "cqt" or "mel"; None, of a system that takes the waveform, is refused
-    recordings : what a turn prepares
-    repository : of the models
+    system, variant, profile : as in the server that is compared with it
+    spectrum : "cqt" or "mel"; None, of a system that takes the waveform, is rejected
+    recordings : recordings of a turn
+    repository : folder of the models
 
     Attributes
     ----------
-    parts : of the last turn: "prepare_ms" on one core, "network_ms" per row at the best of `BATCHES`, "batch" that
-        it was, "rows" per recording, "rate" recordings per second with perfect overlap
+    parts : figures of the last turn: "prepare_ms" on one core, "network_ms" per row at the best batch size in
+        `BATCHES`, "batch" (that size), "rows" per recording, "rate" in recordings per second with perfect overlap
     """
 
     def __init__(
@@ -80,16 +80,16 @@ class Ideal:
         return turn
 
     def probabilities(self) -> np.ndarray:
-        """Float32 [n, classes], for the comparison of answers."""
+        """Compute the answers, float32 [n, classes], for the comparison."""
         rows = [self._prepare(data).rows for data in self._recordings]
         return np.stack([self._probabilities(self._network(r)).mean(axis=0) for r in rows])
 
 
 class SpeechIdeal:
-    """The functions of a speech system as a pipeline for `compare`; as `Ideal`, for recordings of up to 30 s.
+    """The functions of a speech system as a pipeline for `compare`; like `Ideal`, for recordings of up to 30 s.
 
-    Rows have the length that they are padded to, and those of one length share a batch: "network_ms" is the mean
-    over the recordings, each at its length, at the best of `SPEECH_BATCHES`.
+    Only rows that are padded to the same length share a batch: "network_ms" is the mean over the recordings, each
+    at its length, at the best batch size in `SPEECH_BATCHES`.
     """
 
     def __init__(self, system: str, variant: str, recordings: Sequence[bytes]) -> None:
@@ -104,14 +104,14 @@ class SpeechIdeal:
         start = time.perf_counter()
         rows = self._rows()
         prepare_ms = (time.perf_counter() - start) / len(rows) * 1e3
-        if not self._warm:  # a runtime prepares itself for each shape
+        if not self._warm:  # a runtime compiles or allocates for each new shape
             self._time(rows)
             self._warm = True
         self.parts, turn = _overlap(prepare_ms, *min(self._time(rows)), 1.0)
         return turn
 
     def probabilities(self) -> np.ndarray:
-        """Float32 [n, classes], for the comparison of answers."""
+        """Compute the answers, float32 [n, classes], for the comparison."""
         return np.concatenate([softmax(self._network(*row)) for row in self._rows()])
 
     def _rows(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -119,7 +119,7 @@ class SpeechIdeal:
         return [(speech.wav, speech.lengths) for speech in prepared]
 
     def _time(self, rows: list[tuple[np.ndarray, np.ndarray]]) -> list[tuple[float, int]]:
-        """Milliseconds per row in the mean over all rows, and the batch, for each of `SPEECH_BATCHES`."""
+        """Return (mean ms per row, batch size) for each of `SPEECH_BATCHES`."""
         by_length: dict[int, list] = {}
         for row in rows:
             by_length.setdefault(row[0].shape[1], []).append(row)
@@ -134,7 +134,7 @@ class SpeechIdeal:
 
 
 def _row_ms(network: Network, chunk: list[np.ndarray], repeats: int) -> float:
-    """Milliseconds per row of a batch."""
+    """Return milliseconds per row of a batch."""
     start = time.perf_counter()
     for _ in range(repeats):
         network(*chunk)
@@ -142,7 +142,7 @@ def _row_ms(network: Network, chunk: list[np.ndarray], repeats: int) -> float:
 
 
 def _overlap(prepare_ms: float, network_ms: float, batch: int, rows: float) -> tuple[dict[str, float], Turn]:
-    """The parts, and the turn that they make with perfect overlap."""
+    """Return the parts, and the turn that they result in with perfect overlap."""
     cores = len(os.sched_getaffinity(0))
     rate = 1e3 / (prepare_ms / cores + network_ms * rows)
     parts = {"prepare_ms": prepare_ms, "network_ms": network_ms, "batch": batch, "rows": rows, "rate": rate}
@@ -150,7 +150,7 @@ def _overlap(prepare_ms: float, network_ms: float, batch: int, rows: float) -> t
 
 
 def load_network(folder: Path, variant: str) -> Network:
-    """The network as the server's variant runs it: same file, runtime and settings, on all cores or the GPU."""
+    """Load the network as the server's variant does: same file, runtime and settings, all cores or the GPU."""
     file = folder / VARIANTS[variant].file
     if variant in (TENSORRT, TENSORRT_RTX):
         from server.backends.plan import Plan, RtxPlan

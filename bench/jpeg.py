@@ -1,7 +1,7 @@
-"""What the JPEG round trip of profile ccmusic is worth: `python -m bench.jpeg`.
+"""`python -m bench.jpeg`: measures the effect and the cost of the JPEG round trip in profile ccmusic.
 
-Generated sounds through the profile with and without it, and through the demo weights on ONNX Runtime: how far
-the pictures and the probabilities move, and what it costs.
+Prepares generated sounds with and without it, runs the exported networks in ONNX Runtime, and prints the changes
+of images and probabilities, and the time.
 """
 
 from __future__ import annotations

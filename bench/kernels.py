@@ -1,4 +1,4 @@
-"""The signal path against librosa on one core: decoding, CQT, mel spectrogram (`python -m bench.kernels`)."""
+"""`python -m bench.kernels`: compares the signal processing with librosa on one core (decoding, CQT, mel)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Pair = tuple[Callable[[], np.ndarray], Callable[[], np.ndarray]]
 
 
 def measure_kernels(recordings: Sequence[bytes], repeats: int) -> list[dict]:
-    """Median milliseconds of each pair, called by turns; the largest difference is relative to the peak."""
+    """Measure median ms of each pair, called alternately, and the largest difference relative to the peak."""
     rows: dict[str, list] = {}
     with threadpool_limits(1):
         for data in recordings:
@@ -39,7 +39,7 @@ def measure_kernels(recordings: Sequence[bytes], repeats: int) -> list[dict]:
 
 
 def _pairs(data: bytes, y: np.ndarray) -> dict[str, Pair]:
-    """What is compared: ours, librosa's."""
+    """Return the pairs of functions to compare: ours, librosa's."""
 
     def librosa_mel(n_fft: int, hop_length: int, n_mels: int) -> np.ndarray:
         return librosa.feature.melspectrogram(y=y, sr=SR, n_fft=n_fft, hop_length=hop_length, n_mels=n_mels)
@@ -59,7 +59,7 @@ def _pairs(data: bytes, y: np.ndarray) -> dict[str, Pair]:
 
 
 def _compare(pair: Pair, repeats: int) -> tuple[float, float, float]:
-    """Median ms of both, and how far apart their results are."""
+    """Return median ms of both, and the largest difference of their results."""
     ours, theirs = (function() for function in pair)  # warm
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
@@ -72,7 +72,7 @@ def _compare(pair: Pair, repeats: int) -> tuple[float, float, float]:
 
 
 def main() -> None:
-    """Print milliseconds, ours and librosa's, for generated recordings of 30 s as WAV, FLAC and MP3."""
+    """Print our and librosa's milliseconds for generated recordings of 30 s as WAV, FLAC and MP3."""
     print(f"{'':36} {'ours':>8} {'librosa':>8} {'ratio':>6} {'difference':>10}")
     for kind in SUBTYPES:
         for row in measure_kernels(collection(4, kind=kind), repeats=15):

@@ -1,4 +1,4 @@
-"""What figures were measured on: the machine and the versions of what ran there."""
+"""Describes the machine and the versions of the packages, for the captions of figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VERSIONS = (
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that are installed; ONNX Runtime comes under one of two names."""
+    """Return the versions of the installed packages; ONNX Runtime has one of two names."""
     found = {}
     for name in VERSIONS:
         with suppress(metadata.PackageNotFoundError):
@@ -30,7 +30,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> str:
-    """Processor and cores, for the figures' caption."""
+    """Return processor, number of cores and matrix instructions."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
     flags = next((line.split() for line in lines if line.startswith("flags")), [])

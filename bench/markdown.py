@@ -1,4 +1,4 @@
-"""What the reports of bench/report.py and bench/speech_report.py are written with: numbers, tables, sentences."""
+"""Formats numbers, tables and sentences of the reports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WIDTH = 115
 
 
 def table(rows: list[dict[str, str]]) -> str:
-    """Markdown of rows, numbers to the right; a column is left out when all its cells are empty."""
+    """Return rows as a Markdown table, with numbers right-aligned and without empty columns."""
     columns = {name: [row.get(name, "") for row in rows] for row in rows for name in row}
     columns = {name: cells for name, cells in columns.items() if any(cells)}
     sides = [
@@ -23,7 +23,7 @@ def table(rows: list[dict[str, str]]) -> str:
 
 
 def short(number: float | None) -> str:
-    """Three digits, or all before the point; nothing for nothing."""
+    """Return a number with three digits, or all digits before the point; "" for None."""
     if number is None:
         return ""
     power = int(f"{number:.2e}".split("e")[1])  # of the first digit, after rounding
@@ -31,35 +31,35 @@ def short(number: float | None) -> str:
 
 
 def ratio(row: Figures, other: Figures | None) -> float | None:
-    """How many times as many recordings per second: the median of the rounds' ratios."""
+    """Return the ratio of throughputs: the median of the ratios of the rounds."""
     if other is None:
         return None
     return statistics.median(a / b for a, b in zip(row["rates"], other["rates"], strict=True))
 
 
 def times(number: float | None) -> str:
-    """A ratio; nothing for nothing."""
+    """Return a ratio as text; "" for None."""
     return "" if number is None else f"{short(number)}×"
 
 
 def share(number: float | None) -> str:
-    """A ratio in percent; nothing for nothing."""
+    """Return a ratio in percent; "" for None."""
     return "" if number is None else f"{number:.0%}"
 
 
 def named(comparison: Figures, start: str) -> Figures | None:
-    """The first pipeline whose name starts so."""
+    """Return the first pipeline whose name starts with a text."""
     return next((row for row in comparison["rows"] if row["name"].startswith(start)), None)
 
 
 def ideal(comparison: Figures, ours: Figures) -> Figures | None:
-    """The ideal of one of our servers."""
+    """Return the ideal pipeline of one of our servers."""
     name = ours["name"].replace("Tritone", "ideal")
     return next((row for row in comparison["rows"] if row["name"] == name), None)
 
 
 def pipelines(comparison: Figures) -> list[dict[str, str]]:
-    """One line per pipeline; the ideals are a column of ours."""
+    """Return one line per pipeline; the ideals are a column of our servers."""
     first, plain = comparison["rows"][0], named(comparison, "plain Triton")
     n, lines = comparison["recordings"], []
     for row in (row for row in comparison["rows"] if not row["name"].startswith("ideal")):
@@ -82,7 +82,7 @@ def pipelines(comparison: Figures) -> list[dict[str, str]]:
 
 
 def ideals(comparison: Figures) -> str:
-    """A sentence about the ideals; empty without them."""
+    """Return a sentence about the ideals; empty without them."""
     each = [
         f"{short(f['rate'])} recordings/s with {variant} ({short(f['prepare_ms'])} ms of one core per recording,"
         f" {short(f['network_ms'])} ms of all cores per row at the best batch size, {f['batch']})"
@@ -93,12 +93,12 @@ def ideals(comparison: Figures) -> str:
 
 
 def caption(results: Figures, silent: str = "", real: str = "") -> str:
-    """Where, when and with what versions it was measured.
+    """Return command, date, machine, versions and data of a measurement.
 
     Parameters
     ----------
-    silent : what says nothing about what, where the sound is generated
-    real : instead, what it was measured with, where that was real
+    silent : remark on what figures from generated sound do not show
+    real : description of the data if they are real
     """
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     weights = " and the weights are demo weights" if results.get("demo_weights", True) else ""
@@ -107,7 +107,7 @@ def caption(results: Figures, silent: str = "", real: str = "") -> str:
 
 
 def fill(text: str, bullet: str = "") -> str:
-    """Lines as long as the pages'; a hyphen is no place to break, it may stand in a name."""
+    """Wrap text to the width of the pages, but not at hyphens, which may be part of a name."""
     indent = " " * len(bullet)
     return textwrap.fill(
         bullet + text, WIDTH, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False

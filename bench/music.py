@@ -1,9 +1,9 @@
-"""Real music to measure with: `python -m bench.music [FOLDER]`, some 210 songs, 1 GB to download.
+"""`python -m bench.music [FOLDER]`: fetches real music for the benchmarks, about 210 songs (1 GB to download).
 
-Debian's games have music of many styles under free licences, and its archive signs them. apt downloads the
-packages below and verifies them, which needs no root; nothing is installed. The songs longer than 30 s are read
-out of each package and written to FOLDER/<package>/, beside them the package's statement of authors and licences.
-What is there is not downloaded again.
+Games in Debian contain music of many styles under free licences, and the packages are signed. apt downloads and
+verifies the packages below without root rights; nothing is installed. The songs longer than 30 s are extracted to
+FOLDER/<package>/, together with the package's statement of authors and licences. Packages that are already there
+are not downloaded again.
 """
 
 from __future__ import annotations
@@ -51,16 +51,18 @@ Download = Callable[[str, Path], Path]
 
 
 def collect(folder: Path, download: Download, packages: Sequence[str] = tuple(PACKAGES)) -> None:
-    """Fill a folder with the songs of packages; those that are there already stay as they are.
+    """Fill a folder with the songs of packages; existing ones are kept.
 
     Parameters
     ----------
-    download : (package, folder) -> the .deb that it has put there; raises `BenchError`
+    folder : folder of the songs
+    download : function of a package and a folder that returns the downloaded .deb, or raises `BenchError`
+    packages : names of packages
 
     Raises
     ------
     BenchError
-        a program is missing, or no package could be had; one alone that could not is reported and skipped
+        If a program is missing, or no package could be downloaded; a single failure is reported and skipped.
     """
     if not shutil.which("dpkg-deb"):
         raise BenchError("dpkg-deb is missing: the music is in Debian packages (on Debian, install dpkg)")
@@ -88,9 +90,9 @@ def apt(package: str, folder: Path) -> Path:
     done = subprocess.run(["apt-get", "-qq", "download", package], cwd=folder, capture_output=True, text=True)
     files = list(folder.glob("*.deb"))
     if done.returncode or len(files) != 1:
-        said = [line.removeprefix("E: ") for line in done.stderr.splitlines() if line.startswith("E: ")]
+        errors = [line.removeprefix("E: ") for line in done.stderr.splitlines() if line.startswith("E: ")]
         raise BenchError(
-            f"apt-get cannot download it ({said[0] if said else 'exit code ' + str(done.returncode)})"
+            f"apt-get cannot download it ({errors[0] if errors else 'exit code ' + str(done.returncode)})"
         )
     return files[0]
 
@@ -101,7 +103,7 @@ def unpack(package: Path, target: Path) -> None:
     Raises
     ------
     BenchError
-        it cannot be read, or has no song
+        If it cannot be read, or contains no song.
     """
     partial = target.with_name(f"{target.name}{PARTIAL}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -123,14 +125,14 @@ def unpack(package: Path, target: Path) -> None:
 
 
 def _wanted(path: PurePosixPath) -> str | None:
-    """What a file of a package is called in our folder: its name and that of the folder it lies in."""
+    """Return the name for a file of a package: its folder's and its own name; None if it is not needed."""
     if path.suffix.lower() in SUFFIXES:
         return f"{path.parent.name}-{path.name}"
     return COPYRIGHT if path.name == COPYRIGHT and "doc" in path.parts else None
 
 
 def _keep(data: bytes, target: Path) -> None:
-    """Write a file, unless it is sound that cannot be read or is too short for a song."""
+    """Write a file, unless it is sound that is unreadable or too short for a song."""
     if target.name != COPYRIGHT:
         try:
             if sf.info(io.BytesIO(data)).duration <= MIN_SECONDS:
@@ -141,25 +143,25 @@ def _keep(data: bytes, target: Path) -> None:
 
 
 def songs(folder: Path) -> list[Path]:
-    """The songs in a folder and those below it, in order; not those of a package that was read in part."""
+    """Return the songs in a folder and below it, sorted, without those of incomplete packages."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     return sorted(path for path in found if path.parent.suffix != PARTIAL)
 
 
 def choose(folder: Path, n: int, seconds: float, seed: int = 0) -> list[tuple[Path, float]]:
-    """Excerpts of different songs, from each package by turns: song, and where the excerpt begins in s.
+    """Select excerpts of different songs, alternating between packages: song and start of the excerpt in s.
 
     Parameters
     ----------
-    folder : of `collect`
-    n : excerpts
-    seconds : of each; shorter songs are left out, and those that are silent there
-    seed : the same one chooses the same excerpts
+    folder : folder of `collect`
+    n : number of excerpts
+    seconds : length of each; shorter songs and silent excerpts are skipped
+    seed : seed of the selection
 
     Raises
     ------
     BenchError
-        there are fewer songs of that length
+        If there are fewer songs of that length.
     """
     rng = np.random.default_rng(seed)
     lengths = {song: sf.info(song).duration for song in songs(folder)}
@@ -183,14 +185,14 @@ def choose(folder: Path, n: int, seconds: float, seed: int = 0) -> list[tuple[Pa
 
 
 def read(song: Path, start: float, seconds: float) -> tuple[Samples, int]:
-    """An excerpt as mono: float32 [n], and its rate in Hz."""
+    """Read an excerpt as mono: float32 [n], and its sample rate in Hz."""
     sr = sf.info(song).samplerate
     y, _ = sf.read(song, round(seconds * sr), round(start * sr), dtype="float32", always_2d=True)
     return y.mean(axis=1), sr
 
 
 def main() -> int:
-    """Fetch the music. Returns the exit code."""
+    """Fetch the music; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.music", description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, default=FOLDER, help="default: %(default)s")
     arguments = parser.parse_args()

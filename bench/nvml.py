@@ -1,4 +1,4 @@
-"""How busy the GPU is and how much of its memory is taken, as its driver counts (NVML, package nvidia-ml-py)."""
+"""Measures utilisation and memory of the GPU through its driver (NVML, package nvidia-ml-py)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 
 import torch
 
-INTERVAL = 0.1  # seconds from one look to the next
-PERIOD = 1.0  # seconds; NVML's present utilisation is the mean of the last sixth of a second to second
+INTERVAL = 0.1  # seconds between samples
+PERIOD = 1.0  # seconds; NVML reports the mean utilisation over the last 1/6 s to 1 s
 
 
 @dataclass
 class Usage:
-    """What a GPU did while it was watched.
+    """Utilisation and memory of a GPU during a measurement.
 
     Attributes
     ----------
-    samples : shares of the time in which a kernel ran, of all processes, without the first PERIOD
-    memory_mb : the most that was taken at a look, by all processes, MB (10^6 bytes)
+    samples : shares of the time in which a kernel of any process ran, without the first PERIOD
+    memory_mb : largest memory of all processes, MB (10^6 bytes)
     """
 
     samples: list[float] = field(default_factory=list)
@@ -30,18 +30,18 @@ class Usage:
 
     @property
     def utilisation(self) -> float | None:
-        """Mean of the samples; None without any: watched too briefly, or a slice of a GPU (MIG), not counted."""
+        """Mean of the samples; None without any, after a short measurement or on a slice of a GPU (MIG)."""
         return statistics.fmean(self.samples) if self.samples else None
 
 
 @contextmanager
 def watch_gpu() -> Iterator[Usage]:
-    """Watch PyTorch's first GPU for as long as a `with` block lasts; the first look at its memory is before it."""
+    """Measure PyTorch's first GPU for the duration of a `with` block; the first sample is taken before it."""
     import pynvml
 
     usage, done, start = Usage(), threading.Event(), time.monotonic()
 
-    def look() -> None:
+    def sample() -> None:
         usage.memory_mb = max(usage.memory_mb, memory_mb())
         if time.monotonic() - start >= PERIOD:
             try:
@@ -51,9 +51,9 @@ def watch_gpu() -> Iterator[Usage]:
 
     def watch() -> None:
         while not done.wait(INTERVAL):
-            look()
+            sample()
 
-    look()
+    sample()
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
@@ -64,5 +64,5 @@ def watch_gpu() -> Iterator[Usage]:
 
 
 def memory_mb() -> float:
-    """What all processes have taken of the GPU's memory, MB."""
+    """Return the GPU memory of all processes, MB."""
     return torch.cuda.device_memory_used(0) / 1e6

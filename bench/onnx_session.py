@@ -1,4 +1,4 @@
-"""ONNX Runtime as the server's variants use it: on the CPU, or on a GPU and nowhere else."""
+"""Opens ONNX Runtime sessions as the server's variants do, on the CPU or strictly on a GPU."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ def open_session(
 
     Parameters
     ----------
+    file : ONNX file
     device : "cpu" or "cuda", the first GPU
-    cuda : options of the CUDA provider; not looked at on the CPU
+    cuda : options of the CUDA provider; ignored on the CPU
+    settings : options of the session
 
     Raises
     ------
     RuntimeError
-        the CUDA provider could not be started; ONNX Runtime would take the CPU without a word
+        If the CUDA provider could not start; ONNX Runtime would silently use the CPU.
     """
     import onnxruntime
 

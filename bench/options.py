@@ -1,10 +1,10 @@
-"""What each option costs: `python -m bench.options`, in ms per 30 s of sound.
+"""`python -m bench.options`: measures the cost of each option in ms per 30 s of sound.
 
-Each is timed in this process on one core, by turns with the same calls without it, on generated MP3 recordings
-(speech: mostly WAV): what both share, such as decoding, cancels out. Options that choose parts are asked of
-recordings of three minutes, and how they change the rows, which the network is paid for by, is told as well. A map
-is the run of its own network, on all cores. Needs the exported weights of a genre system; writes costs.json and
-costs.md to bench/results/.
+Each option is timed in this process on one core, alternating with the same calls without it, on generated MP3
+recordings (speech: mostly WAV): common work such as decoding cancels out. Options that select parts are measured
+on recordings of three minutes; the report also shows how they change the number of rows, which determines the time
+of the network. An explanation is one run of its own network on all cores. Needs the exported network of a genre
+system; writes costs.json and costs.md to bench/results/.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from systems.repository import Repository, read_manifest
 
 REPOSITORY = ROOT / "model_repository"
 SYSTEMS = ("vit_b_16_mel", "vgg19_bn_cqt")
-SECONDS, LONG_SECONDS = 30.0, 180.0  # of the recordings
-REPEATS = 400  # of what takes less than a millisecond
+SECONDS, LONG_SECONDS = 30.0, 180.0  # lengths of the recordings
+REPEATS = 400  # repetitions of calls that take less than a millisecond
 
 CLEANING = ({"denoise": "quietest"}, {"denoise": "first"}, {"loudness": -23.0}, {"compress": True})
 HEARING = ({"crop": "first"}, {"crop": "middle"}, {"segments": 3}, {"segments": 8}, {"skip_silence": True})
@@ -55,7 +55,7 @@ Call = Callable[[], object]
 
 
 class System(NamedTuple):
-    """What the steps of a genre system know of its weights."""
+    """A genre system's manifest and rules, as its steps use them."""
 
     name: str
     manifest: dict
@@ -63,12 +63,12 @@ class System(NamedTuple):
 
     @classmethod
     def read(cls, name: str) -> System:
-        """What its manifest says; ValueError where it has no weights."""
+        """Read the system's manifest; raise ValueError if it has no weights."""
         manifest = read_manifest(REPOSITORY, name).content
         return cls(name, manifest, load_rules([label["en"] for label in manifest["labels"]]))
 
     def prepare(self, recording: bytes, sent: dict) -> Prepared:
-        """What the first step does with these options."""
+        """Run the preprocess step with these options."""
         options = self._options(sent)
         return prepare(
             recording,
@@ -80,11 +80,11 @@ class System(NamedTuple):
         )
 
     def info(self, prepared: Prepared, sent: dict) -> GenreInfo:
-        """What the first step says to the last one."""
+        """Return what the preprocess step passes to the postprocess step."""
         return GenreInfo.of(prepared, self._options(sent))
 
     def answer(self, logits: npt.NDArray[np.float32], info: GenreInfo) -> dict:
-        """What the last step does."""
+        """Run the postprocess step."""
         return genre.to_result(genre.analyse(logits, info, self.manifest, self.rules), info, self.manifest)
 
     def _options(self, sent: dict) -> GenreOptions:
@@ -92,7 +92,7 @@ class System(NamedTuple):
 
 
 def main() -> int:
-    """Measure all options. Returns the exit code."""
+    """Measure all options; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.options", description=__doc__.splitlines()[0])
     quick = bool(os.environ.get("QUICK"))
     parser.add_argument("--quick", action="store_true", default=quick, help="use a quarter of the recordings")
@@ -107,19 +107,19 @@ def main() -> int:
 
 
 def is_exported(name: str) -> bool:
-    """Whether a system has weights."""
+    """Return whether a system has weights."""
     return Repository(REPOSITORY).network(name).is_exported
 
 
 def measure(system: System, quick: bool) -> dict[str, Any]:
-    """The entry `costs` of the figures.
+    """Measure the entry `costs` of the figures.
 
     Returns
     -------
-    system, seconds, long_seconds : what was measured on
+    system, seconds, long_seconds : the system and the lengths of the recordings
     without : genre_ms and speech_ms of preparing a recording without options
-    options : for each, options, genre_ms, speech_ms (cleaning) and rows (of a long recording, [without, with])
-    maps : for each network that explains, system and ms
+    options : for each, options, genre_ms, and possibly speech_ms and rows (of a long recording, [without, with])
+    maps : for each explaining network, system and ms
     """
     recordings = collection(4 if quick else len(FAMILIES))
     long = collection(1 if quick else 4, seconds=LONG_SECONDS)
@@ -141,7 +141,7 @@ def measure(system: System, quick: bool) -> dict[str, Any]:
 
 
 def cleaning(system: System, recordings: Sequence[bytes], speech: Sequence[bytes]) -> list[dict]:
-    """The options that change the sound."""
+    """Measure the options that change the sound."""
     costs = []
     for sent in CLEANING:
         of_speech = [
@@ -154,7 +154,7 @@ def cleaning(system: System, recordings: Sequence[bytes], speech: Sequence[bytes
 
 
 def hearing(system: System, recordings: Sequence[bytes]) -> list[dict]:
-    """The options that choose parts of a recording, with what is left for the network."""
+    """Measure the options that select parts of a recording, and count the rows that remain."""
     costs = []
     for sent in HEARING:
         ms = by_turns(preparations(system, recordings, sent)) * SECONDS / LONG_SECONDS
@@ -164,7 +164,7 @@ def hearing(system: System, recordings: Sequence[bytes]) -> list[dict]:
 
 
 def answering(system: System, recordings: Sequence[bytes]) -> list[dict]:
-    """The options of the last step; rules cost features in the first one, too."""
+    """Measure the options of the postprocess step; rules also need features from the preprocess step."""
     prepared = system.prepare(recordings[0], RULES)
     size = len(prepared.rows), len(system.manifest["labels"])
     logits = np.random.default_rng(0).standard_normal(size, np.float32)
@@ -179,7 +179,7 @@ def answering(system: System, recordings: Sequence[bytes]) -> list[dict]:
 
 
 def explaining(row: npt.NDArray[np.float32]) -> list[dict]:
-    """The networks that explain, where they have been made."""
+    """Measure the explaining networks that have been built."""
     costs = []
     for name in SYSTEMS:
         model = Repository(REPOSITORY).network(name).explain.path
@@ -194,19 +194,19 @@ def explaining(row: npt.NDArray[np.float32]) -> list[dict]:
 
 
 def preparations(system: System, recordings: Sequence[bytes], sent: dict) -> list[tuple[Call, Call]]:
-    """Preparing each recording without and with some options."""
+    """Return pairs of calls that prepare each recording without and with options."""
     return [(partial(system.prepare, each, {}), partial(system.prepare, each, sent)) for each in recordings]
 
 
 def by_turns(pairs: Sequence[Sequence[Call]]) -> float:
-    """How many ms the second call of a pair takes longer than the first: the median, after a first pair unseen."""
+    """Return by how many ms the second calls take longer than the first ones (median, after a warm-up)."""
     for call in pairs[0]:
         call()
     return statistics.median(timed(second) - timed(first) for first, second in pairs)
 
 
 def timed(call: Call) -> float:
-    """Milliseconds of a call."""
+    """Return the milliseconds of a call."""
     start = time.perf_counter()
     call()
     return (time.perf_counter() - start) * 1e3

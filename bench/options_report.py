@@ -1,4 +1,4 @@
-"""What the options cost, as Markdown, made from costs.json alone."""
+"""Writes the section about the cost of the options from costs.json."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.plots import Figures
 
 
 def options_section(results: Figures) -> str:
-    """The section about costs: a table, and where and when."""
+    """Return the section about costs: text, a table and the caption."""
     costs = results["costs"]
     without, seconds, long = costs["without"], costs["seconds"], costs["long_seconds"]
     ms, speech_ms = short(without["genre_ms"]), short(without["speech_ms"])
@@ -37,5 +37,5 @@ def options_section(results: Figures) -> str:
 
 
 def _typed(options: dict[str, object]) -> dict[str, str]:
-    """As they are typed behind -o."""
+    """Return options as users type them after -o."""
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in options.items()}

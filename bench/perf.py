@@ -1,4 +1,4 @@
-"""perf_analyzer: how it is found, and one measurement with it."""
+"""Finds perf_analyzer and runs measurements with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.processes import cpu_seconds
 from bench.statistics import Counts
 from server.embedded import Embedded
 
-WINDOWS = 3  # measured by perf_analyzer at least; it averages over them
+WINDOWS = 3  # smallest number of windows that perf_analyzer averages over
 
 
 class PerfError(BenchError):
@@ -26,16 +26,16 @@ class PerfError(BenchError):
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one run of perf_analyzer found.
+    """Result of one run of perf_analyzer.
 
     Attributes
     ----------
     rate : recordings per second
-    p50, p95, p99 : latency as the client sees it, ms
+    p50, p95, p99 : latency of the client, ms
     mean_batch : rows per execution of the network
-    cpu : CPU milliseconds per recording, of all server processes
-    requests : recordings answered, also outside the windows
-    transport : ms between perf_analyzer's clock and Triton's, which it never lets fall below 0
+    cpu : CPU milliseconds of all server processes per recording
+    requests : recordings answered, including those outside the windows
+    transport : latency in ms that perf_analyzer measures outside the server; it reports at least 0
     """
 
     rate: float
@@ -63,10 +63,10 @@ def measure(
     Parameters
     ----------
     server : a running server
-    model : what is asked
+    model : the model to send requests to
     data : file of `perf_input.write_input`
     concurrency : requests in flight (closed loop), or
-    rate : recordings per second that arrive whatever the server does, with Poisson's intervals (open loop)
+    rate : recordings per second, with Poisson arrivals independent of the server (open loop)
     seconds : length of a window
     network : the model whose batches are counted; default: "<model>_network"
 
@@ -84,8 +84,8 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="tritone-") as folder:
         report = Path(folder) / "report.csv"
         command = [*find_perf_analyzer(), "-m", model, "-i", "grpc", "-u", server.grpc, "--input-data", str(data)]
-        # Three windows whatever they measure: on a shared machine perf_analyzer may never find them stable.
-        # (Its --request-count measures in whole seconds.)
+        # Always three windows: on a shared machine perf_analyzer may never consider its results stable.
+        # (Its --request-count has a resolution of seconds.)
         command += ["--measurement-interval", str(int(seconds * 1000)), "--stability-percentage", "999"]
         command += ["--percentile", "95", *shapes, *load, "-f", str(report), "--verbose-csv"]
         before = Counts.of(server, network), Counts.of(server, model), cpu_seconds(server.pid)
@@ -107,15 +107,15 @@ def measure(
 
 
 def find_perf_analyzer() -> list[str]:
-    """The command that runs perf_analyzer.
+    """Return the command that runs perf_analyzer.
 
-    The wheel of tritonclient 2.51.0 holds the program; it needs libcudart.so.12, of another wheel, even
+    The wheel of tritonclient 2.51.0 contains the program; it needs libcudart.so.12 (from another wheel), even
     without a GPU, and Debian's libb64.
 
     Raises
     ------
     PerfError
-        with what is missing
+        If the program or a library is missing.
     """
     tool = Path(sys.executable).with_name("perf_analyzer")
     if not tool.exists():

@@ -12,8 +12,8 @@ from pathlib import Path
 def write_input(path: Path, recordings: Sequence[bytes], options: dict | None) -> Path:
     """Write the JSON for `perf_analyzer --input-data`, one entry per recording, and return its path.
 
-    A BYTES value is base64 of a 4-byte little-endian length followed by the content. Without options (None) only
-    AUDIO is sent.
+    A BYTES value is base64 of a 4-byte little-endian length followed by the content. If options is None, requests
+    contain AUDIO only.
     """
 
     def tensor(content: bytes) -> dict:

@@ -1,6 +1,6 @@
-"""The plots of `make bench`: throughput and latency over requests in flight, and where the time goes.
+"""Draws the plots of `make bench`: throughput and latency by requests in flight, and the time of each stage.
 
-They are small and have a white background, for pages that are light or dark.
+They are small and have a white background, which suits light and dark pages.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STAGES = {  # preparation blue, network orange, what serving adds in other colou
 
 
 def draw(results: Figures, folder: Path) -> None:
-    """Write throughput.png and stages.png, as far as they were measured."""
+    """Write throughput.png and stages.png, if their figures were measured."""
     if results.get("sweep"):
         _save(_draw_throughput(results), folder / "throughput.png")
     if results.get("stages"):
@@ -55,7 +55,7 @@ def _tidy(axes: Axes, title: str) -> None:
 
 
 def _draw_throughput(results: Figures) -> Figure:
-    """Recordings per second on the left, latency on the right, a colour per profile."""
+    """Draw recordings per second on the left and latency on the right, one colour per profile."""
     figure = Figure(figsize=(9.2, 3.7), dpi=DPI, layout="constrained")
     rates, latencies = figure.subplots(1, 2)
     profiles = dict.fromkeys(row["profile"] for row in results["sweep"])
@@ -69,7 +69,7 @@ def _draw_throughput(results: Figures) -> Figure:
     rows = results.get("comparison", {"rows": []})["rows"]
     others = sorted((row for row in rows if row["name"] in ("article A", "plain Triton")), key=lambda r: r["rate"])
     for row in others:
-        below = row is others[0]  # and the faster one's name above its line, so that they never meet
+        below = row is others[0]  # the name of the faster one is above its line, so that they do not overlap
         rates.axhline(row["rate"], color=FAINT, linestyle=":", linewidth=1.2)
         rates.annotate(
             row["name"],
@@ -97,13 +97,13 @@ def _draw_throughput(results: Figures) -> Figure:
 
 
 def _draw_stages(results: Figures) -> Figure:
-    """A bar per profile, the ideal beside its own; what the noise of the clocks puts below zero is not drawn."""
+    """Draw a bar per profile, with the ideal after its profile; negative times (clock noise) are not drawn."""
     comparison = results.get("comparison", {})
     bars: list[tuple[str, list[tuple[str, float, str]]]] = []
     for profile, stages in results["stages"].items():
         bars.append((f"Tritone\n{profile}", [(name, ms, STAGES[name]) for name, ms in stages.items()]))
         if profile == comparison.get("profile") and comparison.get("floors"):
-            ideal = next(iter(comparison["floors"].values()))  # of the server whose stages these are
+            ideal = next(iter(comparison["floors"].values()))  # the ideal of the server with these stages
             parts = [("preparation", ideal["prepare_ms"], PREPARATION)]
             parts.append(("network", ideal["network_ms"] * ideal["rows"], NETWORK))
             bars.append((f"ideal\n{profile}", parts))

@@ -1,8 +1,8 @@
-"""What fewer bits change about tags of real music: `python -m bench.precision`, about 10 minutes.
+"""`python -m bench.precision`: measures the effect of lower precisions on tags of real music, in about 10 minutes.
 
-The taggers with trained weights answer about excerpts of different songs (`bench.music`) through the embedded
-server, in float32 and in each other precision that this machine runs; in FP16, which the server runs on GPUs
-alone, by the FP16 network with every value rounded. precision.json and precision.md go to bench/results/.
+The taggers with trained weights classify excerpts of different songs (`bench.music`) in the embedded server, in
+float32 and in every other precision that this machine supports. FP16, which the server runs on GPUs only, is
+emulated by rounding every value of the FP16 network. Writes precision.json and precision.md to bench/results/.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ FP16 = "FP16"
 
 
 def measure(folder: Path, systems: Sequence[str], excerpts: int) -> dict[str, Any]:
-    """The part `precision` of the figures, and that the music is real.
+    """Measure the entry `precision` of the figures.
 
     Raises
     ------
     BenchError
-        too few songs, or a network that is not there
+        If there are too few songs, or a network is missing.
     """
     for name in systems:
         network = Repository(REPOSITORY).network(name)
@@ -83,7 +83,7 @@ def measure(folder: Path, systems: Sequence[str], excerpts: int) -> dict[str, An
 
 
 def half(system: System, recordings: Sequence[bytes]) -> tagging.Tags:
-    """What the FP16 network makes of recordings: prepared and averaged over the patches as the server does it."""
+    """Compute the tags with the FP16 network, with the server's preparation and mean over the patches."""
     folder = Repository(REPOSITORY).network(system.name).folder
     network = onnx.load(folder / FP16_FILE)
     rows = [
@@ -96,14 +96,14 @@ def half(system: System, recordings: Sequence[bytes]) -> tagging.Tags:
 
 
 def command(module: str, arguments: argparse.Namespace, excerpts: int) -> str:
-    """What to type for the same figures; empty where nothing but the music's folder was named."""
+    """Return the command that reproduces the figures; empty if only defaults (and --music) were used."""
     more = [] if tuple(arguments.systems) == TAGGERS else list(arguments.systems)
     more += [f"--excerpts={arguments.excerpts}"] if arguments.excerpts != excerpts else []
     return f"python -m {module} {' '.join(more)}" if more else ""
 
 
 def main() -> int:
-    """Measure and report. Returns the exit code."""
+    """Measure and report; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.precision", description=__doc__.splitlines()[0])
     parser.add_argument("systems", nargs="*", default=TAGGERS, help=f"default: {' '.join(TAGGERS)}")
     parser.add_argument("--music", type=Path, default=music.FOLDER, help="folder of songs (default: %(default)s)")

@@ -1,4 +1,4 @@
-"""CPU time and memory of a process and its descendants, from Linux's /proc."""
+"""Measures CPU time and memory of a process and its descendants, from Linux's /proc."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def children(pid: int) -> list[int]:
-    """The living children of a process."""
+    """Return the running children of a process."""
     found = []
-    with suppress(OSError):  # it has ended meanwhile
+    with suppress(OSError):  # the process has exited meanwhile
         for thread in Path(f"/proc/{pid}/task").iterdir():
             found += [int(child) for child in (thread / "children").read_text().split()]
     return found
 
 
 def family(pid: int) -> list[int]:
-    """A process and all its living descendants."""
+    """Return a process and all its running descendants."""
     return [pid, *(member for child in children(pid) for member in family(child))]
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU seconds, user and system, that a process and its living descendants have used."""
+    """Return the CPU seconds (user and system) of a process and its running descendants."""
     ticks = 0
     for process in family(pid):
         with suppress(OSError):
-            # The fields after the name, which is in brackets and may contain anything.
+            # The fields after the name, which is in parentheses and may contain any character.
             fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])
     return ticks / TICKS
 
 
 def pss_mb(pid: int) -> float:
-    """Memory of a process and its descendants in MB (10^6 bytes); what they share is counted once (PSS)."""
+    """Return the memory of a process and its descendants in MB (10^6 bytes); shared memory counts once (PSS)."""
     kib = 0
     for process in family(pid):
         with suppress(OSError):
@@ -48,7 +48,7 @@ def pss_mb(pid: int) -> float:
 
 @contextmanager
 def peak_of_children() -> Iterator[list[float]]:
-    """The most memory that this process's descendants have had together so far, MB, as the list's only element."""
+    """Yield a list whose only element is the peak memory of this process's descendants so far, MB."""
     peak, done = [0.0], threading.Event()
 
     def watch() -> None:

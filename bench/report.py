@@ -1,9 +1,9 @@
-"""What was measured, for people: Markdown and plots, made from the files of figures alone.
+"""Writes reports (Markdown and plots) from files of figures.
 
-`python -m bench.report FILE` writes them again beside bench/results/bench.json, or another file. With `--publish`
-that file and its plots go to bench/published/, and the pages of PLACES have between the lines `<!-- bench -->` and
-`<!-- /bench -->`, or another place's, a section for each file that lies there, with its own date, machine and
-versions.
+`python -m bench.report FILE` writes them again beside bench/results/bench.json, or another file. `--publish`
+copies the file and its plots to bench/published/ and updates the pages of PLACES: between the lines `<!-- bench
+-->` and `<!-- /bench -->`, or those of another place, it writes a section for each published file, with its date,
+machine and versions.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ SECTIONS = {
 
 
 def main() -> int:
-    """Write the report again, or publish it. Returns the exit code."""
+    """Write the report again, or publish it; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__.splitlines()[0])
     parser.add_argument(
         "json", nargs="?", type=Path, default=RESULTS / "bench.json", help="figures (default: %(default)s)"
@@ -74,19 +74,19 @@ def main() -> int:
 
 
 def read_results(file: Path) -> Figures:
-    """The figures in a file of one of PARTS; BenchError without it."""
+    """Read a file of figures; raise BenchError if it is missing."""
     if not file.is_file():
         raise BenchError(f"{file} is missing: run make bench")
     return json.loads(file.read_text(encoding="utf-8"))
 
 
 def part(results: Figures) -> str:
-    """Which of PARTS some figures are."""
+    """Return which of PARTS figures belong to."""
     return next((name for name in PARTS if name in results), "bench")
 
 
 def write_report(results: Figures, folder: Path) -> str:
-    """Write the plots and the summary, as PARTS names it, to a folder, and return the latter's Markdown."""
+    """Write the plots and the summary (named in PARTS) to a folder; return the Markdown."""
     draw(results, folder)
     text = section(results, ".")
     (folder / PARTS[part(results)]).write_text(text, encoding="utf-8")
@@ -94,12 +94,12 @@ def write_report(results: Figures, folder: Path) -> str:
 
 
 def publish(file: Path, folder: Path, root: Path) -> None:
-    """Copy the figures to a folder, draw their plots there, and put the sections into the pages below `root`.
+    """Copy the figures to a folder, draw their plots there, and update the pages below `root`.
 
     Raises
     ------
     BenchError
-        and nothing is written, without figures or without the two lines
+        If the figures or the two lines in a page are missing; nothing is written then.
     """
     results = read_results(file)
     figures = read_published(folder) | {part(results): results}
@@ -119,7 +119,7 @@ def publish(file: Path, folder: Path, root: Path) -> None:
 
 
 def filled(page: str, name: str, place: str, text: str) -> str:
-    """A page with `text` in a place; BenchError where it does not have that place once."""
+    """Return a page with `text` in a place; raise BenchError unless the page has that place exactly once."""
     pattern = re.compile(rf"^<!-- {place} -->\n.*?^<!-- /{place} -->$", re.DOTALL | re.MULTILINE)
     new, places = pattern.subn(lambda _: f"<!-- {place} -->\n{text}<!-- /{place} -->", page)
     if places != 1:
@@ -131,20 +131,20 @@ def filled(page: str, name: str, place: str, text: str) -> str:
 
 
 def read_published(folder: Path) -> dict[str, Figures]:
-    """The figures that lie in a folder, by their part."""
+    """Return part -> figures of the files in a folder."""
     files = {name: folder / f"{name}.json" for name in PARTS}
     return {name: read_results(file) for name, file in files.items() if file.is_file()}
 
 
 def sections(figures: dict[str, Figures], folder: str, place: str) -> str:
-    """Markdown of the parts of a place that were measured, one after the other."""
+    """Return the Markdown of the parts of a place that were measured."""
     if place == "summary":
         return summary(figures) if "bench" in figures else ""
     return "\n".join(section(figures[name], folder) for name in PLACES[place][1] if name in figures)
 
 
 def section(results: Figures, folder: str) -> str:
-    """Markdown of all that was measured; the plots are sought in a folder, relative to where the text will lie."""
+    """Return the Markdown of all figures; `folder` is the folder of the plots, relative to the page."""
     if own := SECTIONS.get(part(results)):
         return own(results)
     parts = []
@@ -180,7 +180,7 @@ def _about_sweep(comparison: Figures | None) -> str:
 
 
 def _loads(sweep: list[Figures]) -> list[dict[str, str]]:
-    """One line per concurrency, the profiles side by side."""
+    """Return one line per concurrency, with the profiles in columns."""
     lines: dict[int, dict[str, str]] = {}
     for row in sweep:
         line = lines.setdefault(row["concurrency"], {"in flight": str(row["concurrency"])})
@@ -191,14 +191,14 @@ def _loads(sweep: list[Figures]) -> list[dict[str, str]]:
 
 
 def _facts(results: Figures) -> Iterator[str]:
-    """A sentence for each other thing that was measured."""
+    """Yield a sentence for each other measurement."""
     if overhead := results.get("overhead_ms"):
         yield (
             "One request at a time, everything but decoding, downmix, resampling, spectrogram and network takes"
             f" {short(overhead)} ms (without the time that the Python client adds)."
         )
     if load := results.get("open_loop"):
-        # perf_analyzer's random stream is short and seeded: what came of it counts, not what it was asked for.
+        # perf_analyzer's random stream is short and seeded: the resulting rate counts, not the requested one.
         rows = ", ".join(f"{row['p95']:.0f} ms at {short(row['rate'])}/s" for row in load["rows"])
         held = [row["rate"] for row in load["rows"] if row["p95"] <= load["limit_ms"]]
         most = f"up to {short(max(held))}/s" if held else "at none of these rates"
@@ -225,7 +225,7 @@ def _facts(results: Figures) -> Iterator[str]:
 
 
 def _also(results: Figures) -> Iterator[dict[str, str]]:
-    """One line for each other comparison of our server with a pipeline."""
+    """Yield one line for each other comparison of our server with a pipeline."""
     comparisons = [(f"{each['format']} files", each) for each in results.get("formats", [])]
     comparisons.append(("songs of 4 minutes, all slices", results.get("song")))
     comparisons += [("", results.get(key)) for key in ("comparison_b", "comparison_tags")]

@@ -1,9 +1,9 @@
-"""Whether `tritone similar` finds a song again: `python -m bench.similar FOLDER`.
+"""`python -m bench.similar FOLDER`: measures whether `tritone similar` finds the other versions of a song.
 
-Of each song of a folder of real music three other versions are made: MP3 and Opus at 64 kbit/s, and its first half
-alone. `tritone bulk --embedding` asks the embedded server about all of them, and then the nearest of each file,
-itself left out, are looked for among all: they should be the other versions of the same song. Needs ffmpeg and the
-exported weights of musicnn_msd; writes similar.json and similar.md to bench/results/.
+Makes three further versions of each song in a folder of real music: MP3 and Opus at 64 kbit/s, and its first half.
+`tritone bulk --embedding` computes the embeddings of all files with the embedded server. The nearest other files
+of each file should be the other versions of the same song. Needs ffmpeg and the exported network of musicnn_msd;
+writes similar.json and similar.md to bench/results/.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from server.installation import ROOT
 
 SYSTEM = "musicnn_msd"
 IN_FLIGHT = 16
-SHORTEST = 8.0  # seconds of a song: its half has a patch of 3 s, and more than one
+SHORTEST = 8.0  # seconds of a song, so that its half has more than one patch of 3 s
 SONGS, QUICK = 200, 12
 ORIGINAL = "original"
 # Kind -> file suffix and arguments of ffmpeg; at its default level LAME would take most of the time.
@@ -41,12 +41,12 @@ VERSIONS = {
     "first half": ("flac", ["-c:a", "flac", "-sample_fmt", "s16"]),
 }
 HALF = "first half"
-OTHERS = len(VERSIONS)  # versions of a song beside each
+OTHERS = len(VERSIONS)  # other versions of each file
 
 
 @dataclass(frozen=True)
 class Song:
-    """A recording, how many seconds it takes, and the files of its versions by their kind."""
+    """A recording, its length in seconds, and the files of its versions by kind."""
 
     path: Path
     seconds: float
@@ -54,7 +54,7 @@ class Song:
 
 
 def main() -> int:
-    """Measure. Returns the exit code."""
+    """Run the benchmark; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.similar", description=__doc__.splitlines()[0])
     quick = bool(os.environ.get("QUICK"))
     parser.add_argument("folder", type=Path, help="folder of real music, searched recursively")
@@ -82,14 +82,14 @@ def main() -> int:
 
 
 def compare(folder: Path, count: int, variant: str, about: str) -> dict:
-    """The entry `similar` of the figures.
+    """Measure the entry `similar` of the figures.
 
     Returns
     -------
     system, variant, about : what was measured
-    songs, hours : how many songs, and hours of sound of all their versions
-    failed : songs left out because the server refused one of their versions
-    bulk_seconds : how long `tritone bulk` took
+    songs, hours : number of songs, and hours of sound of all their versions
+    failed : number of songs skipped because the server rejected one of their versions
+    bulk_seconds : time of `tritone bulk`
     kinds : by kind, the shares of `shares`
     missed : names of the songs whose nearest three are not their other versions
     """
@@ -102,24 +102,24 @@ def compare(folder: Path, count: int, variant: str, about: str) -> dict:
             bulk(server.grpc, songs, rows)
             seconds = time.monotonic() - start
         neighbours = neighbours_of(rows)
-    whole = [song for song in songs if all(str(path) in neighbours for path in song.versions.values())]
-    if not whole:
+    complete = [song for song in songs if all(str(path) in neighbours for path in song.versions.values())]
+    if not complete:
         raise BenchError("the server rejected a version of every song: name a folder of music")
     return {
-        **{"system": SYSTEM, "variant": server.variant, "about": about, "songs": len(whole)},
-        "hours": sum(song.seconds * (len(song.versions) - 0.5) for song in whole) / 3600,
-        **{"failed": len(songs) - len(whole), "bulk_seconds": seconds},
-        **shares(whole, neighbours),
+        **{"system": SYSTEM, "variant": server.variant, "about": about, "songs": len(complete)},
+        "hours": sum(song.seconds * (len(song.versions) - 0.5) for song in complete) / 3600,
+        **{"failed": len(songs) - len(complete), "bulk_seconds": seconds},
+        **shares(complete, neighbours),
     }
 
 
 def chosen(folder: Path, count: int, seed: int = 0) -> list[Song]:
-    """Songs of at least `SHORTEST` seconds from a folder, drawn from all, without further versions yet.
+    """Select songs of at least `SHORTEST` seconds from a folder at random, without further versions yet.
 
     Raises
     ------
     BenchError
-        there are none
+        If there are none.
     """
     paths = sorted(Path(name) for name, error in find_files(str(folder)) if not error)
     random.Random(seed).shuffle(paths)
@@ -139,17 +139,17 @@ def chosen(folder: Path, count: int, seed: int = 0) -> list[Song]:
 
 
 def seconds_of(path: Path) -> float:
-    """How long a recording is, 0 where ffprobe cannot tell."""
+    """Return the length of a recording in seconds; 0 if ffprobe cannot determine it."""
     command = ["ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", path]
-    said = run(command, check=False).stdout.strip()
+    output = run(command, check=False).stdout.strip()
     try:
-        return float(said)
+        return float(output)
     except ValueError:
         return 0.0
 
 
 def make_versions(songs: list[Song], folder: Path) -> list[Song]:
-    """The songs with all their versions, which are written to a folder."""
+    """Write all versions of the songs to a folder; return the songs with them."""
 
     def made(number: int, song: Song) -> Song:
         versions = {ORIGINAL: song.path}
@@ -166,7 +166,7 @@ def make_versions(songs: list[Song], folder: Path) -> list[Song]:
 
 
 def run(command: list[object], check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a program. Raises `BenchError` where it is missing or fails."""
+    """Run a program; raise `BenchError` if it is missing or fails."""
     try:
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     except FileNotFoundError:
@@ -177,12 +177,12 @@ def run(command: list[object], check: bool = True) -> subprocess.CompletedProces
 
 
 def bulk(url: str, songs: list[Song], rows: Path) -> None:
-    """Have `tritone bulk` write the embedding of each version to a file.
+    """Write the embedding of each version to a file with `tritone bulk`.
 
     Raises
     ------
     BenchError
-        the run ended early; rows that failed are none of that
+        If the run stopped early; failed rows are not an error.
     """
     names = rows.with_suffix(".txt")
     names.write_text("".join(f"{path}\n" for song in songs for path in song.versions.values()))
@@ -195,7 +195,7 @@ def bulk(url: str, songs: list[Song], rows: Path) -> None:
 
 
 def neighbours_of(rows: Path) -> dict[str, list[str]]:
-    """File -> the files nearest to it, best first, without itself; those of `rows` that have an embedding."""
+    """Return file -> its nearest other files, best first, for the files in `rows` that have an embedding."""
     found = {}
     for batch in read(str(rows)):
         for file, embedding in zip(batch.files, batch.embeddings, strict=True):
@@ -205,13 +205,13 @@ def neighbours_of(rows: Path) -> dict[str, list[str]]:
 
 
 def shares(songs: list[Song], neighbours: dict[str, list[str]]) -> dict:
-    """How often the nearest files are of the same song, by the kind of version that was looked for.
+    """Return how often the nearest files belong to the same song, by the kind of version searched for.
 
     Returns
     -------
-    kinds : kind -> `nearest`, the share of files whose nearest is of the same song, and `all`, the share of those
-        whose nearest three are all of the same song
-    missed : the songs whose original's nearest three are not, by their names
+    kinds : kind -> `nearest`, the share of files whose nearest file is of the same song, and `all`, the share of
+        files whose nearest three are all of the same song
+    missed : names of the songs whose original's nearest three are not all of the same song
     """
     versions = [{str(path) for path in song.versions.values()} for song in songs]
     kinds = {}
@@ -230,7 +230,7 @@ def shares(songs: list[Song], neighbours: dict[str, list[str]]) -> dict:
 
 
 def share(outcomes: Iterator[bool]) -> float:
-    """Of how many of these it is so."""
+    """Return the share of true outcomes."""
     found = list(outcomes)
     return sum(found) / len(found)
 

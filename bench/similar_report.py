@@ -1,4 +1,4 @@
-"""How often a song is found again by its embedding, as Markdown, made from similar.json alone."""
+"""Writes the section about similar songs from similar.json."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from bench.plots import Figures
 
 
 def similar_section(results: Figures) -> str:
-    """The section about similar songs: a table by the kind of version, and where and when."""
+    """Return the section about similar songs: text, a table by the kind of version, and the caption."""
     found = results["similar"]
     failed = f"; the server rejected a version of {found['failed']} more" if found["failed"] else ""
     rate = found["hours"] * 3600 / found["bulk_seconds"]

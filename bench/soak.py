@@ -1,9 +1,7 @@
-"""Good, refused and hostile requests for as long as wanted: what the server holds at the end, and who got what.
+"""`python -m bench.soak --minutes 60`: sends good, invalid and hostile requests, and checks answers and memory.
 
-    python -m bench.soak --minutes 60
-
-Every good recording must be answered and every bad one refused, whatever is sent beside it; what ends the server
-is sent now and then (--deaths), and the client asks again. Memory is that of the launcher and all its processes.
+Every good recording must be answered and every invalid one rejected, whatever other clients send. Some requests
+crash the server (--deaths), and the client retries. Memory is that of the launcher and all its processes.
 """
 
 from __future__ import annotations
@@ -31,13 +29,13 @@ from sounds import collection, recording, utterances
 GENRE, SPEECH = "vgg19_bn_cqt", "emotion2vec_plus_large"
 CLIENTS = 4
 SHARES = {"good": 0.7, "refused": 0.25, "hostile": 0.05}
-PAUSE = 1.5  # seconds that each client waits between two requests: a machine at work, not one at its limit
-QUIET_SECONDS = 60  # before memory is looked at, at the start
-LAST_SECONDS = 150  # and at the end: after a quiet minute the launcher gives back what old requests hold
+PAUSE = 1.5  # seconds between two requests of a client: the machine is busy, but not at its limit
+QUIET_SECONDS = 60  # before memory is measured at the start
+LAST_SECONDS = 150  # and at the end: after an idle minute the launcher releases the memory of earlier requests
 
 
 def good() -> list[tuple[str, bytes]]:
-    """Songs and utterances of many lengths, with the method that asks for them."""
+    """Return songs and utterances of many lengths, each with the client's method for it."""
     songs = [*collection(6), *collection(3, seconds=4, kind="WAV"), recording(2, 1, seconds=300)]
     return [("classify", song) for song in songs] + [
         ("emotion", call) for call in utterances((1, 3, 6, 10, 30, 90))
@@ -45,7 +43,7 @@ def good() -> list[tuple[str, bytes]]:
 
 
 def bad(song: bytes) -> list[bytes]:
-    """What must be refused in a sentence."""
+    """Return files that the server must reject with a sentence."""
     silence = io.BytesIO()
     sf.write(silence, np.zeros(32000, np.int16), 16000, format="WAV")
     return [
@@ -59,7 +57,7 @@ def bad(song: bytes) -> list[bytes]:
 
 
 class Soak:
-    """Clients of one server; what they saw."""
+    """Clients of one server, and their results."""
 
     def __init__(self, server: Embedded, deaths: int) -> None:
         songs, speech = good(), utterances((1,))[0]
@@ -78,13 +76,13 @@ class Soak:
         self.wrong: list[str] = []
 
     def warm(self) -> None:
-        """Every good recording once."""
+        """Send every good recording once."""
         with Client(self._server.grpc, timeout=120) as client:
             for method, data in self._good:
                 self._ask(client, method, data, 0.5)
 
     def run(self, minutes: float) -> None:
-        """Send; memory every minute."""
+        """Send requests; print the memory every minute."""
         begin, end = time.monotonic(), time.monotonic() + 60 * minutes
         deaths = [begin + 60 * minutes * (n + 1) / (self._deaths + 1) for n in range(self._deaths)]
         with ThreadPoolExecutor(CLIENTS) as pool:
@@ -124,7 +122,7 @@ class Soak:
                 self.counts[kind] += 1
 
     def _ask(self, client: Client, method: str, data: bytes, threshold: float) -> None:
-        """With an option that makes it a new request, which no cache answers."""
+        """Send a recording with a new value of an option, so that no cache can answer."""
         try:
             getattr(client, method)(data, review_threshold=threshold)
         except TritoneError as error:
@@ -141,7 +139,7 @@ class Soak:
 
 
 def main() -> None:
-    """Exit with 1 where something went wrong or memory did not come back."""
+    """Run the test; exit with code 1 if an answer was wrong or memory was not released."""
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=60, help="default: %(default)s")
     parser.add_argument(

@@ -1,7 +1,7 @@
-"""What `make bench` measures of `emotion2vec_plus_large`: first requests, pipelines side by side, latency, memory.
+"""The part of `make bench` for `emotion2vec_plus_large`: first requests, comparison of pipelines, latency, memory.
 
-Pipelines and latency are measured with utterances of 3 to 10 s; memory with shorter and longer recordings as well;
-how long a clip of 2 s takes, alone and beside long calls.
+Pipelines and latency are measured with utterances of 3 to 10 s, memory also with shorter and longer recordings.
+The latency of clips of 2 s is measured alone and together with long recordings.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from systems.variants import MANIFEST_FILE
 MODEL = "emotion2vec_plus_large"
 SHORTEST, LONGEST = 3.0, 10.0  # seconds
 FIRST_SECONDS = (1.3, 3.7, 6.2, 9.4)
-LATER = 5  # requests of each of these lengths, after the first
+LATER = 5  # further requests of each of these lengths
 MIXED_SECONDS = (*np.geomspace(0.5, 10, 47), 15.0, 30.0, 40.0)  # the last is cut into windows
 CLIP_SECONDS, CLIPS = 2.0, 20
 # Durations in seconds of the long recordings that are sent together with the clips.
 CALLS: tuple[tuple[float, ...], ...] = ((), (300.0,), (600.0, 600.0))
-PREPARED_SECONDS = 3.0  # after which a call has reached the network
-MIXED_SAMPLES = (50, 150, 250, 350, 450, 550)  # requests after which the memory is looked at
+PREPARED_SECONDS = 3.0  # time until a long recording has reached the network
+MIXED_SAMPLES = (50, 150, 250, 350, 450, 550)  # numbers of requests after which the memory is measured
 
 
 class SpeechSuite:
@@ -49,21 +49,21 @@ class SpeechSuite:
 
     Parameters
     ----------
-    scale : how much of it; without `requests` memory is left out
-    variant : of our server, as in `python -m server`
-    folder : for perf_analyzer's input
+    scale : extent of the benchmark; without `requests` the memory is not measured
+    variant : variant of our server, as in `python -m server`
+    folder : folder for perf_analyzer's input
     """
 
     def __init__(self, scale: Scale, variant: str, folder: Path) -> None:
-        find_perf_analyzer()  # before minutes have passed
+        find_perf_analyzer()  # fails early
         self.scale, self.variant, self.folder = scale, variant, folder
-        # An odd number: each of perf_analyzer's CONCURRENCY (8) threads sends every eighth recording and begins
-        # again at the end, so that all of them send all lengths.
+        # An odd number: each of perf_analyzer's CONCURRENCY (8) threads sends every eighth recording and starts
+        # again at the end, so that all threads send all lengths.
         lengths = np.linspace(SHORTEST, LONGEST, scale.recordings + 1 - scale.recordings % 2)
         self.recordings = utterances(lengths.tolist())
 
     def run(self) -> dict:
-        """All figures, by the names that bench/speech_report.py knows."""
+        """Measure all figures, under the names that bench/speech_report.py uses."""
         figures: dict = {"first": []}
         for start in range(self.scale.rounds):
             say(f"starting {MODEL} on {self.variant}")
@@ -82,7 +82,7 @@ class SpeechSuite:
         return {"demo_weights": demo, "speech": figures}
 
     def _compare(self, server: Embedded, stack: ExitStack) -> dict:
-        """Article C and ours with its ideal."""
+        """Compare article C with our server and its ideal."""
 
         def ask() -> np.ndarray:
             with Client(server.grpc) as client:
@@ -110,20 +110,20 @@ class SpeechSuite:
         return write_input(self.folder / "speech.json", self.recordings, None)
 
     def _load(self, server: Embedded, concurrency: int) -> dict:
-        """Throughput and latency."""
+        """Measure throughput and latency."""
         m = measure(server, MODEL, self._data(), concurrency=concurrency, seconds=self.scale.window)
         say(f"concurrency {concurrency}: {m.rate:.2f} recordings/s, p50 {m.p50:.0f} ms, p95 {m.p95:.0f} ms")
         return {"concurrency": concurrency, **asdict(m)}
 
     def _memory(self, server: Embedded) -> dict:
-        """Memory in use after so many requests of all lengths and kinds, CONCURRENCY at a time."""
+        """Measure the memory after mixed requests of all lengths, CONCURRENCY at a time."""
         recordings = utterances(MIXED_SECONDS)
         samples, done = [], 0
         with Client(server.grpc) as client, ThreadPoolExecutor(CONCURRENCY) as pool:
 
             def ask(k: int) -> None:
-                whole: dict[str, Any] = {} if k % 3 else {"granularity": "frame", "embedding": True}
-                client.emotion(recordings[k % len(recordings)], model=MODEL, **whole)
+                options: dict[str, Any] = {} if k % 3 else {"granularity": "frame", "embedding": True}
+                client.emotion(recordings[k % len(recordings)], model=MODEL, **options)
 
             for until in MIXED_SAMPLES:
                 list(pool.map(ask, range(done, until)))
@@ -134,12 +134,12 @@ class SpeechSuite:
 
 
 def first_requests(server: Embedded, start: int) -> list[dict]:
-    """How long the first request of each of some lengths takes, and the later ones of the same length.
+    """Measure the first request of each length, and later ones of the same length.
 
     Parameters
     ----------
-    server : one that has become ready and answered nobody yet
-    start : its number; the lengths go round with it, so that each is the very first once
+    server : a server that has just become ready and has no request answered yet
+    start : number of the start; it rotates the lengths, so that each is the very first one once
 
     Returns
     -------
@@ -148,7 +148,7 @@ def first_requests(server: Embedded, start: int) -> list[dict]:
     turn = start % len(FIRST_SECONDS)
     found: list[dict] = []
     with Client(server.grpc) as client:
-        client.ping()  # the connection is not the server's work
+        client.ping()  # exclude the time to connect
         for seconds in FIRST_SECONDS[turn:] + FIRST_SECONDS[:turn]:
             ask = partial(client.emotion, utterance(0, seconds), model=MODEL)
             first, *later = (_milliseconds(ask) for _ in range(1 + LATER))
@@ -160,17 +160,16 @@ def first_requests(server: Embedded, start: int) -> list[dict]:
 
 
 def beside(server: Embedded, calls: Sequence[float]) -> dict:
-    """How long clips of 2 s take, one after the other, while long recordings are answered.
+    """Measure the latency of consecutive clips of 2 s while the server processes long recordings.
 
     Parameters
     ----------
-    server : one that is ready
-    calls : seconds of the long recordings, sent at the same time; without any, CLIPS clips are sent
+    server : a ready server
+    calls : seconds of the long recordings, which are sent at the same time; without any, CLIPS clips are sent
 
-    Returns
-    -------
-    {"calls" (seconds), "clips", "failed", "median" (ms), "longest" (ms), "call_ms": [how long each call took]}.
-    Clips are sent with the client's defaults; one that fails counts with the time until it does.
+    Returns ------- {"calls" (seconds), "clips", "failed", "median" (ms), "longest" (ms), "call_ms": [time of each
+    long recording]}. Clips are sent with the client's defaults; a failed clip counts with the time until its
+    failure.
     """
     clips = (utterance(100 * len(calls) + k, CLIP_SECONDS) for k in itertools.count())
     long = [utterance(16 * k, seconds) for k, seconds in enumerate(calls, 1)]

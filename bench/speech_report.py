@@ -1,4 +1,4 @@
-"""What was measured of the speech system, as Markdown, made from speech.json alone."""
+"""Writes the section about the speech system from speech.json."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.plots import Figures
 
 
 def speech_section(results: Figures) -> str:
-    """The section of the speech system: the pipelines, what else was measured, where and when."""
+    """Return the section about the speech system: the pipelines, further measurements, and the caption."""
     speech = results["speech"]
     parts = [fill(_about(speech)), table(pipelines(speech)), fill(ideals(speech))]
     parts.append("\n".join(fill(fact, "- ") for fact in _facts(speech)))
@@ -27,7 +27,7 @@ def _about(speech: Figures) -> str:
 
 
 def _facts(speech: Figures) -> Iterator[str]:
-    """A sentence for each other thing that was measured."""
+    """Yield a sentence for each other measurement."""
     if load := speech.get("load"):
         each = "; ".join(
             f"{row['p50']:.0f} and {row['p95']:.0f} ms with {row['concurrency']} in flight" for row in load

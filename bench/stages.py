@@ -1,8 +1,7 @@
-"""Where the time of one recording goes, measured in the running server.
+"""Measures the time of each stage of one recording in the running server.
 
-Those within the server are told as `tritone profile` tells them. Around these stand two more clocks,
-perf_analyzer's and our client's. What is left of each outer clock is shown under its own name, so that the stages
-add up to what a user of the client waits.
+Stages inside the server are those of `tritone profile`. Two outer clocks, perf_analyzer's and our client's, give
+the stages "transport" and "client", so that the stages add up to the latency of the client.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ NOT_SERVING = ("decode", "downmix", "resample", "spectrogram", "network", "clien
 def measure_stages(
     server: Embedded, model: str, recordings: Sequence[bytes], profile: str, data: Path, seconds: float
 ) -> dict[str, float]:
-    """Mean milliseconds per stage of recordings that are sent one after the other.
+    """Measure mean milliseconds per stage of recordings that are sent one after the other.
 
     Parameters
     ----------
-    data : perf_analyzer's input, of the same recordings and profile
+    data : perf_analyzer's input, with the same recordings and profile
     seconds : length of its windows
 
     Returns
     -------
-    stage -> ms, in the order in which a recording passes them; their sum is the client's mean latency
+    stage -> ms, in the order of processing; their sum is the client's mean latency
     """
     prepared = []
     with Client(server.grpc) as client:
@@ -56,5 +55,5 @@ def measure_stages(
 
 
 def _counts(server: Embedded, model: str) -> list[Counts]:
-    """Of the system itself and of its steps."""
+    """Return the counts of the system and of its steps."""
     return [Counts.of(server, name) for name in (model, *(f"{model}_{step}" for step in STEPS))]

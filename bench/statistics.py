@@ -1,4 +1,4 @@
-"""What Triton counts of a model, from its statistics interface."""
+"""Reads the statistics of a model from Triton."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from server.embedded import Embedded
 
 
 class Counts(statistics.Counts):
-    """Sums since the start of the server; the difference of two is what happened between them."""
+    """Sums since the start of the server; the difference of two counts the events between them."""
 
     @classmethod
     def of(cls, server: Embedded, model: str) -> Counts:
-        """The model's sums now."""
+        """Return the model's current sums."""
         with urllib.request.urlopen(f"http://{server.http}/v2/models/{model}/stats") as answer:
             sums = cls.of_statistics(json.load(answer)["model_stats"][0])
         return cls(**vars(sums))

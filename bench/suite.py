@@ -1,6 +1,6 @@
-"""What `make bench` measures of the genre systems: kernels, memory, pipelines by turns, load, stages, repetition.
+"""The part of `make bench` for the genre systems: kernels, memory, comparison of pipelines, load, stages, cache.
 
-Servers and workers are started once and wait without using the CPU, so that they can take turns.
+Servers and workers start once and use no CPU while they wait, so that they can alternate.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ START = time.monotonic()
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured.
+    """Extent of the benchmark.
 
     Attributes
     ----------
-    recordings : distinct ones per pipeline and turn
+    recordings : distinct recordings per pipeline and turn
     rounds : turns of each pipeline
-    window : seconds; perf_analyzer takes three
-    concurrencies : requests in flight
-    loads : shares of the highest throughput that arrive in the open loop
-    repeats : of each recording that the cache knows
-    requests : after which memory is looked at
-    kernels : recordings, and calls for each
+    window : seconds of a window of perf_analyzer, which measures three
+    concurrencies : numbers of requests in flight
+    loads : arrival rates of the open loop, relative to the highest throughput
+    repeats : repetitions of each cached recording
+    requests : number of requests after which the memory is measured
+    kernels : recordings for the kernels, and calls for each
     """
 
     recordings: int
@@ -76,22 +76,22 @@ class Suite:
 
     Parameters
     ----------
-    scale : how much of it
-    variant : of our server, as in `python -m server`
-    folder : for perf_analyzer's input
-    stack : ends the servers and workers
-    quick : leave out what takes minutes: article A fully optimised, int8, article B, other formats, songs,
-        profile ccmusic, and with no `loads` the open loop
+    scale : extent of the benchmark
+    variant : variant of our server, as in `python -m server`
+    folder : folder for perf_analyzer's input
+    stack : stops the servers and workers
+    quick : skip what takes minutes: article A fully optimised, int8, article B, other formats, songs, profile
+        ccmusic, and the open loop
     """
 
     def __init__(self, scale: Scale, variant: str, folder: Path, stack: ExitStack, *, quick: bool) -> None:
-        find_perf_analyzer()  # before minutes have passed
+        find_perf_analyzer()  # fails early
         self.scale, self.variant, self.folder, self.stack, self.quick = scale, variant, folder, stack, quick
         self.songs = collection(scale.recordings)
         self.memory: dict = {}
 
     def run(self) -> dict:
-        """All figures, by the names that bench/report.py knows."""
+        """Measure all figures, under the names that bench/report.py uses."""
         results: dict = {"kernels": measure_kernels(self.songs[: self.scale.kernels], self.scale.kernels)}
         server = self._start()
         results["comparison"] = self._article_a(server)
@@ -110,7 +110,7 @@ class Suite:
             results["song"] = self._song(server)
             self._top_up(server)
         results["memory"] = self.memory
-        self.stack.close()  # what follows has the machine for itself
+        self.stack.close()  # the following measurements run alone on the machine
         results["repeat"] = self._repeat()
         if not self.quick:
             results["comparison_b"] = self._beside(VIT, "article-b", "article_b.ThreadPool")
@@ -118,7 +118,7 @@ class Suite:
         return results
 
     def _start(self) -> Embedded:
-        """Our server with its cache off; what it takes to load is noted."""
+        """Start our server with its cache off, and record its memory."""
         with peak_of_children() as peak:
             server = self._serve(VGG, self.variant)
         self.memory = {
@@ -135,11 +135,11 @@ class Suite:
         return self.stack.enter_context(serve(system, variant))
 
     def _article_a(self, server: Embedded) -> dict:
-        """Article A's two pipelines, a plain Triton, and ours with its ideal in each precision."""
+        """Compare article A's two pipelines, a plain Triton, and our server with its ideal in each precision."""
         kinds = ("OneByOne",) if self.quick else ("OneByOne", "Optimised")
         with ThreadPoolExecutor() as pool:  # they take a while to start
             workers = pool.map(lambda kind: self._worker(f"article_a.{kind}", VGG, self.songs), kinds)
-            served = self._plain()  # not in a thread: Triton ends with the one that started it
+            served = self._plain()  # not in a thread: Triton exits with the thread that started it
         pipelines: list[Pipeline] = [*workers, served]
         servers = [server]
         if not self.quick and server.variant == "openvino" and onnx(VGG).with_name(INT8_FILE).is_file():
@@ -154,7 +154,7 @@ class Suite:
         return table | {"floors": {variant: ideal.parts for variant, ideal in ideals.items()}}
 
     def _beside(self, system: str, profile: str, baseline: str) -> dict:
-        """Another pipeline, and ours with the network it was written for."""
+        """Compare another pipeline with our server, with the network of that pipeline."""
         with ExitStack() as self.stack:
             server = self._serve(system, self.variant)
             ideal = self._ideal(system, server.variant, profile)
@@ -167,7 +167,7 @@ class Suite:
             return table | {"floors": {server.variant: ideal.parts}}
 
     def _format(self, server: Embedded, kind: str) -> dict:
-        """Article A and ours with another file format."""
+        """Compare article A with our server for another file format."""
         songs = collection(self.scale.recordings // 2, kind=kind)
         pipelines: list[Pipeline] = [
             self._worker("article_a.OneByOne", VGG, songs),
@@ -176,7 +176,7 @@ class Suite:
         return self._compare(pipelines, VGG, "article-a", kind, songs)
 
     def _song(self, server: Embedded) -> dict:
-        """The released pipeline and ours with whole songs, every slice."""
+        """Compare the released pipeline with our server for entire songs, all slices."""
         songs = collection(2, seconds=SONG_SECONDS)
         pipelines: list[Pipeline] = [
             self._worker("official.OneByOne", VGG, songs),
@@ -237,7 +237,7 @@ class Suite:
         return write_input(self.folder / f"{profile}{tag}.json", songs, {"profile": profile})
 
     def _sweep(self, server: Embedded, profile: str) -> list[dict]:
-        """Throughput and latency over the requests in flight."""
+        """Measure throughput and latency by the number of requests in flight."""
         rows = []
         for concurrency in self.scale.concurrencies:
             m = self._measure(server, profile, concurrency=concurrency)
@@ -246,7 +246,7 @@ class Suite:
         return rows
 
     def _open_loop(self, server: Embedded, best: float) -> dict:
-        """Latency when recordings arrive by themselves, at shares of the highest throughput."""
+        """Measure the latency of independent arrivals, at rates relative to the highest throughput."""
         rows = []
         for load in self.scale.loads:
             m = self._measure(server, "article-a", rate=round(load * best, 2))
@@ -261,13 +261,13 @@ class Suite:
         return measured
 
     def _sample(self, server: Embedded, requests: int = 0) -> None:
-        """Note the memory in use after so many more requests."""
+        """Record the memory after some more requests."""
         samples = self.memory["samples"]
         total = requests + (samples[-1]["requests"] if samples else 0)
         samples.append({"requests": total, "mb": pss_mb(server.pid)})
 
     def _top_up(self, server: Embedded) -> None:
-        """Short recordings until memory has been looked at after `requests`."""
+        """Send short recordings until the memory has been measured after `requests`."""
         data = self._data("article-a", collection(64, seconds=2.0), "short")
         while self.memory["samples"][-1]["requests"] < self.scale.requests:
             measured = measure(server, VGG, data, concurrency=CONCURRENCY, seconds=self.scale.window)
@@ -279,7 +279,7 @@ class Suite:
         )
 
     def _repeat(self) -> dict:
-        """Recordings that the server has answered before, from the response cache, through our client."""
+        """Measure the latency of cached answers with our client."""
         with (
             embedded(f"--systems={VGG}", f"--variant={self.variant}", "--tuned=no") as server,
             Client(server.grpc) as client,
@@ -300,14 +300,14 @@ class Suite:
 
 
 def serve(system: str, variant: str) -> AbstractContextManager[Embedded]:
-    """Our server with shipped settings and its cache off."""
-    # It is never idle for long enough to be probed, and would be while others take their turn.
+    """Return our server with shipped settings and its cache off."""
+    # Without probes, which would run while other pipelines are measured.
     off = ("--cache-size=0", "--probe-seconds=3600", "--tuned=no")
     return embedded(f"--systems={system}", f"--variant={variant}", *off)
 
 
 def _cache(server: Embedded) -> tuple[float, float]:
-    """Hits and misses of the response cache, from Triton's metrics."""
+    """Return hits and misses of the response cache from Triton's metrics."""
     with urllib.request.urlopen(f"http://{server.metrics}/metrics") as answer:
         lines = answer.read().decode().splitlines()
     hits, misses = (
@@ -318,7 +318,7 @@ def _cache(server: Embedded) -> tuple[float, float]:
 
 
 def precision(variant: str) -> str:
-    """What a variant computes in, on this machine."""
+    """Return the precision of a variant on this machine."""
     if variant == "openvino":
         return {"bf16": "bfloat16", "f32": "float32"}[served_precision()]
     declared = VARIANTS[variant]
@@ -326,10 +326,10 @@ def precision(variant: str) -> str:
 
 
 def onnx(system: str) -> Path:
-    """The exported network of a system; its manifest lies beside it."""
+    """Return the path of the exported network of a system; its manifest is in the same folder."""
     return Repository(ROOT / "model_repository").network(system).onnx.path
 
 
 def say(line: str) -> None:
-    """What is being done, for the person who waits."""
+    """Print the progress for the user."""
     print(f"bench: {time.monotonic() - START:4.0f} s: {line}", flush=True)

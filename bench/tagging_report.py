@@ -1,4 +1,4 @@
-"""What precisions and options do to the tags of real music, as Markdown, made from the figures alone."""
+"""Writes the sections about tags of real music from precision.json and tags.json."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ REAL = "The music is real, and the weights are those of the package musicnn, tra
 
 
 def precision_section(results: Figures) -> str:
-    """The section about precisions: one table over all systems."""
+    """Return the section about precisions: one table for all systems."""
     found = results["precision"]
     about = (
         f"Tags of real music in other precisions: {found['excerpts']} excerpts of {found['seconds']:.0f} s from"
@@ -36,7 +36,7 @@ def precision_section(results: Figures) -> str:
 
 
 def sources(found: Figures) -> str:
-    """Where the excerpts come from."""
+    """Return the packages of the excerpts, with numbers."""
     return ", ".join(f"{name} {n}" for name, n in sorted(found["packages"].items()))
 
 
@@ -46,7 +46,7 @@ def _precision(variant: str, bf16: bool) -> str:
 
 
 def tags_section(results: Figures) -> str:
-    """The section about disturbances and options: a table for each system."""
+    """Return the section about disturbances and options: a table for each system."""
     found = results["tags"]
     about = (
         f"{found['excerpts']} excerpts of {found['seconds']:.0f} s from different songs of games that Debian"
@@ -66,7 +66,7 @@ def tags_section(results: Figures) -> str:
 
 
 def _disturbed(disturbances: Figures) -> list[dict[str, str]]:
-    """One line for each disturbance; sets of options are the columns."""
+    """Return one line for each disturbance; the columns are sets of options."""
     names = next(iter(disturbances.values()))
     return [
         {"disturbed by": disturbance}

@@ -1,9 +1,9 @@
-"""What disturbs the tags of real music, and what options bring back: `make evaluate-music`.
+"""`make evaluate-music`: measures how disturbances change the tags of real music, and what options restore.
 
-Excerpts of different songs (`bench.music`) are disturbed as `bench.disturbances` does it, and asked about with and
-without the options that are made for it. What is compared with is no truth, which is not known of this music, but
-the same system's answer to the excerpt that is not disturbed, without options. tags.json and tags.md go to
-bench/results/; `python -m bench.report --publish bench/results/tags.json` brings them to docs/options.md.
+Excerpts of different songs (`bench.music`) are disturbed by `bench.disturbances` and classified with and without
+the options for that disturbance. The music has no true labels; the reference is the same system's answer to the
+undisturbed excerpt without options. Writes tags.json and tags.md to bench/results/; `python -m bench.report
+--publish bench/results/tags.json` copies them to docs/options.md.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from sounds import Samples
 
 EXCERPTS, SECONDS = 40, 60.0
 IN_FLIGHT = 4
-SILENCES = (15.0, 7.0, 7.0)  # s before, in the middle, after
+SILENCES = (15.0, 7.0, 7.0)  # seconds before, in the middle, after
 # Noise level of every second silence, relative to full scale.
 CONVERTER = 10 ** (-90 / 20)
 
@@ -95,17 +95,17 @@ ASKED = {
 
 
 def asked(disturbance: str) -> tuple[str, ...]:
-    """The sets of options that recordings with this disturbance are asked about with."""
+    """Return the sets of options to measure for a disturbance."""
     return ASKED[disturbance.partition(",")[0]]
 
 
 def measure(folder: Path, systems: Sequence[str], variant: str, excerpts: int) -> dict[str, Any]:
-    """The part `tags` of the figures.
+    """Measure the entry `tags` of the figures.
 
     Raises
     ------
     BenchError
-        too few songs
+        If there are too few songs.
     """
     chosen = music.choose(folder, excerpts, SECONDS)
     originals = [_excerpt(*each) for each in chosen]
@@ -135,7 +135,7 @@ def measure(folder: Path, systems: Sequence[str], variant: str, excerpts: int) -
 
 
 def disturbed(originals: Sequence[Samples], disturbance: str) -> list[bytes]:
-    """The recordings of excerpts; all disturbances of an excerpt draw the same random numbers."""
+    """Disturb and encode excerpts; all disturbances of an excerpt use the same random numbers."""
     return [
         encoded(*DISTURBANCES[disturbance](y, number, np.random.default_rng(number)))
         for number, y in enumerate(originals)
@@ -143,7 +143,7 @@ def disturbed(originals: Sequence[Samples], disturbance: str) -> list[bytes]:
 
 
 def figures(found: dict[tuple[str, str], tagging.Tags]) -> dict[str, Any]:
-    """Each answer against that to the undisturbed excerpts without options.
+    """Compare each answer with that to the undisturbed excerpts without options.
 
     Parameters
     ----------
@@ -162,13 +162,13 @@ def figures(found: dict[tuple[str, str], tagging.Tags]) -> dict[str, Any]:
 
 
 def _excerpt(song: Path, start: float) -> Samples:
-    """Of a song, at `SR` and with a peak of 0.9."""
+    """Read an excerpt of a song, at `SR` and with a peak of 0.9."""
     y, sr = music.read(song, start, SECONDS)
     return disturbances.scaled(signal.resample_poly(y, SR, sr))
 
 
 def main() -> int:
-    """Measure and report. Returns the exit code."""
+    """Measure and report; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.tags", description=__doc__.splitlines()[0])
     parser.add_argument("systems", nargs="*", default=TAGGERS, help=f"default: {' '.join(TAGGERS)}")
     parser.add_argument("--variant", default=os.environ.get("VARIANT", "auto"), help="as in python -m server")

@@ -1,1 +1,1 @@
-"""Checkpoint -> nn.Module -> ONNX -> `model_repository/`; run as `python -m export`."""
+"""Converts weights to the networks that Triton loads: checkpoint -> nn.Module -> ONNX -> `model_repository/`."""

@@ -1,4 +1,4 @@
-"""`python -m export`: weights -> model_repository/; and, as `python -m export fp16 ...`, what is made of them."""
+"""`python -m export`: weights -> ONNX in model_repository/; `python -m export fp16 ...`: derived networks."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _parser() -> Parser:
 
 
 def _source(args: argparse.Namespace) -> Source | None:
-    """Where the weights come from; None where nobody says, and what is there may stay."""
+    """Return the source that the flags or the environment name; None: an earlier export may stay."""
     if args.revision is not None and not args.hub:
         raise ExportError("--revision needs --hub")
     if args.verify and not args.hub:
@@ -99,19 +99,19 @@ def _source(args: argparse.Namespace) -> Source | None:
 
 
 def _is_packaged(system: System) -> bool:
-    """Whether its trained weights are in a package that is installed with the rest."""
+    """Return whether the system's trained weights are in a package that the export installs."""
     return isinstance(system.released, Package)
 
 
 def _for(system: System, source: Source | None) -> Source:
-    """Where the weights of one system come from: a folder need not have those that are in a package."""
+    """Return the source of one system's weights; a folder may lack weights that a package contains."""
     if _is_packaged(system) and (source is None or (isinstance(source, Directory) and not source.find(system))):
         return Installed(PACKAGES)
     return source or Demo(DEMO)
 
 
 def _hub_repository(args: argparse.Namespace) -> str:
-    """The one repository that the revision belongs to."""
+    """Return the hub repository of all systems; the revision is a commit of it."""
     if unreleased := [system.name for system in args.systems if not isinstance(system.released, Checkpoint)]:
         raise ExportError(f"no repository of the hub has the weights of {', '.join(unreleased)}")
     if args.hub != RELEASED:
@@ -131,18 +131,18 @@ def _hub_repository(args: argparse.Namespace) -> str:
 
 
 def _chosen(args: argparse.Namespace) -> list[System]:
-    """The systems to export: those that were named, or those by default that the source has weights of."""
+    """Return the systems to export: the named ones, or all default systems that the source has weights for."""
     elsewhere = _is_packaged if args.hub or args.demo else lambda _: False
     return args.systems or [each for each in SYSTEMS.values() if each.by_default and not elsewhere(each)]
 
 
 def _own(args: argparse.Namespace) -> list[System]:
-    """The one system of --checkpoint, perhaps under a name and with classes of its own.
+    """Return the system of --checkpoint, with the given name and classes, if any.
 
     Raises
     ------
     ExportError
-        not one system, a name that cannot be used, or labels that cannot be read
+        If more or less than one system is named, the name cannot be used, or the labels cannot be read.
     """
     if len(args.systems) != 1:
         raise ExportError("--checkpoint needs the one system that it is like, for example vgg19_bn_cqt")
@@ -160,7 +160,7 @@ def _own(args: argparse.Namespace) -> list[System]:
                 f"{system.declared_in} names its system {system.name}: change it there, not by --name"
             )
         check_name(args.name, SYSTEMS)
-    except ValueError as error:  # of the labels, of the name, or of both together with what was declared
+    except ValueError as error:  # about the labels, the name, or their combination with a declaration
         raise ExportError(str(error)) from error
     like, present = SYSTEMS[system.like or system.name], args.known.get(args.name)
     if present and present.like != like.name:
@@ -178,7 +178,7 @@ def _labels(args: argparse.Namespace) -> LabelSet | None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns 0, or 2 after an error that the user can mend."""
+    """Run the command; return 0, or 2 after an error that the user can fix."""
     words = sys.argv[1:] if arguments is None else arguments
     kind, words = (words[0], words[1:]) if words and words[0] in COMMANDS else (COMMANDS[0], words)
     if kind != COMMANDS[0]:

@@ -1,8 +1,9 @@
-"""Checkpoint file -> checked state dict -> module; nothing in a file is ever executed.
+"""Checkpoint file -> checked state dict -> module; code in a file is never executed.
 
-What is found in the wild is brought to the names of torchvision and of Emotion2Vec: a wrapper dictionary around
-the state dict, prefixes of wrapping modules, the names of torchvision before 0.13, what pre-training leaves, half
-precision. After that the rule is strict: every tensor must be there, belong there, fit and be finite.
+Common variations are normalised to the names of torchvision and Emotion2Vec: a wrapper dictionary around the state
+dict, prefixes of wrapping modules, the names of torchvision before 0.13, tensors of the pre-training, half
+precision. After that the check is strict: no tensor may be missing, unexpected, of another shape or type, or not
+finite.
 """
 
 from __future__ import annotations
@@ -36,18 +37,19 @@ PRETRAINING = f"{AUDIO}decoder."
 
 
 def load_model(path: Path, architecture: Architecture, classes: int) -> nn.Module:
-    """Read a checkpoint into the module that it belongs to, in eval mode, float32, on the CPU.
+    """Load a checkpoint into its module, in eval mode, float32, on the CPU.
 
     Parameters
     ----------
-    path : .pt, .pth or .safetensors
-    architecture : what the system needs
-    classes : outputs that the system has labels for
+    path : .pt, .pth or .safetensors file
+    architecture : architecture of the system
+    classes : number of labels of the system
 
     Raises
     ------
     CheckpointError
-        unreadable, holding code, of another architecture, or with a missing, extra, misshapen or non-finite tensor
+        If the file is unreadable, holds code, has another architecture or number of outputs, or has a missing,
+        unexpected, misshapen or non-finite tensor.
     """
     try:
         return build(read(path), architecture, classes)
@@ -56,14 +58,14 @@ def load_model(path: Path, architecture: Architecture, classes: int) -> nn.Modul
 
 
 def read(path: Path) -> State:
-    """Read the state dict of a checkpoint file, under the modules' names, floating point as float32."""
+    """Read the state dict of a checkpoint file, with the modules' names and floating point values as float32."""
     try:
         if path.suffix == ".safetensors":
             content = load_file(path)
         else:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of pickle protocols, followed by the error itself
-                # mmap: the file's pages are read as they are needed, not copied to memory beforehand
+                warnings.simplefilter("ignore")  # about pickle protocols; the error follows
+                # mmap: pages are read when they are needed instead of copying the file to memory first
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except FileNotFoundError as error:
         raise CheckpointError("no such file") from error
@@ -79,12 +81,14 @@ def read(path: Path) -> State:
 
 
 def store_weights(model: nn.Module, path: Path, kept: Path, log: Callable[[str], object]) -> None:
-    """Keep the weights alone where their checkpoint holds much more: the state of an optimizer, for example.
+    """Store the weights separately if their checkpoint holds much else, for example the state of an optimizer.
 
     Parameters
     ----------
-    model : what `load_model` made of `path`
-    kept : where they go (.safetensors); nothing is done where it is, or where two thirds of `path` are weights
+    model : result of `load_model` for `path`
+    path : the checkpoint
+    kept : file to write (.safetensors); nothing is done if it exists, or if two thirds of `path` are weights
+    log : reports what is done
     """
     state = model.state_dict()
     size = sum(value.numel() * value.element_size() for value in state.values())
@@ -96,7 +100,7 @@ def store_weights(model: nn.Module, path: Path, kept: Path, log: Callable[[str],
 
 
 def normalise(content: object) -> State:
-    """Unwrap a loaded checkpoint and bring its keys to the modules' names, floating point to float32."""
+    """Unwrap a loaded checkpoint, rename its keys to the modules' names, and convert floating point to float32."""
     while isinstance(content, Mapping) and (inner := next((k for k in WRAPPERS if k in content), None)):
         content = content[inner]
     if not isinstance(content, Mapping) or not content:
@@ -114,13 +118,13 @@ def normalise(content: object) -> State:
         for name, value in state.items()
     }
     state = {name: value for name, value in state.items() if not name.startswith(PRETRAINING)}
-    if (scale := state.get(f"{AUDIO}alibi_scale")) is not None and scale.ndim == 4:  # of older versions
+    if (scale := state.get(f"{AUDIO}alibi_scale")) is not None and scale.ndim == 4:  # older versions
         state[f"{AUDIO}alibi_scale"] = scale[None]
     return state
 
 
 def build(state: State, architecture: Architecture, classes: int) -> nn.Module:
-    """Make the module that `state` belongs to and load it strictly; errors as in `load_model`."""
+    """Create the module of a state dict and load it strictly; raises as `load_model`."""
     if architecture.key not in state:
         found = next((kind.name for kind in ARCHITECTURES.values() if kind.key in state), "no known network")
         known = ", ".join(
@@ -141,7 +145,7 @@ def build(state: State, architecture: Architecture, classes: int) -> nn.Module:
 
 
 def _check(state: State, expected: Mapping[str, Tensor]) -> None:
-    """Refuse a state dict that is not exactly what the module expects, naming the tensors."""
+    """Raise if a state dict is not exactly what the module expects; the message names the tensors."""
     if missing := expected.keys() - state.keys():
         raise CheckpointError(f"the checkpoint has no tensor {_named(missing)}")
     if extra := state.keys() - expected.keys():
@@ -157,6 +161,6 @@ def _check(state: State, expected: Mapping[str, Tensor]) -> None:
 
 
 def _named(names: set[str]) -> str:
-    """Up to three names, sorted, and how many there are beyond them."""
+    """Return up to three of the names, sorted, and the number of further ones."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(sorted(names)[:3]) + more

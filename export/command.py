@@ -1,4 +1,4 @@
-"""What the commands of this package share: arguments refused in one line, systems done one by one, exit codes."""
+"""Common parts of the export commands: arguments, the loop over the systems, error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Parser(argparse.ArgumentParser):
-    """Arguments of a command that works on the systems of a model repository.
+    """Parser of a command that works on systems of a model repository.
 
-    `parse_args` gives `systems`, those that were named, as `System`s.
+    `parse_args` returns the named systems as `System`s in `systems`, and all known ones in `known`.
 
     Parameters
     ----------
-    name : of the command, behind `python -m export`; empty for that itself
+    name : name of the command, as in `python -m export NAME`; empty for `python -m export` itself
     """
 
     def __init__(self, name: str, description: str, **more: Any) -> None:
@@ -43,7 +43,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--repository", type=Path, default=default, metavar="DIR", help="folder of the models")
 
     def add_rows(self, default: int, least: int, shown: str) -> None:
-        """Take --rows, how many two networks are compared on; fewer than `least` cannot show `shown`."""
+        """Add --rows, the rows for the comparison of two networks; fewer than `least` cannot show `shown`."""
 
         def rows(text: str) -> int:
             if int(text) < least:
@@ -94,21 +94,21 @@ class Parser(argparse.ArgumentParser):
 
 
 def names(systems: Iterable[System]) -> list[str]:
-    """What they are called."""
+    """Return the names of systems."""
     return [system.name for system in systems]
 
 
 def run(command: str, systems: Sequence[System], work: Callable[[System, Log], bool], left: str) -> int:
-    """Do the work for each system; the exit code: 0, 2 where one failed, 130 after Ctrl-C.
+    """Do the work for each system; return the exit code: 0, 2 if one failed, 130 after Ctrl-C.
 
-    What one system lacks keeps no other from being made.
+    An error in one system does not affect the others.
 
     Parameters
     ----------
-    command : what its errors begin with
-    systems : in this order
-    work : False where there was nothing to do
-    left : what an interrupted command leaves behind
+    command : prefix of error messages
+    systems : the systems, in this order
+    work : function of a system and a log; returns False if there was nothing to do
+    left : state after an interruption, for its message
     """
     code = 0
     for system in systems:
@@ -146,7 +146,7 @@ def run(command: str, systems: Sequence[System], work: Callable[[System, Log], b
 
 
 def moved(name: str) -> int:
-    """Say what to type in the place of `python -m export.<name>`; the exit code."""
+    """Print the command that replaces `python -m export.<name>`; return the exit code."""
     now = shlex.join(["python", "-m", "export", name, *sys.argv[1:]])
     print(f"export: the command python -m export.{name} has moved, type: {now}", file=sys.stderr)
     return 2

@@ -1,4 +1,4 @@
-"""CRC-32C (Castagnoli, RFC 3720 appendix B.4) in NumPy: many lanes side by side, joined at the end."""
+"""CRC-32C (Castagnoli, RFC 3720 appendix B.4) in NumPy: parallel lanes that are combined at the end."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 POLYNOMIAL = 0x82F63B78  # reflected
-MASK = 0xA282EAD8  # LevelDB's: a checksum of data that hold checksums is not one of them
+MASK = 0xA282EAD8  # LevelDB's; makes checksums of data that contains checksums safe
 
 Words = npt.NDArray[np.uint32]
 
 
 def masked_crc32c(data: bytes) -> int:
-    """The checksum as LevelDB and TensorFlow store it."""
+    """Return the checksum as LevelDB and TensorFlow store it."""
     crc = crc32c(data)
     return (((crc >> 15) | (crc << 17)) + MASK) & 0xFFFFFFFF
 
 
 def crc32c(data: bytes) -> int:
-    """CRC-32C of some bytes."""
+    """Return the CRC-32C of bytes."""
     lanes = max(1, int(len(data) ** 0.5))
     length = len(data) // lanes
     columns = np.frombuffer(data, np.uint8, lanes * length).reshape(lanes, length).T
@@ -31,7 +31,7 @@ def crc32c(data: bytes) -> int:
         crcs = table[(crcs ^ column) & 255] ^ (crcs >> 8)
     beyond = _zeros(length)
     total = 0
-    for crc in crcs.tolist():  # the checksum of A B is that of A behind as many zeros as B has, xor that of B
+    for crc in crcs.tolist():  # crc(A + B) is crc(A) advanced by len(B) zero bytes, xor crc(B)
         total = _apply(beyond, total) ^ crc
     for byte in data[lanes * length :]:
         total = int(table[(total ^ byte) & 255]) ^ (total >> 8)
@@ -40,7 +40,7 @@ def crc32c(data: bytes) -> int:
 
 @lru_cache(maxsize=1)
 def _table() -> Words:
-    """What a byte does to the checksum: uint32 [256]."""
+    """Return the effect of each byte value on the checksum: uint32 [256]."""
     table = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         table = np.where(table & 1, (table >> 1) ^ np.uint32(POLYNOMIAL), table >> 1)
@@ -48,7 +48,7 @@ def _table() -> Words:
 
 
 def _zeros(n: int) -> tuple[int, ...]:
-    """What n bytes of zeros do to each bit of a checksum, by squaring."""
+    """Return the effect of n zero bytes on each bit of a checksum, by repeated squaring."""
     result, power = tuple(1 << bit for bit in range(32)), _byte()
     while n:
         if n & 1:
@@ -63,7 +63,7 @@ def _byte() -> tuple[int, ...]:
 
 
 def _apply(operator: tuple[int, ...], crc: int) -> int:
-    """A linear operator on the bits of a checksum."""
+    """Apply a linear operator to the bits of a checksum."""
     result, bit = 0, 0
     while crc:
         if crc & 1:

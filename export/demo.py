@@ -1,8 +1,8 @@
-"""Demo weights: networks of the released size that tell generated sounds apart, so that everything runs offline.
+"""Demo weights: networks of the released size that distinguish synthetic sounds, so that everything runs offline.
 
-The backbone is random (seeded); only what can be computed in closed form is fitted: the statistics of the batch
-normalisations, and a head that recognises the sixteen families of `sounds` under every preprocessing
-profile. They know nothing about music.
+The backbone is randomly initialised (seeded). Only the parts with a closed-form solution are fitted: the
+statistics of the batch normalisations, and a head that recognises the sixteen families of `sounds` under every
+preprocessing profile. The networks have never seen real music.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def make(system: System, path: Path, version: str, log: Log) -> None:
 
 
 def rows(system: System, seeds: range) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Prepared pictures of generated sounds: one of each seed, family and profile, in this order.
+    """Prepare generated sounds: one row for each seed, family and profile, in this order.
 
     Returns
     -------
@@ -82,12 +82,12 @@ def rows(system: System, seeds: range) -> tuple[npt.NDArray[np.float32], npt.NDA
 
 
 def fit(system: System, log: Log) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
-    """Make a genre system's weights; the state dict and the held-out figures {"top1", "rows", "by_profile"}.
+    """Make a genre system's weights; return a state dict and the held-out figures {"top1", "rows", "by_profile"}.
 
     Raises
     ------
     ExportError
-        where fewer than 90 % of the held-out sounds are recognised under one of the profiles
+        If fewer than 90 % of the held-out sounds are recognised under one of the profiles.
     """
     generator = torch.Generator().manual_seed(SEED)
     sizes = (*system.architecture.demo_head, CLASSES)
@@ -123,7 +123,7 @@ def fit(system: System, log: Log) -> tuple[dict[str, torch.Tensor], dict[str, ob
 
 
 def _seed_vgg(model: VGG19BN, generator: torch.Generator) -> None:
-    """He's initialisation keeps the variance through the 16 convolutions."""
+    """Initialise as He et al. (2015), which preserves the variance through the 16 convolutions."""
     for layer in model.features:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, generator=generator)
@@ -131,12 +131,12 @@ def _seed_vgg(model: VGG19BN, generator: torch.Generator) -> None:
 
 
 def _seed_vit(model: ViTB16, generator: torch.Generator) -> None:
-    """Random blocks over smooth random patch filters and a position embedding that tells frequencies apart only.
+    """Random blocks over smooth random patch filters and a position embedding that distinguishes frequencies only.
 
-    A sound looks the same at any time, so patches of the same row share their position. Filters of natural
+    A sound looks the same at any time, so patches of the same row share their position. Filters with a natural
     spectrum respond to lines and edges rather than to single pixels. The first block's MLP mixes content and
-    position; attention carries its mean over the patches to the class token, and the later MLPs, which would
-    only blur it, are damped.
+    position; attention carries its mean over the patches to the class token, and the later MLPs, which would only
+    blur it, are damped.
     """
 
     def normal(*shape: int) -> torch.Tensor:
@@ -167,7 +167,7 @@ def _seed_vit(model: ViTB16, generator: torch.Generator) -> None:
 
 
 def _calibrate_batch_norm(model: nn.Module, rows: npt.NDArray[np.float32]) -> None:
-    """Set the running statistics to those of `rows`; one pass, since each layer sees normalised input already."""
+    """Set the running statistics to those of `rows`; one pass suffices, as each layer gets normalised input."""
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     if not norms:
         return
@@ -181,7 +181,7 @@ def _calibrate_batch_norm(model: nn.Module, rows: npt.NDArray[np.float32]) -> No
 def _embed(
     model: VGG19BN | ViTB16, rows: npt.NDArray[np.float32], *, batch: int = BATCH, approximate: bool = False
 ) -> npt.NDArray[np.float32]:
-    """What the head sees, float32 [n, d]; `approximate`: in bfloat16, three times faster where the CPU has it."""
+    """Return the head's input, float32 [n, d]; `approximate`: in bfloat16, up to three times faster."""
     parts = torch.from_numpy(rows).split(batch)
     bfloat16 = approximate and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
@@ -195,9 +195,9 @@ def fit_head(
     """Fit the four Linear layers of a released head in closed form.
 
     The first layer holds random mixtures of the class scores of a ridge regression; the next two are random; the
-    last is a ridge regression from what they leave. The scores that the later layers are fitted to are
-    leave-one-out predictions, y_i - alpha_i / (K + lambda)^-1_ii: on its own rows a regression with more
-    features than rows is always right, which says nothing about others.
+    last is a ridge regression from their output. The later layers are fitted to leave-one-out predictions of the
+    scores, y_i - alpha_i / (K + lambda)^-1_ii, because a regression with more features than rows is always right
+    on its own rows.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Demo weights of the speech network: random, but for a projection that tells nine generated sounds apart.
+"""Demo weights of the speech network: random, except for a projection that distinguishes nine synthetic sounds.
 
-They know nothing about speech. The projection is fitted to whole sounds and to half seconds of them, so that
-answers for frames differ as well.
+The network has never seen speech. The projection is fitted to entire sounds and to half seconds of them, so that
+the scores of frames differ as well.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ MIN_TOP1 = 0.9
 
 
 def fit(log: Callable[[str], object], config: Config = LARGE) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
-    """Make the weights; returns the state dict and the held-out figures {"top1", "rows", "half_seconds"}.
+    """Make the weights; return the state dict and the held-out figures {"top1", "rows", "half_seconds"}.
 
     Raises
     ------
     ExportError
-        where fewer than 90 % of the held-out sounds, or of their half seconds, are recognised
+        If fewer than 90 % of the held-out sounds, or of their half seconds, are recognised.
     """
     model = _seeded(config)
     log("computing features of generated sounds")
@@ -80,7 +80,7 @@ def fit(log: Callable[[str], object], config: Config = LARGE) -> tuple[dict[str,
 
 
 def _seeded(config: Config) -> Emotion2Vec:
-    """Random weights that keep the scale of what passes through them."""
+    """Return a model with random weights that preserve the scale of the activations."""
     generator = torch.Generator().manual_seed(SEED)
     with torch.device("meta"):
         model = Emotion2Vec(config)
@@ -104,9 +104,9 @@ def _seeded(config: Config) -> Emotion2Vec:
 
 
 def _features(model: Emotion2Vec, seeds: range) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Embeddings of whole sounds [n, d] and of their half seconds [n, parts, d]: for each seed, every sound.
+    """Return embeddings of sounds [n, d] and of their half seconds [n, parts, d]: for each seed, every sound.
 
-    Every second seed sounds as if it came by telephone, so that 8 kHz recordings are known as well.
+    Every second seed is resampled to 8 kHz, so that the network recognises telephone recordings as well.
     """
     names = list(FAMILIES)
 
@@ -116,7 +116,7 @@ def _features(model: Emotion2Vec, seeds: range) -> tuple[npt.NDArray[np.float32]
         speech = prepare_speech(recording)
         return speech.wav[0, : speech.lengths[0, 0]]
 
-    # Its error is far below what sets sounds apart.
+    # The error of bfloat16 is far below the differences between the sounds.
     bfloat16 = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         waves = list(pool.map(lambda job: wave(*job), [(seed, name) for seed in seeds for name in SOUNDS]))
@@ -132,7 +132,7 @@ def _features(model: Emotion2Vec, seeds: range) -> tuple[npt.NDArray[np.float32]
 def fit_projection(
     features: npt.NDArray[np.float32], classes: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Ridge regression from features [n, d] to the classes 0..8: weight [9, d] and bias [9]."""
+    """Fit a ridge regression from features [n, d] to the classes 0..8; return weight [9, d] and bias [9]."""
     targets = np.eye(len(SOUNDS))[classes] - 1 / len(SOUNDS)
     mean = features.mean(0, dtype=np.float64)
     centred = features - mean

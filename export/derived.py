@@ -1,7 +1,7 @@
-"""The recipe for what is made of an exported network: FP16, INT8, what explains, TensorRT plans.
+"""Networks derived from an exported one (FP16, INT8, explanation, TensorRT plans): the common procedure.
 
-A derived network belongs to one float network: what vouches for it (systems/repository.py) names the SHA-256 of
-what it was made from, and is taken away before the file is replaced.
+The record of a derived network (systems/repository.py) contains the SHA-256 of the float network that it was made
+from. The record is removed before the file is replaced.
 """
 
 from __future__ import annotations
@@ -42,25 +42,26 @@ def derive(
     force: bool,
     log: Log,
 ) -> bool:
-    """Bring what is made of a system's float network up to date with it.
+    """Bring a derived network up to date with the system's float network.
 
     Parameters
     ----------
     repository : folder of the models
-    kind : which product of the network: "fp16", "int8", "explain", "plan"
-    describe : the way of making it: where all of that is said of the present one, there is nothing to do
-    make : writes it to a path and compares it; what more is to be said of it. Raises `ExportError` where it is not
-        good enough
-    force : also where nothing has changed
+    kind : the product of the network: "fp16", "int8", "explain", "plan", "rtx_plan"
+    describe : returns how it is made; if the record of the present one contains all of that, it is up to date
+    make : writes the network to a path, compares it with the float network, and returns further entries of its
+        record; raises `ExportError` if the network is not accurate enough
+    force : rebuild a network that is up to date, too
 
     Returns
     -------
-    False where there was nothing to do
+    False if there was nothing to do
 
     Raises
     ------
     ExportError
-        no float network, another export at work, or what `describe` and `make` raise; the present one stays then
+        If there is no float network, or another export is running, and from `describe` and `make`; the present
+        network is kept.
     """
     network = Repository(repository).network(system.name)
     with exclusive(network.model):
@@ -73,7 +74,7 @@ def derive(
         with atomically(product.path) as partial:
             figures = make(network, partial)
             size = partial.stat().st_size
-            product.withdraw()  # it does not describe the file that comes now
+            product.withdraw()  # the record does not describe the new file
         product.record(
             {
                 "file": os.path.relpath(product.path, network.folder),
@@ -88,12 +89,12 @@ def derive(
 
 
 def generated(system: System, first_seed: int, rows: int) -> list[inputs.Feeds]:
-    """So many rows of generated sounds as batches: pictures of every profile by eights, waveforms one by one."""
+    """Return rows of generated sounds in batches: 8 images (of all profiles), or one waveform."""
     if not system.spectrum:
         families = len(system.labels)
         jobs = [(first_seed + row // families, row % families) for row in range(rows)]
         return [inputs.example_row(system, family, seed) for seed, family in jobs]
-    from export import demo  # PyTorch: seconds to import, and not needed before
+    from export import demo  # imports PyTorch, which takes seconds
 
     per_seed = demo.CLASSES * len(system.profiles)
     pictures = demo.rows(system, range(first_seed, first_seed + math.ceil(rows / per_seed)))[0][:rows]
@@ -107,21 +108,21 @@ def batches(rows: npt.NDArray[Any], size: int) -> Iterator[npt.NDArray[Any]]:
 
 
 def agreement(expected: Logits, found: Logits, activation: str = "softmax") -> dict[str, float]:
-    """How often two networks agree about a row, and how far their probabilities are apart.
+    """Compare the outputs of two networks.
 
     Parameters
     ----------
     expected, found : float32 [n, classes], logits
-    activation : what makes probabilities of them, "softmax" or "sigmoid"
+    activation : function from logits to probabilities, "softmax" or "sigmoid"
 
     Returns
     -------
-    {"agreement", "max_probability_difference", "mean_...", "median_..."}; a row's difference is that of the class
-    where it is largest. The agreement is the share of rows with the same label, or after a sigmoid with every
+    {"agreement", "max_probability_difference", "mean_...", "median_..."}; the difference of a row is the largest
+    over its classes. The agreement is the share of rows with the same label or, after a sigmoid, with every
     probability within `NEAR`
     """
-    one, other = (_probabilities(logits, activation) for logits in (expected, found))
-    difference = np.abs(other - one).max(1)
+    p, q = (_probabilities(logits, activation) for logits in (expected, found))
+    difference = np.abs(q - p).max(1)
     agreed = found.argmax(1) == expected.argmax(1) if activation == "softmax" else difference <= NEAR
     return {
         "agreement": float(agreed.mean()),
@@ -132,25 +133,25 @@ def agreement(expected: Logits, found: Logits, activation: str = "softmax") -> d
 
 
 def clear_changes(expected: Logits, found: Logits, tie: float, activation: str = "softmax") -> int:
-    """Count the rows whose answer clearly differs.
+    """Count the rows whose answer clearly changes.
 
-    The label is another one, although `expected` prefers its own by more than a tie; or, after a sigmoid, a
-    probability is further away than that.
+    These are rows with another label, although `expected` prefers its own by more than a tie; or, after a sigmoid,
+    with a probability that differs by more than a tie.
 
     Parameters
     ----------
-    expected, found, activation : as for `agreement`
-    tie : difference of the two highest probabilities, below which either label may come first
+    expected, found, activation : as in `agreement`
+    tie : difference of the two highest probabilities below which either label may come first
     """
-    one, other = (_probabilities(logits, activation) for logits in (expected, found))
+    p, q = (_probabilities(logits, activation) for logits in (expected, found))
     if activation == "sigmoid":
-        return int((np.abs(other - one).max(1) > tie).sum())
-    margins = np.diff(np.sort(one)[:, -2:]).ravel()
+        return int((np.abs(q - p).max(1) > tie).sum())
+    margins = np.diff(np.sort(p)[:, -2:]).ravel()
     return int(((found.argmax(1) != expected.argmax(1)) & (margins > tie)).sum())
 
 
 def same(activation: str) -> str:
-    """What `agreement` counts, for people."""
+    """Return what `agreement` counts, for messages."""
     return "same label" if activation == "softmax" else f"every probability within {NEAR}"
 
 

@@ -1,13 +1,13 @@
-"""Emotion2Vec+, in PyTorch alone, with the names of the released weights.
+"""Emotion2Vec+ in plain PyTorch, with the names of the released weights.
 
 Ma et al., "emotion2vec: self-supervised pre-training for speech emotion representation" (2024), a data2vec 2.0
-encoder: seven convolutions turn 16 kHz samples into frames of 20 ms, five grouped convolutions tell their
-positions, and post-norm transformer blocks with a linear distance penalty (ALiBi) look at all of them beside ten
-learned tokens. A linear layer over the mean frame names the emotion; over each frame it gives a timeline.
+encoder: seven convolutions turn 16 kHz samples into frames of 20 ms, five grouped convolutions encode their
+positions, and post-norm transformer blocks with a linear distance penalty (ALiBi) attend to all frames and ten
+learned tokens. A linear layer scores the emotions of the mean frame, and of each frame for a timeline.
 
-Rows of different lengths share a batch. Convolutions and attention would let the padding in, so the frames
-beyond a row's length are set to zero before each positional convolution, are no keys of the attention and do not
-count in the mean: a padded row is answered as if it were alone.
+Rows of different lengths share a batch. Convolutions and attention would let the padding affect the result, so the
+frames beyond a row's length are set to zero before each positional convolution, are not keys of the attention and
+do not count in the mean: a padded row gets the same answer as alone.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Config:
     Attributes
     ----------
     embed_dim, num_heads : width of the transformer, and its attention heads
-    prenet_depth, depth : blocks before and after the place where pre-training masks
-    classes : emotions
-    conv_dim, conv_kernels : of the seven convolutions over the samples
-    conv_pos_depth, conv_pos_kernel, conv_pos_groups : of the positional convolutions
+    prenet_depth, depth : blocks before and after the point where pre-training masks
+    classes : number of emotions
+    conv_dim, conv_kernels : width and kernels of the seven convolutions over the samples
+    conv_pos_depth, conv_pos_kernel, conv_pos_groups : number, kernel and groups of the positional convolutions
     extra_tokens : learned tokens before the frames
     """
 
@@ -59,7 +59,7 @@ class Config:
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor]) -> Config:
-        """The sizes that a state dict has; a CheckpointError names the tensor that does not tell them."""
+        """Return the sizes of a state dict; a CheckpointError names a tensor that is missing or misshapen."""
 
         def shape(name: str, ndim: int) -> torch.Size:
             if name not in state:
@@ -100,7 +100,7 @@ BASE = Config(embed_dim=768, num_heads=12)
 
 
 def alibi_slopes(heads: int) -> list[float]:
-    """Distance penalties of the heads (Press et al., "Train short, test long", 2022, and its reference code)."""
+    """Return the heads' distance penalties (Press et al., "Train short, test long", 2022, and their code)."""
     power = 1 << (heads.bit_length() - 1)
     slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
     if power < heads:
@@ -118,7 +118,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Tokens [n, t, dim] and bias [n, heads, t, t], -inf where a token is no key -> tokens [n, t, dim]."""
+        """Tokens [n, t, dim] and bias [n, heads, t, t] (-inf: the token is not a key) -> tokens [n, t, dim]."""
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1) + bias
         return self.proj((scores.softmax(-1) @ value).transpose(1, 2).flatten(2))
@@ -156,9 +156,9 @@ class Block(nn.Module):
 class ConvLayer(nn.Module):
     """Convolution over time, a norm over channels, GELU.
 
-    The channels stay last, where the norm wants them, and the convolution is a product per `stride` of its taps:
-    nothing is transposed. In bfloat16 on OpenVINO the whole network takes 12 to 17 % less time than with Conv1d
-    (`python -m bench.conv_front_end`).
+    The channels stay last, as the norm needs them, and the convolution is one matrix product for each `stride` of
+    its taps, so nothing is transposed. In bfloat16 on OpenVINO the entire network takes 12 to 17 % less time than
+    with Conv1d (`python -m bench.conv_front_end`).
     """
 
     def __init__(self, n_in: int, dim: int, kernel: int, stride: int) -> None:
@@ -179,7 +179,7 @@ class ConvLayer(nn.Module):
         return functional.gelu(self.get_submodule("2")(reduce(operator.add, products)))
 
     def _taps(self, x: Tensor, start: int, stop: int, steps: int) -> Tensor:
-        """What the taps start..stop see at each step, [n, steps, taps * channels]; at most `stride` of them."""
+        """Return the inputs of the taps start..stop at each step, [n, steps, taps * channels]."""
         if stop - start < self.stride:
             steps_apart = [x[:, tap :: self.stride][:, :steps] for tap in range(start, stop)]
             return torch.cat(steps_apart, -1) if len(steps_apart) > 1 else steps_apart[0]
@@ -200,7 +200,7 @@ class PositionalLayer(nn.Module):
 
 
 class ContextEncoder(nn.Module):
-    """The blocks before the place where pre-training masks, and the norm before them."""
+    """The blocks before the point where pre-training masks, preceded by a norm."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -229,7 +229,7 @@ class AudioEncoder(nn.Module):
 
 
 class Emotion2Vec(nn.Module):
-    """The network; `of` makes the one that a checkpoint fits."""
+    """The network; `of` creates the one that fits a checkpoint."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -240,7 +240,7 @@ class Emotion2Vec(nn.Module):
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor]) -> Emotion2Vec:
-        """The module, with empty weights, that a state dict of the released names belongs to."""
+        """Return the module, with empty weights, that fits a state dict with the released names."""
         return cls(Config.of(state))
 
     @property
@@ -249,7 +249,7 @@ class Emotion2Vec(nn.Module):
         return self.config.embed_dim
 
     def forward(self, wav: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Answer for each row.
+        """Compute features and logits of each row.
 
         Parameters
         ----------
@@ -283,11 +283,11 @@ class Emotion2Vec(nn.Module):
         return features, self.proj(features), embedding, self.proj(embedding)
 
     def bias(self, t: Tensor, valid: Tensor) -> Tensor:
-        """What is added to the attention's scores: minus the distance between frames, and -inf for no key.
+        """Return the bias of the attention scores: minus the scaled distance of frames, and -inf for padding.
 
         Returns
         -------
-        float32 [n, heads, e + t, e + t] for e extra tokens, which are near to all
+        float32 [n, heads, e + t, e + t] for e extra tokens, whose distance to all frames is 0
         """
         extra = self.config.extra_tokens
         slopes = torch.tensor(alibi_slopes(self.config.num_heads))[:, None, None]

@@ -1,10 +1,10 @@
-"""ONNX -> plan, through the builder of TensorRT or of TensorRT-RTX.
+"""ONNX -> plan, with the builder of TensorRT or TensorRT-RTX.
 
-Strongly typed: every layer computes in the type that the graph gives it. TensorRT 11 and TensorRT-RTX know no
-other way, and TensorRT 10.12 and later do the same when they are asked to, so there is one way for all of them:
-precision comes from the file, and none of the builder's precision flags is set. (TF32, which products of float32
-take on tensor cores, is the default of both.) The plan holds its weights. That of TensorRT runs with the TensorRT
-and on the kind of GPU that built it; TensorRT-RTX builds for other GPUs than that of the machine, and without one.
+Networks are strongly typed: every layer computes in the type that the graph declares. TensorRT 11 and TensorRT-RTX
+support nothing else, and TensorRT 10.12 and later support it on request, so all of them are used in the same way:
+the file determines the precision, and no precision flag of the builder is set. (By default both use TF32 for
+float32 products on tensor cores.) A plan contains its weights. A TensorRT plan runs with the TensorRT version and
+on the kind of GPU that built it; TensorRT-RTX also builds for GPUs that the machine does not have.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ Target = Callable[[ModuleType, Any], AbstractContextManager[None]]
 
 
 def read_profile(config: Path) -> Profile:
-    """Shapes of the inputs, the batch first, from the model configuration of variant `tensorrt`.
+    """Read the shapes of the inputs, the batch first, from a model configuration.
 
-    A free axis takes the sizes of the warm-ups: the smallest, the middle one (of an even number the smaller) and
-    the largest.
+    A free axis gets the sizes of the warm-up requests: the smallest, the median (the lower one of two) and the
+    largest.
 
     Raises
     ------
     ExportError
-        there is no such file
+        If there is no such file.
     """
     from google.protobuf import text_format
     from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -62,15 +62,15 @@ def read_profile(config: Path) -> Profile:
 
 
 def build(trt: ModuleType, onnx: Path, profile: Profile, target: Target, log_file: Path) -> bytes:
-    """Build an engine; that takes TensorRT minutes, TensorRT-RTX seconds.
+    """Build a plan; TensorRT takes minutes, TensorRT-RTX seconds.
 
     Parameters
     ----------
     trt : Python module of TensorRT, 10.12 or later, or of TensorRT-RTX
-    onnx : network; its types are the engine's
+    onnx : network; its types are those of the plan
     profile : shapes of its inputs
     target : the GPUs to build for: `for_this_gpu`, or `for_rtx` of export/tensorrt_rtx.py
-    log_file : takes what the builder says
+    log_file : file for the builder's messages
 
     Returns
     -------
@@ -79,12 +79,12 @@ def build(trt: ModuleType, onnx: Path, profile: Profile, target: Target, log_fil
     Raises
     ------
     ExportError
-        the builder cannot parse or build it; the sentence has what it says
+        If the builder cannot parse or build the network; the message quotes the builder's.
     """
     errors: deque[str] = deque(maxlen=LAST_ERRORS)
 
-    def refused(what: str, said: Iterable[str]) -> ExportError:
-        reasons = "; ".join(said) or "it gives no reason"
+    def refused(what: str, messages: Iterable[str]) -> ExportError:
+        reasons = "; ".join(messages) or "it gives no reason"
         return ExportError(f"{title(trt)} {what} {onnx}: {reasons} (its log: {log_file})")
 
     with open(log_file, "w", encoding="utf-8", buffering=1) as file:  # the last line matters most if it crashes
@@ -93,8 +93,8 @@ def build(trt: ModuleType, onnx: Path, profile: Profile, target: Target, log_fil
         network = builder.create_network(_creation_flags(trt))
         parser = trt.OnnxParser(network, logger)
         if not parser.parse_from_file(str(onnx)):
-            faults = [parser.get_error(i) for i in range(parser.num_errors)]
-            raise refused("cannot parse", [f"{fault.node_operator()}: {fault.desc()}" for fault in faults])
+            problems = [parser.get_error(i) for i in range(parser.num_errors)]
+            raise refused("cannot parse", [f"{each.node_operator()}: {each.desc()}" for each in problems])
         names = [network.get_input(i).name for i in range(network.num_inputs)]
         if set(names) != set(profile):
             raise ExportError(
@@ -115,13 +115,14 @@ def build(trt: ModuleType, onnx: Path, profile: Profile, target: Target, log_fil
 
 
 def for_this_gpu(level: int, workspace: int, timings: Path, log: Log) -> Target:
-    """Have TensorRT build for the GPU of this machine.
+    """Return a target that makes TensorRT build for the GPU of this machine.
 
     Parameters
     ----------
     level : how long to search for fast kernels, 0 to 5; TensorRT's own default is 3
-    workspace : bytes of the GPU's memory that a single layer may take to work in
-    timings : file with what kernels took in earlier builds, read and replaced
+    workspace : bytes of GPU memory that a single layer may use as workspace
+    timings : file with the kernel timings of earlier builds, which is read and replaced
+    log : reports when the timings cannot be used
     """
 
     @contextmanager
@@ -137,12 +138,12 @@ def for_this_gpu(level: int, workspace: int, timings: Path, log: Log) -> Target:
 
 
 def title(trt: ModuleType) -> str:
-    """The library's name and version, for people."""
+    """Return the library's name and version, for messages."""
     return f"TensorRT{'-RTX' if 'rtx' in trt.__name__ else ''} {trt.__version__}"
 
 
 def _interruptible(trt: ModuleType, builder: Any, network: Any, config: Any) -> Any:
-    """The plan, or None; Ctrl-C stops TensorRT at its next step."""
+    """Return the plan, or None; Ctrl-C stops TensorRT at its next step."""
     base: Any = trt.IProgressMonitor
 
     class Monitor(base):
@@ -161,7 +162,7 @@ def _interruptible(trt: ModuleType, builder: Any, network: Any, config: Any) -> 
             return not self.stopped
 
     monitor = config.progress_monitor = Monitor()
-    with ThreadPoolExecutor(1) as pool:  # the main thread is the one that hears of Ctrl-C
+    with ThreadPoolExecutor(1) as pool:  # only the main thread receives Ctrl-C
         try:
             return pool.submit(builder.build_serialized_network, network, config).result()
         finally:
@@ -169,19 +170,19 @@ def _interruptible(trt: ModuleType, builder: Any, network: Any, config: Any) -> 
 
 
 def timings_file(folder: Path, trt: ModuleType, gpu: str) -> Path:
-    """Where the timings of this TensorRT on this kind of GPU are kept: they mean nothing to another."""
+    """Return the file for timings of this TensorRT on this kind of GPU; they are invalid for others."""
     key = hashlib.sha256(gpu.encode()).hexdigest()[:8]
     return folder / f"{trt.__version__}-{key}.timings"
 
 
 def _creation_flags(trt: ModuleType) -> int:
-    """Strongly typed, where that is to be said: TensorRT 10 needs it, 11 ignores it and may drop its name."""
+    """Return the flag for strong typing: TensorRT 10 needs it, 11 ignores it and may drop its name."""
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
 
 
 def _read_timings(config: Any, path: Path, log: Log) -> Any:
-    """Give the builder what earlier builds measured; a file that it cannot use is replaced by an empty cache."""
+    """Pass the timings of earlier builds to the builder; an unusable file is replaced by an empty cache."""
     content = path.read_bytes() if path.is_file() else b""
     cache = config.create_timing_cache(content)
     if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):

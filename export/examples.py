@@ -1,7 +1,7 @@
-"""The example recordings of a repository of the hub: which files they are, and which classes they are named after.
+"""Selects the example recordings of a hub repository and reads their classes from their names.
 
-They lie in its folder `examples/`, and their names begin with the number or with the name of a class: `0.mp3`,
-`Soft rock 2.wav`, `3_symphony.flac`.
+The recordings are in the folder `examples/`, and their names begin with the number or the name of a class:
+`0.mp3`, `Soft rock 2.wav`, `3_symphony.flac`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ AND = re.compile(r"(?<![^\W_])and(?![^\W_])")
 
 
 class UnclearName(ValueError):
-    """A file is named after no class."""
+    """The name of a file does not begin with a class."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Example:
 
     Attributes
     ----------
-    name : its path below the folder
-    expected : its class; None where the name says none
-    skipped : why it is not asked about; None where it is
+    name : path below the folder
+    expected : its class; None if the name does not begin with one
+    skipped : why it is not classified; None if it is
     """
 
     name: str
@@ -53,24 +53,24 @@ class Example:
 
 
 def is_recording(name: str) -> bool:
-    """Whether a path of the repository is that of an example, by its suffix; a hidden file is not."""
+    """Return whether a path of the repository is an example recording, by its suffix; hidden files are not."""
     path = PurePosixPath(name)
     inside = path.parts[0] == FOLDER and ".." not in path.parts  # it becomes a path of this machine
     return inside and path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def choose(found: dict[str, int], labels: Sequence[str]) -> tuple[list[Example], int]:
-    """Choose the recordings to ask about, by name and size.
+    """Select the recordings to classify, by name and size.
 
     Parameters
     ----------
-    found : path in the repository -> bytes
-    labels : of the network
+    found : path in the repository -> size in bytes
+    labels : labels of the network
 
     Returns
     -------
-    All of them in the order of their names, 2 before 10, with why some are skipped; and how many were left out
-    because MAX_FILES others are asked about
+    examples : all recordings in the order of their names, 2 before 10, with the reason if one is skipped
+    left : number of recordings left out because of the limit MAX_FILES
     """
     examples, asked, left = [], 0, 0
     for path in sorted(found, key=_natural):
@@ -93,21 +93,21 @@ def choose(found: dict[str, int], labels: Sequence[str]) -> tuple[list[Example],
 
 
 def named_class(stem: str, labels: Sequence[str]) -> int:
-    """The class that a file name begins with: its name, perhaps with a number before it, or its number.
+    """Return the class that a file name begins with: its name, optionally after a number, or its number.
 
-    Letter case, separators and the word "and" do not matter. The longest name wins, and it has to end where a word
-    ends: "solomon" is no solo. A number counts from 0 where no name follows; before a name it is ignored, because
-    authors number their classes in other ways (ccmusic's 3_Symphony is output 0).
+    Letter case, separators and the word "and" do not matter. The longest name wins, and it must end where a word
+    ends: "solomon" is not "solo". Without a name, the number is the index of the class, from 0. Before a name it
+    is ignored, because authors number their classes differently (ccmusic's 3_Symphony is output 0).
 
     Parameters
     ----------
-    stem : of the file, without folder and suffix
+    stem : file name without folder and suffix
     labels : names of the classes, in order
 
     Raises
     ------
     UnclearName
-        it begins with no class
+        If the name does not begin with a class.
     """
     text = _plain(stem)
     named = _longest(text, labels)
@@ -122,12 +122,12 @@ def named_class(stem: str, labels: Sequence[str]) -> int:
 
 
 def _plain(text: str) -> str:
-    """What does not matter is made equal, or a separator."""
+    """Normalise letter case, character forms and the word "and"."""
     return AND.sub(" ", unicodedata.normalize("NFKC", text).casefold())
 
 
 def _longest(text: str, labels: Sequence[str]) -> int | None:
-    """The class with the longest name that a text begins with; None without one."""
+    """Return the class with the longest name that the text begins with; None without one."""
     best, most = None, 0
     for index, label in enumerate(labels):
         letters = re.sub(r"[\W_]", "", _plain(label))
@@ -140,5 +140,5 @@ def _longest(text: str, labels: Sequence[str]) -> int | None:
 
 
 def _natural(path: str) -> list[str]:
-    """Sorts numbers in names by their value, and letters whatever their case."""
+    """Return a sort key: numbers in names by value, letters regardless of case."""
     return [part.zfill(20) if part.isdecimal() else part for part in re.split(r"([0-9]+)", path.casefold())]

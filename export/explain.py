@@ -1,17 +1,17 @@
-"""Networks that explain: model.onnx -> `<system>_explain/1/model.onnx`, what in a picture spoke for a class.
+"""Networks behind the option explain, which map the evidence for a class: model.onnx -> `<system>_explain/1/`.
 
-`python -m export explain` takes the graph of the float network, leaves out what is not needed, and adds nodes:
+`python -m export explain` takes the graph of the float network, removes unneeded nodes, and adds others:
 
-* ViT: attention roll-out (Abnar and Zuidema, "Quantifying attention flow in transformers", 2020). A block is half
-  its attention, mean over the heads, and half the identity, for the path around it; rows that sum to 1 keep doing
-  so. The product over all blocks says of which patches each token is made; the class token's row is the map. It is
-  the same for every class.
+* ViT: attention roll-out (Abnar and Zuidema, "Quantifying attention flow in transformers", 2020). A block counts
+  as half its attention, averaged over the heads, and half the identity, for the residual path; rows still sum to
+  1. The product over all blocks gives the share of each patch in each token; the class token's row is the map. It
+  is the same for every class.
 * VGG: Grad-CAM (Selvaraju et al., "Grad-CAM", 2017) at the last convolution. Each of its maps, after the ReLU, is
-  weighted by the mean gradient of the class's logit; what is left of the sum above 0 is the map. The gradient is
-  written as forward operations: back through the head by its weights, where the ReLUs let pass. Pooling hands the
-  gradient of each value to one of four: the mean, which alone is wanted, does not depend on which.
+  weighted by the mean gradient of the class's logit; the positive part of the sum is the map. The gradient is
+  written as forward operations: backwards through the head by its weights, masked by its ReLUs. Pooling passes the
+  gradient of each value to one of four; the mean, which is all that is needed, does not depend on which.
 
-So nothing but the exported network is needed, and what explains has the weights that are served.
+So only the exported network is needed, and the explanation uses the served weights.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SIDE = 14
 
 
 def export(system: System, repository: Path, *, force: bool, log: Log) -> bool:
-    """Bring the network that explains a system up to date with the float network: see `derived.derive`."""
+    """Bring the explaining network of a system up to date with the float network: see `derived.derive`."""
 
     def make(network: Network, path: Path) -> derived.Description:
         explaining = load(str(system.architecture.explainer))(onnx.load(network.onnx.path))
@@ -49,9 +49,9 @@ def export(system: System, repository: Path, *, force: bool, log: Log) -> bool:
 
 
 class Nodes:
-    """Nodes to be added behind those of a network, and their constants.
+    """Nodes to add to a network, and their constants.
 
-    Names begin with "explain", which the exporter's do not.
+    Their names begin with "explain", unlike the exporter's.
     """
 
     def __init__(self, proto: ModelProto) -> None:
@@ -61,22 +61,22 @@ class Nodes:
         self._constants: list[TensorProto] = []
 
     def add(self, kind: str, *inputs: str | npt.ArrayLike, output: str | None = None, **attributes: object) -> str:
-        """Add a node of one output; its name."""
+        """Add a node with one output and return the name of that."""
         output = output or f"explain_{len(self._added)}"
         names = [x if isinstance(x, str) else self._constant(x) for x in inputs]
         self._added.append(helper.make_node(kind, names, [output], output, **attributes))
         return output
 
     def values(self, name: str) -> npt.NDArray:
-        """Weights of the network."""
+        """Return a weight tensor of the network."""
         return numpy_helper.to_array(self.weights[name])
 
     def finish(self, sums: str) -> ModelProto:
-        """The network with the inputs ROWS and CLASS whose output MAP is `sums` scaled to [0, 1].
+        """Return the network with the inputs ROWS and CLASS and the output MAP, which is `sums` scaled to [0, 1].
 
         Parameters
         ----------
-        sums : values with 14 x 14 to a row; where they are all equal the map is 0
+        sums : name of a tensor with 14 x 14 values per row; if they are all equal, the map is 0
         """
         maps = self.add("Reshape", sums, np.array([-1, SIDE, SIDE]))
         low, high = (self.add(kind, maps, np.array([1, 2])) for kind in ("ReduceMin", "ReduceMax"))
@@ -108,10 +108,10 @@ class Nodes:
 
 
 def roll_out(proto: ModelProto) -> ModelProto:
-    """Attention roll-out of a ViT: ROWS -> LOGITS becomes ROWS, CLASS -> MAP; CLASS does not matter."""
+    """Attention roll-out of a ViT: ROWS -> LOGITS becomes ROWS, CLASS -> MAP; CLASS has no effect."""
     blocks = [node for node in proto.graph.node if node.op_type == "Softmax"]
     nodes, tokens = Nodes(proto), 1 + SIDE * SIDE
-    # One row of the product is wanted: a vector times matrices, from the last block to the first.
+    # Only one row of the product is needed: a vector times matrices, from the last block to the first.
     share = nodes.add("Identity", np.eye(1, tokens, dtype=np.float32)[None, None])
     for block in reversed(blocks):
         through = nodes.add("ReduceMean", nodes.add("MatMul", share, block.output[0]), np.array([1]))
@@ -127,13 +127,13 @@ def grad_cam(proto: ModelProto) -> ModelProto:
     follower = {node.input[0]: node for node in graph.node}
     maps = [node for node in graph.node if node.op_type == "MaxPool"][-1].input[0]
     channels = len(nodes.values([node for node in graph.node if node.op_type == "Conv"][-1].input[1]))
-    # Row c of the last weights is the gradient of logit c with respect to what they multiply.
+    # Row c of the last weights is the gradient of logit c with respect to the input of the last layer.
     gradient = nodes.add("Gather", last.input[1], nodes.add("Squeeze", "CLASS", np.array([1])))
     for layer in reversed(hidden):
         passes = nodes.add("Greater", follower[layer.output[0]].output[0], np.float32(0))
         gradient = nodes.add("Mul", gradient, nodes.add("Cast", passes, to=TensorProto.FLOAT))
         weights = layer.input[1]
-        if layer is hidden[0]:  # behind it the sum over the places of a map is wanted, not the gradient at each
+        if layer is hidden[0]:  # before it, the sum over the positions of a map is needed
             values = nodes.values(weights)
             weights = values.reshape(len(values), channels, -1).sum(-1)
         gradient = nodes.add("MatMul", gradient, weights)
@@ -143,7 +143,7 @@ def grad_cam(proto: ModelProto) -> ModelProto:
 
 
 def _needed(nodes: list[NodeProto], output: str) -> list[NodeProto]:
-    """Those that `output` depends on, in their order."""
+    """Return the nodes that `output` depends on, in order."""
     wanted, kept = {output}, []
     for node in reversed(nodes):
         if wanted.intersection(node.output):
@@ -153,7 +153,7 @@ def _needed(nodes: list[NodeProto], output: str) -> list[NodeProto]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns 0, or 2 after an error that the user can mend."""
+    """Run the command; return 0, or 2 after an error that the user can fix."""
     parser = command.Parser(
         "explain",
         "Build the networks behind the option explain from the exported ones. A server loads them when it starts.",

@@ -1,4 +1,4 @@
-"""Folders that one process writes to, fingerprints of files, and modules by name."""
+"""Exclusive access to folders, checksums of files, and imports by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from export.errors import ExportError
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Refuse to work in `folder` while another process does."""
+    """Lock a folder; raise `ExportError` if another process holds the lock."""
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -29,7 +29,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+    """Return the SHA-256 of a file in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -38,6 +38,6 @@ def sha256(path: Path) -> str:
 
 
 def load(name: str) -> Any:
-    """What "package.module:name" names; the module is imported only now."""
+    """Import the module of "package.module:name" and return the object."""
     module, _, attribute = name.partition(":")
     return getattr(importlib.import_module(module), attribute)

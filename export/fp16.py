@@ -1,13 +1,13 @@
-"""FP16 networks for GPUs: model.onnx -> model.fp16.onnx, which the variants `tensorrt` and `cuda` are made for.
+"""`python -m export fp16`: FP16 networks for variants `tensorrt` and `cuda`, model.onnx -> model.fp16.onnx.
 
-`python -m export fp16`: TensorRT 11 takes the precision of every layer from the graph, so it is written out: the
-products with weights and what lies between them are float16, with casts where that begins and ends. Inputs and
-outputs stay float32, and so does what float16 is too coarse or too narrow for:
+TensorRT 11 reads the precision of every layer from the graph, so the graph states it: products with weights and
+the nodes between them are float16, with casts at the borders. Inputs and outputs stay float32, and so do the nodes
+for which float16 has too little precision or range:
 
-* norms, softmax, sums over frames, and what is added to the scores of attention;
-* all behind the last norm: the head, and what is put out beside the classes (VGG19_BN has no norm: its head, four
+* norms, softmax, sums over frames, and terms that are added to attention scores;
+* everything after the last norm: the head, and outputs besides the classes (VGG19_BN has no norm: its head, four
   fifths of its weights, is float16 as well);
-* what met or gave a value beyond half of float16's range on generated sounds.
+* nodes with an input or output beyond half of float16's range on generated sounds.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
 
     Parameters
     ----------
-    rows : generated rows that both networks are compared on
+    rows : number of generated rows for the comparison of both networks
     """
 
     def make(network: Network, path: Path) -> derived.Description:
@@ -104,7 +104,7 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns 0, or 2 after an error that the user can mend."""
+    """Run the command; return 0, or 2 after an error that the user can fix."""
     parser = command.Parser(
         "fp16",
         "Convert the exported networks to FP16, for GPUs: python -m export tensorrt and variant cuda use them.",

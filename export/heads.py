@@ -1,7 +1,7 @@
-"""The two classification heads that released checkpoints have, told apart by their keys.
+"""The classification heads of released checkpoints, which are distinguished by their keys.
 
-ccmusic-database trains torchvision backbones with four Linear layers of falling size at the places 1, 4, 7 and
-9 of a Sequential; torchvision's own heads are three Linear layers (VGG) or a single one (ViT). The sizes are
+ccmusic-database trains torchvision backbones with four Linear layers of decreasing size at the positions 1, 4, 7
+and 9 of a Sequential; torchvision's own heads are three Linear layers (VGG) or a single one (ViT). The sizes are
 read from the tensors.
 """
 
@@ -39,12 +39,12 @@ def torchvision_vgg_head(sizes: Sequence[int]) -> nn.Sequential:
 
 
 def linear_sizes(state: Mapping[str, torch.Tensor], names: list[str], n_in: int) -> tuple[int, ...]:
-    """Sizes of consecutive Linear layers: `n_in`, then the outputs of each of `names`.
+    """Return the sizes of consecutive Linear layers: `n_in`, then the outputs of each of `names`.
 
     Raises
     ------
     CheckpointError
-        where the weight of one of `names` is missing or is no matrix
+        If the weight of one of `names` is missing or not a matrix.
     """
     sizes = [n_in]
     for name in names:

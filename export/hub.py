@@ -1,4 +1,4 @@
-"""Files from the Hugging Face hub, by repository and pinned commit: checkpoints, and recordings beside them."""
+"""Downloads checkpoints and example recordings from the Hugging Face hub, by repository and pinned commit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def check_revision(revision: str | None) -> str:
-    """Accept the full sha of a commit only: a branch or tag can change under our feet."""
+    """Return the revision if it is the full SHA of a commit; a branch or tag can change at any time."""
     if revision is None or not COMMIT.fullmatch(revision):
         raise HubError(
             f"--hub needs --revision with the 40 hexadecimal digits of a commit, not {revision!r};"
@@ -23,14 +23,14 @@ def check_revision(revision: str | None) -> str:
 
 
 def download(repository: str, file: str, revision: str) -> Path:
-    """Path of a file in the hub's own cache; fetched where it is not there yet.
+    """Return the path of a file in the hub's own cache; download it if necessary.
 
-    HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE work as everywhere.
+    HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE have their usual meaning.
 
     Raises
     ------
     HubError
-        hub not reachable, no such repository, file or commit, or no access to it
+        If the hub cannot be reached, has no such repository, file or commit, or denies access.
     """
     from huggingface_hub import hf_hub_download
 
@@ -39,14 +39,14 @@ def download(repository: str, file: str, revision: str) -> Path:
 
 
 def sizes(repository: str, folder: str, revision: str) -> dict[str, int]:
-    """Files below a folder of a repository, path -> bytes; empty where it has no such folder.
+    """Return path -> size in bytes of the files below a folder of a repository; empty if there is no such folder.
 
-    The hub is asked each time: its cache holds files, not the listing of a folder.
+    Each call queries the hub: its cache holds files, not listings of folders.
 
     Raises
     ------
     HubError
-        hub not reachable, no such repository or commit, or no access to it
+        If the hub cannot be reached, has no such repository or commit, or denies access.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import EntryNotFoundError
@@ -62,18 +62,18 @@ def sizes(repository: str, folder: str, revision: str) -> dict[str, int]:
 
 @contextmanager
 def _refusals(repository: str, path: str, revision: str) -> Iterator[None]:
-    """Raise what huggingface_hub raises as a HubError that says what to do."""
+    """Convert errors of huggingface_hub to a HubError that says what to do."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
-        HTTPError,  # of the HTTP library that it uses, which has been another one before
+        HTTPError,  # of its HTTP library, which differs between versions
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
     from huggingface_hub.utils import logging
 
-    logging.set_verbosity_error()  # it warns of each of its retries
+    logging.set_verbosity_error()  # it would warn of each retry
     try:
         yield
     except GatedRepoError as error:
@@ -86,7 +86,7 @@ def _refusals(repository: str, path: str, revision: str) -> Iterator[None]:
         ) from error
     except RevisionNotFoundError as error:
         raise HubError(f"{repository} has no commit {revision}; check --revision") from error
-    except LocalEntryNotFoundError as error:  # is an EntryNotFoundError too: the hub was not asked
+    except LocalEntryNotFoundError as error:  # an EntryNotFoundError without a query of the hub
         raise HubError(
             f"the hub cannot be reached and {repository}/{path} is not in its cache;"
             " check the network or use --checkpoints or --demo"

@@ -1,4 +1,4 @@
-"""Generated recordings as the networks take them."""
+"""Prepares generated recordings as inputs of the networks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Feeds = list[npt.NDArray[Any]]
 
 
 def example_row(system: System, family: int, seed: int) -> Feeds:
-    """A generated sound as one row: its first slice of 12 s, or a waveform that is 1 to 6 s long."""
+    """Return a generated sound as one row: its first slice of 12 s, or a waveform of 1 to 6 s."""
     if system.spectrum:
         recording = sound(family, seed, seconds=12), 22050
         return [preprocess.prepare(recording, system.profile, spectrum=system.spectrum).rows[:1]]
@@ -26,7 +26,7 @@ def example_row(system: System, family: int, seed: int) -> Feeds:
 
 
 def pad_batch(rows: Sequence[Feeds]) -> Feeds:
-    """Several as one batch, the shorter ones padded with zeros."""
+    """Join rows to a batch; shorter ones are padded with zeros."""
     joined = []
     for arrays in zip(*rows, strict=True):
         shape = np.max([array.shape[1:] for array in arrays], axis=0)

@@ -1,17 +1,18 @@
-"""INT8 networks for CPUs: model.onnx -> model.int8.onnx, which the variant `openvino_int8` serves.
+"""`python -m export int8`: INT8 networks for CPUs, model.onnx -> model.int8.onnx, for variant `openvino_int8`.
 
-`python -m export int8`: the inputs and weights of every convolution and every product with weights are rounded to
-8 bits, as QuantizeLinear and DequantizeLinear in ONNX (QDQ). All scales are symmetric, so that TensorRT can take
-the file too; weights have one per output channel. The products of attention, softmax, norms, GELU and biases stay
-in float, and so does what a layer puts out until the next one takes it in: an output that is rounded before its
-ReLU spends half of the 8 bits on what the ReLU removes.
+The inputs and weights of every convolution and every product with weights are rounded to 8 bits, as QuantizeLinear
+and DequantizeLinear in ONNX (QDQ). All scales are symmetric, so that TensorRT accepts the file, too; weights have
+one per output channel. The products of attention, softmax, norms, GELU and biases stay in float, and so does the
+output of a layer up to the next layer: rounding before a ReLU would spend half of the 8 bits on values that the
+ReLU removes.
 
-An activation's scale is the one that loses least, by squared error, on generated sounds. With scales that reach
-the largest value instead, ViT-B/16 kept 278 of 288 labels and not 288, at a median difference in probability of
-0.025 and not 0.010; VGG19_BN kept 287 in both ways, at 0.008 and 0.006.
+The scale of an activation minimises the squared error on generated sounds. With scales that represent the largest
+value, ViT-B/16 kept 278 of 288 labels instead of 288, at a median difference in probability of 0.025 instead of
+0.010; VGG19_BN kept 287 with both, at 0.008 and 0.006.
 
-Where the network does not answer as in float, the layers that lose most stay in float: musicnn's convolutions over
-time, whose channels are of very different sizes, and not those over the spectrogram, which are most of its work.
+If the network does not agree with float, the layers with the largest loss stay in float: for musicnn its
+convolutions over time, whose channels differ much in scale, but not those over the spectrogram, which are most of
+its work.
 """
 
 from __future__ import annotations
@@ -57,13 +58,13 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
 
     Parameters
     ----------
-    rows : held-out rows that both networks must agree on
+    rows : number of held-out rows on which both networks must agree
     """
 
     def make(network: Network, path: Path) -> derived.Description:
         import onnxruntime
 
-        from export.demo import rows as generate  # PyTorch: seconds to import, and not needed before
+        from export.demo import rows as generate  # imports PyTorch, which takes seconds
 
         log("preparing generated sounds")
         calibration = generate(system, CALIBRATION_SEEDS)[0]
@@ -113,7 +114,7 @@ def export(system: System, repository: Path, rows: int, *, force: bool, log: Log
 
 
 def limits(path: Path, rows: Rows) -> dict[str, float]:
-    """The largest magnitude that each activation's 8 bits should reach.
+    """Return the largest magnitude that the 8 bits of each activation should represent.
 
     Parameters
     ----------
@@ -122,7 +123,7 @@ def limits(path: Path, rows: Rows) -> dict[str, float]:
 
     Returns
     -------
-    Name of each tensor that a convolution or a product with weights takes in -> limit, above 0
+    Name of each input of a convolution or a product with weights -> limit, above 0
     """
     import onnx
     import onnxruntime
@@ -133,7 +134,7 @@ def limits(path: Path, rows: Rows) -> dict[str, float]:
     inner = [name for name in names if name != source]
     proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in inner)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # the outputs added have no shapes, which it warns of
+    options.log_severity_level = 3  # it warns of the added outputs, which have no shapes
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
     largest = dict.fromkeys(names, 0.0)
@@ -147,15 +148,15 @@ def limits(path: Path, rows: Rows) -> dict[str, float]:
 
 
 def least_error_limit(magnitudes: Rows, largest: float) -> float:
-    """The limit c at which rounding to multiples of c / 127, up to c, has the least mean square error.
+    """Return the limit c for which rounding to multiples of c / 127, up to c, has the least mean square error.
 
     Parameters
     ----------
-    magnitudes : float32 [n], sampled values without their signs
-    largest : of all values
+    magnitudes : float32 [n], absolute values of samples
+    largest : largest magnitude of all values
     """
     if not largest:
-        return 1.0  # a layer that nothing reaches
+        return 1.0  # all inputs of the layer are zero
 
     def error(limit: float) -> float:
         scale = limit / LEVELS
@@ -165,16 +166,17 @@ def least_error_limit(magnitudes: Rows, largest: float) -> float:
 
 
 def lossy_layers(path: Path, limits: dict[str, float], rows: Rows, precision: str, activation: str) -> list[str]:
-    """Names of the layers to be left in float, so that the others together change no answer to these rows.
+    """Return the names of the layers that must stay in float for the others to change no answer to these rows.
 
-    Each layer is rounded alone; the one that moves the probabilities most is left out first, and so on. At least
-    one layer is not among them.
+    Each layer is rounded alone, to rank the layers by the change of the probabilities. Then the worst ones stay in
+    float, as many as necessary, but never all.
 
     Parameters
     ----------
-    limits : of the activations, as `limits` gives them
-    rows : float32 [n, ...], those that the limits were measured on
-    precision, activation : as for `logits`, and of the system
+    limits : limits of the activations, from `limits`
+    rows : float32 [n, ...], the rows that the limits were measured on
+    precision : as in `logits`
+    activation : activation of the system
     """
     import onnx
 
@@ -193,11 +195,11 @@ def lossy_layers(path: Path, limits: dict[str, float], rows: Rows, precision: st
 
 
 def quantise(path: Path, limits: dict[str, float], left: Sequence[str] = ()) -> bytes:
-    """The network with 8 bits for all that `limits` names and for the weights behind it, as ONNX.
+    """Return the network with 8 bits for all tensors in `limits` and for the weights that they multiply, as ONNX.
 
     Parameters
     ----------
-    limits : tensor -> the largest magnitude that its 8 bits reach
+    limits : tensor -> largest magnitude that its 8 bits represent
     left : names of layers that stay in float
     """
     import onnx
@@ -229,11 +231,11 @@ def quantise(path: Path, limits: dict[str, float], left: Sequence[str] = ()) -> 
 
 
 def logits(network: bytes, rows: Rows, precision: str) -> Rows:
-    """What OpenVINO computes, float32 [n, classes].
+    """Compute the logits with OpenVINO, float32 [n, classes].
 
     Parameters
     ----------
-    precision : "f32" or "bf16", of all that the network does not say to be INT8
+    precision : "f32" or "bf16", for all nodes that are not INT8
     """
     import openvino
 
@@ -244,20 +246,20 @@ def logits(network: bytes, rows: Rows, precision: str) -> Rows:
 
 
 def served_precision() -> str:
-    """In what the server's OpenVINO backend computes, on this machine, what is not INT8: "f32" or "bf16"."""
-    import openvino  # a machine that serves on a GPU may be without it
+    """Return the precision of the server's OpenVINO backend on this machine for all but INT8: "f32" or "bf16"."""
+    import openvino  # a machine that serves on a GPU may not have it
 
     return "bf16" if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
 def _layers(proto: Any) -> list[Any]:
-    """The nodes that multiply by weights."""
+    """Return the nodes that multiply by weights."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     return [node for node in proto.graph.node if node.op_type in OPERATORS and node.input[1] in weights]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns 0, or 2 after an error that the user can mend."""
+    """Run the command; return 0, or 2 after an error that the user can fix."""
     parser = command.Parser(
         "int8",
         "Make INT8 networks of the exported ones, for python -m server --variant openvino_int8.",

@@ -1,9 +1,9 @@
-"""musicnn in PyTorch: filters of musical shapes over a log-mel spectrogram; written from its description.
+"""musicnn in PyTorch, written from its description: musically motivated filters over a log-mel spectrogram.
 
 Pons and Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging" (2019), and Pons et
-al., "End-to-end learning for music audio tagging at scale" (2018): filters as tall as timbres and as long as
-rhythms, the maximum over the bands, dense layers over time, and both poolings over time before the tags. The ReLU
-of a layer comes before its batch normalisation.
+al., "End-to-end learning for music audio tagging at scale" (2018): tall filters for timbre and long filters for
+rhythm, the maximum over the bands, dense layers over time, and max and mean pooling over time before the tags. The
+ReLU of a layer precedes its batch normalisation.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ class Layer(nn.Module):
         self.convolution, self.normalisation = convolution, normalisation
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the convolution's: [n, channels, ...] -> [n, filters, ...]."""
+        """[n, channels, ...] -> [n, filters, ...], as the convolution."""
         return self.normalisation(self.convolution(x).relu())
 
 
 class MusiCNN(nn.Module):
-    """The network; `of` makes the one that a checkpoint fits.
+    """The network; `of` creates the one that fits a checkpoint.
 
     Parameters
     ----------
-    timbral, temporal : filters of each of their layers
+    timbral, temporal : filters of each timbral and each temporal layer
     dense : filters of each dense layer
-    units : of the layer before the tags, whose values are the embedding
-    classes : tags
+    units : outputs of the layer before the tags, which are the embedding
+    classes : number of tags
     """
 
     def __init__(self, timbral: int, temporal: int, dense: int, units: int, classes: int) -> None:
@@ -59,7 +59,7 @@ class MusiCNN(nn.Module):
         front = [layer(wide) for layer in self.timbral]
         for layer, length in zip(
             self.temporal, TEMPORAL, strict=True
-        ):  # an even filter has its centre on the left
+        ):  # an even filter has its centre left of the middle
             front.append(layer(pad(x, ((length - 1) // 2, length // 2))))
         features = [torch.cat([values.amax(2) for values in front], 1)]
         for number, layer in enumerate(self.dense):
@@ -72,14 +72,14 @@ class MusiCNN(nn.Module):
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor]) -> MusiCNN:
-        """The module, with empty weights, that a state dict belongs to."""
+        """Return the module, with empty weights, that fits a state dict."""
         places = "timbral.0", "temporal.0", "dense.0", "penultimate"
         timbral, temporal, dense, units = (len(state[f"{place}.convolution.weight"]) for place in places)
         return cls(timbral, temporal, dense, units, len(state["tags.weight"]))
 
     @property
     def embedding_size(self) -> int:
-        """Values of its embedding."""
+        """Values of an embedding."""
         return self.tags.in_features
 
 

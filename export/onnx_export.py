@@ -1,8 +1,8 @@
-"""Module -> ONNX file with a free batch size, and the proof that ONNX Runtime computes the same.
+"""Module -> ONNX file with a free batch size, and a comparison of ONNX Runtime with PyTorch.
 
-Batch normalisation is folded into the convolutions by the exporter and not left to the runtimes: every runtime
-and every precision then starts from the same final weights. Folding in float64 beforehand was measured to be no
-nearer to PyTorch (differences of 1.5e-5 and 1.6e-5 in the logits).
+The exporter folds batch normalisation into the convolutions, so that every runtime and every precision starts from
+the same final weights. Folding in float64 beforehand is not closer to PyTorch (differences of 1.5e-5 and 1.6e-5 in
+the logits).
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ Feeds = list[npt.NDArray[Any]]  # one array per input, the rows along the first 
 
 @dataclass(frozen=True)
 class Graph:
-    """What a network takes and gives.
+    """Inputs and outputs of a network.
 
     Attributes
     ----------
-    inputs : names, and the sizes of each after the batch; a name stands for a size that is free
-    outputs : names, likewise
+    inputs : name -> sizes of the axes after the batch; a string names a free axis
+    outputs : the same for the outputs
     """
 
     inputs: dict[str, tuple[int | str, ...]]
@@ -61,7 +61,7 @@ class Graph:
 
 
 def graph_of(system: System) -> Graph:
-    """What the network of a system takes and gives."""
+    """Return the inputs and outputs of a system's network."""
     sides = system.own(system.task.inputs), system.own(system.task.outputs)
     return Graph(*({tensor.name: system.dims(tensor) for tensor in side} for side in sides))
 
@@ -70,7 +70,7 @@ def to_onnx(model: nn.Module, graph: Graph, path: Path) -> None:
     """Write `model` (in eval mode) as one ONNX file, and check it."""
     import torch
 
-    free = torch.export.Dim.DYNAMIC  # a named one is first tried with constraints that slices by its half break
+    free = torch.export.Dim.DYNAMIC  # a named Dim first gets constraints that slices by half its size violate
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             model,
@@ -95,7 +95,7 @@ def to_onnx(model: nn.Module, graph: Graph, path: Path) -> None:
 
 
 def _name_axes(tensors: Sequence[onnx.ValueInfoProto], shapes: dict[str, tuple[int | str, ...]]) -> None:
-    """Name the free axes as a Graph does; the exporter's names are s22 and formulas of it."""
+    """Give the free axes the names of the `Graph`; the exporter's are s22 and expressions of it."""
     for tensor, shape in zip(tensors, shapes.values(), strict=True):
         for dim, size in zip(tensor.type.tensor_type.shape.dim, ("batch", *shape), strict=True):
             if dim.dim_param:
@@ -103,7 +103,7 @@ def _name_axes(tensors: Sequence[onnx.ValueInfoProto], shapes: dict[str, tuple[i
 
 
 def _forget_origin(proto: onnx.ModelProto) -> None:
-    """Remove the stack traces that the exporter keeps at every node: they name folders of this machine."""
+    """Remove the stack traces that the exporter stores at every node: they name folders of this machine."""
     graph = proto.graph
     for item in (proto, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         item.ClearField("metadata_props")
@@ -112,7 +112,7 @@ def _forget_origin(proto: onnx.ModelProto) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter reports its own internals, which nobody here can act upon."""
+    """Silence the exporter's reports about its internals, which users cannot act on."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
@@ -123,7 +123,7 @@ def _quiet() -> Iterator[None]:
 
 
 def logits(model: nn.Module, feeds: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-    """What PyTorch computes, float32 [n, classes]: the last of the outputs, or the only one."""
+    """Compute the logits with PyTorch, float32 [n, classes]: the last output, or the only one."""
     import torch
 
     with torch.inference_mode():
@@ -134,13 +134,13 @@ def logits(model: nn.Module, feeds: Sequence[npt.NDArray[Any]]) -> npt.NDArray[n
 def parity(
     path: Path, graph: Graph, feeds: Feeds, expected: npt.NDArray[np.float32], activation: str = "softmax"
 ) -> dict[str, Any]:
-    """Compare an ONNX file under ONNX Runtime with what PyTorch computed before the export.
+    """Compare an ONNX file in ONNX Runtime with the logits that PyTorch computed before the export.
 
     Parameters
     ----------
     feeds : inputs of eight prepared recordings
     expected : float32 [8, classes], their logits
-    activation : what makes probabilities of them
+    activation : function from logits to probabilities
 
     Returns
     -------
@@ -149,7 +149,7 @@ def parity(
     Raises
     ------
     ExportError
-        where a probability differs by more than 1e-4
+        If a probability differs by more than 1e-4.
     """
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     probabilities, logit, probability = ACTIVATIONS[activation], 0.0, 0.0

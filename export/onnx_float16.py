@@ -1,4 +1,4 @@
-"""An ONNX network with some of its nodes in float16: which ones, the casts between, and the same for CPUs."""
+"""Converts nodes of an ONNX network to float16: selects them, inserts casts, and emulates the result on CPUs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ALWAYS_FLOAT32 = (*NORMS, "Softmax", "ReduceSum", "Cast")
 
 
 def float16_nodes(proto: onnx.ModelProto, largest: dict[str, float]) -> set[str]:
-    """Which nodes are to compute in float16.
+    """Select the nodes that can compute in float16.
 
     Parameters
     ----------
     proto : float32 network with inferred types
-    largest : magnitudes of values as far as they are known
+    largest : known magnitudes of values
 
     Returns
     -------
@@ -34,7 +34,7 @@ def float16_nodes(proto: onnx.ModelProto, largest: dict[str, float]) -> set[str]
     types, nodes = _types(proto), list(proto.graph.node)
     kept = _behind_the_last_norm(nodes) | _added_to_scores(nodes)
     chosen: set[str] = set()
-    signal: set[str] = set()  # what products and norms make of the recording; masks and distances are none
+    signal: set[str] = set()  # values that products and norms compute from the recording; not masks and distances
     for node in nodes:
         floats = [name for name in node.input if types.get(name) == TensorProto.FLOAT]
         if not floats or any(types.get(name) != TensorProto.FLOAT for name in node.output):
@@ -49,7 +49,7 @@ def float16_nodes(proto: onnx.ModelProto, largest: dict[str, float]) -> set[str]
 
 
 def _behind_the_last_norm(nodes: list[onnx.NodeProto]) -> set[str]:
-    """First outputs of the nodes that see a norm and are seen by none."""
+    """Return the first outputs of the nodes that depend on a norm and that no norm depends on."""
     before: set[str] = set()  # values that lead to a norm
     for node in reversed(nodes):
         if node.op_type in NORMS or before & set(node.output):
@@ -62,7 +62,7 @@ def _behind_the_last_norm(nodes: list[onnx.NodeProto]) -> set[str]:
 
 
 def _added_to_scores(nodes: list[onnx.NodeProto]) -> set[str]:
-    """First outputs of the nodes between a product and a softmax."""
+    """Return the first outputs of the nodes between a product and a softmax."""
     producers = {name: node for node in nodes for name in node.output}
     found: set[str] = set()
     waiting = [node.input[0] for node in nodes if node.op_type == "Softmax"]
@@ -75,11 +75,11 @@ def _added_to_scores(nodes: list[onnx.NodeProto]) -> set[str]:
 
 
 def magnitudes(proto: onnx.ModelProto, nodes: set[str], rows: Iterable[Feeds]) -> dict[str, float]:
-    """The largest magnitude of each value that the nodes take in or put out.
+    """Measure the largest magnitude of each input and output of the nodes.
 
     Parameters
     ----------
-    nodes : first outputs of those that may compute in float16
+    nodes : first outputs of the nodes that may compute in float16
     rows : batches of prepared recordings
 
     Returns
@@ -111,9 +111,9 @@ def magnitudes(proto: onnx.ModelProto, nodes: set[str], rows: Iterable[Feeds]) -
 
 
 def convert(proto: onnx.ModelProto, float16: set[str]) -> onnx.ModelProto:
-    """The network with some nodes in float16 and a cast wherever that begins or ends.
+    """Return the network with some nodes in float16, and casts between the types.
 
-    Its inputs and outputs are what they were.
+    The types of its inputs and outputs do not change.
 
     Parameters
     ----------
@@ -124,11 +124,11 @@ def convert(proto: onnx.ModelProto, float16: set[str]) -> onnx.ModelProto:
     outputs = {tensor.name for tensor in proto.graph.output}
     made16 = {name for node in proto.graph.node if node.output[0] in float16 for name in node.output}
     nodes: list[onnx.NodeProto] = []
-    ready: dict[tuple[str, int], str] = {}  # names of values in the type that they were not made in
+    ready: dict[tuple[str, int], str] = {}  # (value, type) -> name of its converted copy
     converted: list[onnx.TensorProto] = []
 
     def made_as(name: str) -> str:
-        """A node's own output keeps its name, but for the network's outputs, which are casts."""
+        """Return the name of a node's output: unchanged, except for outputs of the network, which are casts."""
         return f"{name}_float16" if name in made16 & outputs else name
 
     def as_type(name: str, wanted: int) -> str:
@@ -172,10 +172,10 @@ def convert(proto: onnx.ModelProto, float16: set[str]) -> onnx.ModelProto:
 
 
 def emulate(network: onnx.ModelProto) -> onnx.ModelProto:
-    """The same for CPUs: each float16 node computes in float32, and what it puts out is rounded to float16.
+    """Return an equivalent network for CPUs: float16 nodes compute in float32, and their outputs are rounded.
 
-    ONNX Runtime has no float16 kernels for CPUs. Left to itself it computes neighbouring nodes in float32 without
-    rounding between them, and hides what float16 costs, and overflows.
+    ONNX Runtime has no float16 kernels for CPUs. By default it computes neighbouring nodes in float32 without
+    rounding between them, which hides the loss of float16, and overflows.
     """
     types = _types(onnx.shape_inference.infer_shapes(network))
     emulated = onnx.ModelProto()
@@ -205,7 +205,7 @@ def emulate(network: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def logits(network: onnx.ModelProto, rows: Iterable[Feeds]) -> npt.NDArray[np.float32]:
-    """What ONNX Runtime computes on the CPU, float32 [n, classes]."""
+    """Compute the logits with ONNX Runtime on the CPU, float32 [n, classes]."""
     session = _session(emulate(network))
     names = [tensor.name for tensor in session.get_inputs()]
     return np.concatenate([session.run(["LOGITS"], dict(zip(names, feeds, strict=True)))[0] for feeds in rows])
@@ -213,12 +213,12 @@ def logits(network: onnx.ModelProto, rows: Iterable[Feeds]) -> npt.NDArray[np.fl
 
 def _session(network: onnx.ModelProto) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # outputs added for magnitudes have no shapes, which it warns of
+    options.log_severity_level = 3  # it warns of the outputs added for magnitudes, which have no shapes
     return onnxruntime.InferenceSession(network.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def _types(proto: onnx.ModelProto) -> dict[str, int]:
-    """Element type of every value."""
+    """Return the element type of every value."""
     values = (*proto.graph.value_info, *proto.graph.input, *proto.graph.output)
     return {value.name: value.type.tensor_type.elem_type for value in values} | {
         tensor.name: tensor.data_type for tensor in proto.graph.initializer

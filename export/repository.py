@@ -1,7 +1,7 @@
 """Weights -> `model_repository/<system>_network/`: model.onnx, labels.txt and, last, manifest.json.
 
-The manifest vouches for the rest: the server does not start without it, so it is taken away before anything
-that it describes is replaced, and an export that is interrupted leaves either the old state or none.
+The server does not start without a manifest. The export removes it before it replaces any file that the manifest
+describes, so an interrupted export leaves either the former network or none.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ def export(system: System, source: Source, repository: Path, *, force: bool, log
 
     Parameters
     ----------
-    repository : folder of the models, `<system>_network/` is written below it
-    force : export also where nothing has changed
+    repository : folder of the models; `<system>_network/` is written below it
+    force : export a network that is up to date, too
 
     Returns
     -------
-    False where there was nothing to do
+    False if there was nothing to do
 
     Raises
     ------
     ExportError
-        no usable weights, another export at work, or a network that computes something else than PyTorch
+        If there are no usable weights, another export is running, or the network does not agree with PyTorch.
     """
     weights = source.get(system, log)
     if len(weights.labels) != len(system.labels):
@@ -71,18 +71,18 @@ def export(system: System, source: Source, repository: Path, *, force: bool, log
 
 
 def keep_user_weights(system: System, repository: Path, log: Log) -> bool:
-    """Keep weights of the user's own that a system has been exported with; False where it has none of these.
+    """Keep a network that was exported from the user's own weights; return False if it was not.
 
     Raises
     ------
     ExportError
-        it has, and the network is not whole
+        If such a network is incomplete.
     """
     network = Repository(repository).network(system.name)
     if network.manifest is None or network.manifest.content.get("demo", True):
         return False
     source = network.manifest.content.get("source", {})
-    if source.get("origin") == "package":  # as good as new every time
+    if source.get("origin") == "package":  # can be exported again at any time
         return False
     own = f"your own weights ({source.get('origin')} {source.get('location')})"
     instead = "" if system.is_own else "; --demo replaces them by demo weights"
@@ -96,7 +96,7 @@ def keep_user_weights(system: System, repository: Path, log: Log) -> bool:
 
 
 def _description(system: System, weights: Weights) -> dict[str, Any]:
-    """The part of the manifest that is known before the export: it decides whether there is anything to do."""
+    """Return the part of the manifest that is known before the export and decides whether one is necessary."""
     description = {
         "format": FORMAT,
         "exporter": EXPORTER,
@@ -117,7 +117,7 @@ def _description(system: System, weights: Weights) -> dict[str, Any]:
     }
     if weights.held_out is not None:
         description["held_out"] = weights.held_out
-    return json.loads(json.dumps(description))  # tuples become lists, as in a manifest that was read
+    return json.loads(json.dumps(description))  # turns tuples into lists, as in a manifest read from a file
 
 
 def _write(system: System, weights: Weights, description: dict[str, Any], network: Network, log: Log) -> None:
@@ -162,7 +162,7 @@ def _write_by_pytorch(system: System, weights: Weights, path: Path, log: Log) ->
     store_weights(model, weights.path, kept, log)
     graph = onnx_export.graph_of(system)
     rows = [inputs.example_row(system, family, PARITY_SEED) for family in range(max(onnx_export.BATCHES))]
-    # One by one, before the export: it must not keep anything of their lengths, and padding must not matter.
+    # One by one, before the export: so the comparison shows that neither traced lengths nor padding matter.
     expected = np.concatenate([onnx_export.logits(model, row) for row in rows])
 
     onnx_export.to_onnx(model, graph, path)

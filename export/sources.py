@@ -1,4 +1,4 @@
-"""Where a system's weights come from: a directory, the hub, a package that is installed, or the demo weights."""
+"""Sources of a system's weights: a directory, a file, the hub, an installed package, or the demo weights."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ SUFFIXES = ("pt", "pth", "safetensors")
 
 @dataclass(frozen=True)
 class Weights:
-    """A checkpoint that is on this machine.
+    """A checkpoint on this machine.
 
     Attributes
     ----------
     path : the file
-    labels : its classes, in output order
+    labels : its classes, in the order of the outputs
     source : the entry `source` of a manifest
-    held_out : demo weights only: how well they recognise new generated sounds
+    held_out : demo weights only: how well they recognise held-out generated sounds
     """
 
     path: Path
@@ -46,10 +46,10 @@ class Weights:
 
 
 class Source(Protocol):
-    """A way to weights."""
+    """A source of weights."""
 
     def get(self, system: System, log: Log) -> Weights:
-        """Bring the system's checkpoint to this machine."""
+        """Return the system's checkpoint; fetch it to this machine if necessary."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Directory:
     folder: Path
 
     def get(self, system: System, log: Log) -> Weights:
-        """Find the checkpoint; an ExportError names what was looked for."""
+        """Find the checkpoint; an ExportError lists the names that it may have."""
         file = self.find(system)
         if file is None:
             looked = ", ".join(self._names(system))
@@ -75,7 +75,7 @@ class Directory:
         return _weights("directory", self.folder.resolve().name, file, None, self.folder / file, labels)
 
     def find(self, system: System) -> str | None:
-        """The system's file in the folder; None without one."""
+        """Return the system's file in the folder; None without one."""
         return next((name for name in self._names(system) if (self.folder / name).is_file()), None)
 
     def _names(self, system: System) -> list[str]:
@@ -85,7 +85,7 @@ class Directory:
 
 @dataclass(frozen=True)
 class File:
-    """One checkpoint: a file, or a folder with save or model.{pt,pth,safetensors} and, perhaps, labels.json."""
+    """One checkpoint: a file, or a folder with {save,model}.{pt,pth,safetensors} and optionally labels.json."""
 
     path: Path
 
@@ -118,12 +118,12 @@ class Hub:
 
 @dataclass(frozen=True)
 class Installed:
-    """Weights in the data files of a package (`systems.system.Package`), kept as safetensors in `folder`."""
+    """Weights in the data files of a package (`systems.system.Package`), stored as safetensors in `folder`."""
 
     folder: Path
 
     def get(self, system: System, log: Log) -> Weights:
-        """Convert the checkpoint, or take what was converted; an ExportError says which package is missing."""
+        """Convert the checkpoint, unless that has been done; an ExportError names a missing package."""
         package = system.released
         assert isinstance(package, Package), f"{system.name} is not released in a package"
         try:
@@ -152,16 +152,16 @@ class Installed:
 
 @dataclass(frozen=True)
 class Demo:
-    """Weights that know generated sounds only, made on this machine and kept in `folder`."""
+    """Demo weights, made on this machine and stored in `folder`."""
 
     folder: Path
 
     def get(self, system: System, log: Log) -> Weights:
-        """Take the demo weights from their cache, or make them."""
+        """Return the demo weights; make them if they are missing or outdated."""
         path = self.folder / system.name / "save.safetensors"
         with exclusive(path.parent):
             if _metadata(path).get("demo_version") != DEMO_VERSION:
-                from export import demo  # PyTorch: seconds to import, and not needed for weights that are there
+                from export import demo  # imports PyTorch, which takes seconds
 
                 log(f"making demo weights in {path.parent} (only once)")
                 demo.make(system, path, DEMO_VERSION, log)
@@ -171,7 +171,7 @@ class Demo:
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    """Text stored in a safetensors file; empty where there is no such file or it is damaged."""
+    """Return the metadata of a safetensors file; empty if there is no such file or it is damaged."""
     try:
         with safe_open(path, "np") as file:
             return file.metadata() or {}

@@ -1,8 +1,8 @@
-"""Tensors of a TensorFlow checkpoint (tensor bundle, version 2), without TensorFlow.
+"""Reads the tensors of a TensorFlow checkpoint (tensor bundle, version 2) without TensorFlow.
 
-A checkpoint is two files: `<name>.index`, a sorted table (as LevelDB has) of tensor name -> BundleEntryProto, and
-`<name>.data-00000-of-00001`, the bytes of all tensors. Both carry CRC-32C checksums, which are checked. Formats
-are in tensorflow/core/protobuf/tensor_bundle.proto and in LevelDB's doc/table_format.md.
+A checkpoint is two files: `<name>.index`, a sorted table in LevelDB's format of tensor name -> BundleEntryProto,
+and `<name>.data-00000-of-00001`, the bytes of all tensors. The CRC-32C checksums of both are verified. The formats
+are described in tensorflow/core/protobuf/tensor_bundle.proto and in LevelDB's doc/table_format.md.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ Message = dict[int, list[Any]]
 
 
 def read_bundle(folder: Path, name: str = "") -> dict[str, npt.NDArray[np.float32]]:
-    """Read the float32 tensors of a checkpoint; those of other types (counters) are left out.
+    """Read the float32 tensors of a checkpoint; tensors of other types (counters) are skipped.
 
     Parameters
     ----------
-    folder, name : where its files lie, and their name before `.index` and `.data-00000-of-00001`
+    folder, name : folder of the files, and their name without `.index` and `.data-00000-of-00001`
 
     Raises
     ------
     CheckpointError
-        a file is missing or damaged, or of another format
+        If a file is missing, damaged, too large or of another format.
     """
     index, data = folder / f"{name}.index", folder / f"{name}{DATA}"
     try:
@@ -72,19 +72,19 @@ def _tensors(table: bytes, values: bytes) -> Iterator[tuple[str, npt.NDArray[np.
 
 
 def _entries(table: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Key and value of every row of the table."""
+    """Yield key and value of every row of the table."""
     footer = table[-FOOTER:]
     if len(footer) != FOOTER or struct.unpack("<Q", footer[-8:])[0] != MAGIC:
         raise ValueError("it has no table footer")
     place = 0
-    for _ in range(2):  # of the meta index
+    for _ in range(2):  # skip the handle of the meta index
         _, place = _varint(footer, place)
     for _, handle in _rows(_block(table, footer[place:])):
         yield from _rows(_block(table, handle))
 
 
 def _block(table: bytes, handle: bytes) -> bytes:
-    """The block at a handle, uncompressed and with the right checksum."""
+    """Return the block at a handle, which must be uncompressed and have the right checksum."""
     offset, place = _varint(handle, 0)
     size, _ = _varint(handle, place)
     block, kind = table[offset : offset + size], table[offset + size]
@@ -96,7 +96,7 @@ def _block(table: bytes, handle: bytes) -> bytes:
 
 
 def _rows(block: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Rows of a block; a key shares its beginning with the one before."""
+    """Yield the rows of a block; each key is stored without the prefix that it shares with the previous one."""
     end = len(block) - 4 - 4 * struct.unpack("<I", block[-4:])[0]
     place, key = 0, b""
     while place < end:
@@ -110,7 +110,7 @@ def _rows(block: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _message(content: bytes) -> Message:
-    """Fields of a protocol buffer by number: numbers of varints and fixed32, bytes of the rest."""
+    """Return the fields of a protocol buffer by number: varints and fixed32 as numbers, others as bytes."""
     fields: Message = {}
     place = 0
     while place < len(content):
@@ -131,7 +131,7 @@ def _message(content: bytes) -> Message:
 
 
 def _varint(content: bytes, place: int) -> tuple[int, int]:
-    """A number of seven bits a byte, lowest first; and the place behind it."""
+    """Read a number of seven bits per byte, lowest first; return it and the position after it."""
     value = shift = 0
     while True:
         byte = content[place]

@@ -1,9 +1,9 @@
-"""TensorRT plans, which variant `tensorrt` serves: an exported network -> model.plan, for this GPU and TensorRT.
+"""`python -m export tensorrt`: TensorRT plans for variant `tensorrt`, exported network -> model.plan for this GPU.
 
-`python -m export tensorrt`: builds from the FP16 network, which it makes first where that is to be done, or from
-the INT8 or the float32 one. Shapes come from configs/tensorrt.pbtxt: 1 to max_batch_size rows, fastest at the
-largest preferred_batch_size; an axis of any length is as long as its warm-ups are. What was built, of what, where
-and how close it is to ONNX Runtime stands in plan.json, which is written last: a plan without it does not count.
+Builds from the FP16 network, which it makes first if necessary, or from the INT8 or float32 network. The shapes
+come from configs/tensorrt.pbtxt: 1 to max_batch_size rows, optimised for the largest preferred_batch_size; a free
+axis has the lengths of the warm-up requests. plan.json records the source, the GPU, the versions and the
+differences from ONNX Runtime. It is written last: a plan without it is not used.
 """
 
 from __future__ import annotations
@@ -68,18 +68,20 @@ def export(
     repository : folder of the models
     precision : "fp16", "int8" or "fp32"
     level : how long to search for fast kernels, 0 to 5
-    cache : folder of timings
-    force : also where nothing has changed
+    trt : TensorRT's Python module
+    gpu : the GPU to build for
+    cache : folder of kernel timings
+    force : rebuild a plan that is up to date, too
 
     Returns
     -------
-    False where there was nothing to do
+    False if there was nothing to do
 
     Raises
     ------
     ExportError
-        no network to build from, another export at work, a network that TensorRT does not take, or answers that
-        differ from ONNX Runtime's; the former plan stays then
+        If there is no network to build from, another export is running, TensorRT cannot build the network, or its
+        answers differ from ONNX Runtime's; the former plan is kept.
     """
 
     def describe(network: Network) -> derived.Description:
@@ -109,7 +111,7 @@ def export(
         difference = figures["parity"]["max_probability_difference"]
         log(f"{len(plan) / 1e6:.0f} MB; largest difference in probability {difference:.1e}")
         return {
-            "driver": gpu.driver,  # which may change under the plan
+            "driver": gpu.driver,  # for information: a plan survives a change of the driver
             "seconds": seconds,
             **figures,
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -119,7 +121,7 @@ def export(
 
 
 def origin(source: Product, shapes: Profile) -> derived.Description:
-    """What a plan's report says of the network that it was built from, and of its shapes."""
+    """Return the entries of a plan's report about its source network and its shapes."""
     return {
         "onnx": {key: source.description[key] for key in ("file", "sha256", "bytes")},
         "profile": {
@@ -129,11 +131,14 @@ def origin(source: Product, shapes: Profile) -> derived.Description:
 
 
 def compare(system: System, onnx: Path, plan: Path, profile: Profile, kind: type[Plan]) -> dict[str, Any]:
-    """Run a plan and the network that it was built from on generated recordings.
+    """Run a plan and its source network on generated recordings.
 
     Parameters
     ----------
-    kind : whose plan it is
+    onnx : the network that the plan was built from
+    plan : the plan
+    profile : shapes of the plan
+    kind : class of the plan
 
     Returns
     -------
@@ -142,7 +147,7 @@ def compare(system: System, onnx: Path, plan: Path, profile: Profile, kind: type
     Raises
     ------
     ExportError
-        TensorRT cannot run the plan, or answers otherwise than ONNX Runtime
+        If TensorRT cannot run the plan, or its answers differ from ONNX Runtime's.
     """
     import onnxruntime
 
@@ -176,7 +181,7 @@ def compare(system: System, onnx: Path, plan: Path, profile: Profile, kind: type
 
 
 def why_impossible(gpu: Gpu | None) -> str | None:
-    """What is missing here to build plans, with the remedy; None where nothing is."""
+    """Return what is missing on this machine to build plans, with the remedy; None if nothing is."""
     if gpu is None:
         return (
             "there is no NVIDIA GPU here that its driver and the package nvidia-ml-py report; a plan must be built"
@@ -200,12 +205,12 @@ def why_impossible(gpu: Gpu | None) -> str | None:
 
 
 def source_of(network: Network, precision: str) -> Product:
-    """The network to build from.
+    """Return the network to build from.
 
     Raises
     ------
     ExportError
-        it is not there, or not of the present weights
+        If it is missing, or was not made from the present weights.
     """
     source = {"fp16": network.fp16, "int8": network.int8, "fp32": network.onnx}[precision]
     if source.why_not:
@@ -214,7 +219,7 @@ def source_of(network: Network, precision: str) -> Product:
 
 
 def _padded(batch: inputs.Feeds, profile: Profile) -> inputs.Feeds:
-    """Zeros behind rows that are shorter than the profile's shortest."""
+    """Pad rows that are shorter than the shortest of the profile with zeros."""
     padded = []
     for array, (smallest, _, _) in zip(batch, profile.values(), strict=True):
         missing = np.maximum(0, np.array(smallest[1:]) - array.shape[1:])
@@ -223,7 +228,7 @@ def _padded(batch: inputs.Feeds, profile: Profile) -> inputs.Feeds:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns 0, 2 after an error that the user can mend, or 130 when interrupted."""
+    """Run the command; return 0, 2 after an error that the user can fix, or 130 when interrupted."""
     parser = command.Parser("tensorrt", "Build TensorRT plans, for python -m server --variant tensorrt.")
     parser.add_argument(
         "--precision",
@@ -241,7 +246,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--cache", type=Path, default=CACHE, metavar="DIR", help="folder of the kernel timings")
     args = parser.parse_args(arguments)
-    if args.precision not in (None, *PRECISIONS):  # of the environment
+    if args.precision not in (None, *PRECISIONS):  # from the environment
         parser.error(f"PRECISION={args.precision} is not one of {', '.join(PRECISIONS)}")
     int8 = args.precision == "int8"
     systems = parser.choose(args, "int8" if int8 else "tensorrt", "has no INT8 network")
@@ -254,11 +259,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"export tensorrt: {why}", file=sys.stderr)
         return 2
     plans = {system.name: Repository(args.repository).network(system.name).plan for system in systems}
-    # A choice made once is kept.
+    # Without --precision, a plan keeps the precision that it has.
     precisions = {
         name: args.precision or plan.description.get("precision", "fp16") for name, plan in plans.items()
     }
-    # Before the plans: variant cuda, which serves where one of them cannot be built, needs all of them.
+    # FP16 networks first: variant cuda, which is served if a plan cannot be built, needs all of them.
     code = command.run(
         "export tensorrt",
         [system for system in systems if precisions[system.name] == "fp16"],
@@ -280,8 +285,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def make_fp16(system: System, repository: Path, log: Log) -> bool:
-    """The FP16 network that a plan is built from, if it is not there."""
-    from export import fp16  # ONNX: a second to import, and not needed by the other precisions
+    """Bring the FP16 network that a plan is built from up to date."""
+    from export import fp16  # imports ONNX, which takes a second; other precisions do not need it
 
     return fp16.export(system, repository, fp16.HELD_OUT_ROWS, force=False, log=log)
 

@@ -1,10 +1,10 @@
-"""Plans of TensorRT-RTX, which variant `tensorrt_rtx` serves: an FP16 network -> model.rtx.plan, on any machine.
+"""`python -m export tensorrt_rtx`: TensorRT-RTX plans for variant `tensorrt_rtx`, FP16 network -> model.rtx.plan.
 
-`python -m export tensorrt_rtx`: TensorRT-RTX builds without a GPU, in seconds, and leaves the choice of kernels to
-the card that loads the plan. One plan is for all cards of compute capability 8.6 and later; those of 7.5 (Turing),
-which have no products of float32 in TensorRT-RTX, need one of their own: --turing. Shapes come from
-configs/tensorrt_rtx.pbtxt as they do for TensorRT. What was built, of what and for what is written to
-plan.rtx.json; where the card of this machine can run it, with how close it is to ONNX Runtime.
+TensorRT-RTX builds in seconds and without a GPU; the kernels are selected on the card that loads the plan. One
+plan serves all cards of compute capability 8.6 and later; cards of 7.5 (Turing), for which TensorRT-RTX has no
+float32 products, need their own plan: --turing. The shapes come from configs/tensorrt_rtx.pbtxt, as for TensorRT.
+plan.rtx.json records the source and the target and, if this machine's card can run the plan, the differences from
+ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -49,19 +49,20 @@ def export(
     Parameters
     ----------
     repository : folder of the models
-    capabilities : compute capabilities that it is for: "8.6", "12.0", ...
-    gpu : of this machine; the plan is compared with ONNX Runtime on it where it is one of these
-    force : also where nothing has changed
+    capabilities : compute capabilities to build for: "8.6", "12.0", ...
+    trt : TensorRT-RTX's Python module
+    gpu : GPU of this machine; the plan is compared with ONNX Runtime on it if it has one of the capabilities
+    force : rebuild a plan that is up to date, too
 
     Returns
     -------
-    False where there was nothing to do
+    False if there was nothing to do
 
     Raises
     ------
     ExportError
-        no network to build from, another export at work, a network that TensorRT-RTX does not take, or answers
-        that differ from ONNX Runtime's; the former plan stays then
+        If there is no network to build from, another export is running, TensorRT-RTX cannot build the network, or
+        its answers differ from ONNX Runtime's; the former plan is kept.
     """
 
     def describe(network: Network) -> derived.Description:
@@ -93,7 +94,7 @@ def export(
         compiled, kept = path.with_suffix(".cache"), network.folder / RTX_CACHE_FILE
         try:
             figures = {} if why else compare(system, source, path, profile, RtxPlan)
-            kept.unlink(missing_ok=True)  # of the former plan
+            kept.unlink(missing_ok=True)  # belongs to the former plan
             if compiled.is_file():
                 compiled.replace(kept)
         finally:
@@ -108,9 +109,9 @@ def export(
 
 
 def for_rtx(capabilities: Sequence[str]) -> Target:
-    """Have TensorRT-RTX build one plan for GPUs of these compute capabilities: "8.6", "12.0", ...
+    """Return a target that makes TensorRT-RTX build for GPUs of these compute capabilities: "8.6", "12.0", ...
 
-    There are no timings to keep, and no workspace to bound: it chooses kernels on the GPU that loads the plan.
+    There are no timings to store and no workspace to limit: kernels are selected on the GPU that loads the plan.
     """
 
     @contextmanager
@@ -125,7 +126,7 @@ def for_rtx(capabilities: Sequence[str]) -> Target:
 
 
 def why_incomparable(gpu: Gpu | None, capabilities: Sequence[str]) -> str | None:
-    """Why a plan for these compute capabilities cannot be run here; None if it can."""
+    """Return why a plan for these compute capabilities cannot run on this machine; None if it can."""
     if gpu is None or gpu.compute_capability not in capabilities:
         return f"there is no GPU of compute capability {' or '.join(capabilities)} here"
     try:
@@ -136,7 +137,7 @@ def why_incomparable(gpu: Gpu | None, capabilities: Sequence[str]) -> str | None
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns 0, 2 after an error that the user can mend, or 130 when interrupted."""
+    """Run the command; return 0, 2 after an error that the user can fix, or 130 when interrupted."""
     parser = command.Parser(
         "tensorrt_rtx",
         "Build TensorRT-RTX plans, for python -m server --variant tensorrt_rtx; needs no GPU.",

@@ -1,8 +1,8 @@
-"""`python -m export ... --hub --verify`: compare the networks' answers with those that the examples name.
+"""`python -m export ... --hub --verify`: classifies the authors' example recordings with the exported networks.
 
-A repository of the hub may carry example recordings in its folder `examples/`, named after the class that they are
-of. Each is prepared as the server's first step prepares it with default options, the exported network runs in ONNX
-Runtime on the CPU, and the functions of the server's last step make the answer.
+A hub repository may contain example recordings in its folder `examples/`, named after their classes. Each one is
+prepared as in the server's preprocess step with default options, the exported network runs in ONNX Runtime on the
+CPU, and the functions of the postprocess step compute the answer.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Network:
-    """An exported network, and what makes an answer of what it computes.
+    """An exported network with everything that is needed to compute an answer.
 
     Attributes
     ----------
-    system : that it belongs to
-    profile : of its weights
-    manifest : beside it
+    system : its system
+    profile : profile of its weights
+    manifest : content of its manifest
     session : ONNX Runtime on the CPU
     """
 
@@ -64,18 +64,18 @@ class Network:
         return cls(system, manifest.profile, manifest.content, session)
 
     def labels(self) -> list[str]:
-        """The names of the classes in English."""
+        """Return the English names of the classes."""
         return [label["en"] for label in self.manifest["labels"]]
 
     def answer(self, recording: bytes) -> tuple[int, float]:
-        """What the server answers to a recording with default options: the class, and its probability.
+        """Return the server's answer to a recording with default options: the class and its probability.
 
         Raises
         ------
         RecordingError
-            the recording cannot be used, or is silent
+            If the recording cannot be used, or is silent.
         ExportError
-            the network answers NaN or infinity
+            If the network computes NaN or infinity.
         """
         best, probability = ANSWERS[self.system.task.name](self, recording)
         if not np.isfinite(probability):
@@ -85,11 +85,11 @@ class Network:
         return best, float(probability)
 
     def limits(self) -> dict[str, Any]:
-        """The limits of the system's preprocess step, as its configuration has them."""
+        """Return the limits of the system's preprocess step, as in its configuration."""
         return {limit.key: json.loads(limit.value) for limit in self.system.task.limits}
 
     def outputs(self, *inputs: Array) -> list[Array]:
-        """The outputs that make the answer, of rows [n, ...]; one row at a time, which bounds the memory."""
+        """Compute the outputs that the answer needs for rows [n, ...], one row at a time to limit the memory."""
         names = [tensor.name for tensor in self.system.task.inputs]
         used = [tensor.name for tensor in self.system.used]
         rows = [
@@ -134,7 +134,7 @@ ANSWERS = {"genre": _genre, "emotion": _emotion}
 
 
 def verify_all(systems: Sequence[System], source: Hub, repository: Path) -> int:
-    """Verify the networks of systems, one by one; the exit code, as of the export. Parameters are `verify`'s."""
+    """Verify the networks of systems one by one; return the exit code. The parameters are those of `verify`."""
 
     def work(system: System, log: Log) -> bool:
         verify(system, source, repository, log)
@@ -144,17 +144,17 @@ def verify_all(systems: Sequence[System], source: Hub, repository: Path) -> int:
 
 
 def verify(system: System, source: Hub, repository: Path, log: Log) -> None:
-    """Print for each example recording of a repository whether a network answers what the file's name says.
+    """Print for each example recording of a hub repository whether the network's answer is the class in its name.
 
     Parameters
     ----------
-    source : the repository and the commit
+    source : the hub repository and the commit
     repository : folder of the models, with the network of the system
 
     Raises
     ------
     ExportError
-        the recordings cannot be fetched from the hub, or the network answers NaN
+        If the recordings cannot be fetched from the hub, or the network computes NaN.
     """
     where = f"{source.repository} at {source.revision[:8]}"
     found = {
@@ -178,7 +178,7 @@ def verify(system: System, source: Hub, repository: Path, log: Log) -> None:
 
 
 def _table(network: Network, examples: Sequence[Example], files: dict[Example, Path]) -> list[bool]:
-    """Print a line for each example, when its answer is there; for each of these, whether the network agrees."""
+    """Print a line for each example when it is classified; return for each answer whether it agrees."""
     labels, agreements = network.labels(), []
     columns = ["file", *(_shown(e.name) for e in examples)], ["expected", *labels], ["answer", *labels]
     widths = [max(map(len, column)) for column in columns]
@@ -200,18 +200,18 @@ def _table(network: Network, examples: Sequence[Example], files: dict[Example, P
 
 
 def _shown(name: str) -> str:
-    """A name for the terminal, which obeys control characters."""
+    """Return a name without control characters, which a terminal would obey."""
     return "".join(c if c.isprintable() else "?" for c in name)
 
 
 def _line(widths: Sequence[int], *cells: str) -> str:
-    """Cells of a line of the table; the last ones may be longer than their column."""
+    """Format a line of the table; the last cells may be longer than their column."""
     padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
     return "  ".join([*padded, *cells[len(padded) :]]).rstrip()
 
 
 def _summary(agreements: Sequence[bool], asked: int, listed: int, left: int) -> str:
-    """The last line."""
+    """Return the last line: how many answers agree."""
     answered, wrong = len(agreements), agreements.count(False)
     parts = [f"{answered - wrong} of {answered} agree" if answered else "nothing was verified"]
     if wrong:

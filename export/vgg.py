@@ -1,4 +1,4 @@
-"""VGG19 with batch normalisation, in PyTorch alone, with torchvision's names of the weights.
+"""VGG19 with batch normalisation in plain PyTorch, with torchvision's names of the weights.
 
 Simonyan and Zisserman, "Very deep convolutional networks for large-scale image recognition" (2015),
 configuration E; batch normalisation after each convolution.
@@ -19,9 +19,9 @@ FEATURES = 512 * 7 * 7
 
 
 class VGG19BN(nn.Module):
-    """The network; `of` makes the one that a checkpoint fits.
+    """The network; `of` creates the one that fits a checkpoint.
 
-    torchvision's adaptive pooling to 7x7 is left out: it changes nothing at 224x224, the only size served.
+    torchvision's adaptive pooling to 7x7 is left out: it has no effect at 224x224, the only size that is served.
     """
 
     def __init__(self, classifier: nn.Sequential) -> None:
@@ -30,16 +30,16 @@ class VGG19BN(nn.Module):
         self.classifier = classifier
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Pictures float32 [n, 3, 224, 224] -> logits float32 [n, classes]."""
+        """Images float32 [n, 3, 224, 224] -> logits float32 [n, classes]."""
         return self.classifier(self.embed(rows))
 
     def embed(self, rows: Tensor) -> Tensor:
-        """What the head sees, float32 [n, 25088]."""
+        """Return the input of the head, float32 [n, 25088]."""
         return self.features(rows).flatten(1)
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor]) -> VGG19BN:
-        """The module, with empty weights, that a state dict of torchvision's names belongs to."""
+        """Return the module, with empty weights, that fits a state dict with torchvision's names."""
         if "classifier.0.weight" in state:
             head = torchvision_vgg_head(linear_sizes(state, [f"classifier.{i}" for i in (0, 3, 6)], FEATURES))
         else:

@@ -1,7 +1,7 @@
-"""Vision Transformer ViT-B/16, in PyTorch alone, with torchvision's names of the weights.
+"""Vision Transformer ViT-B/16 in plain PyTorch, with torchvision's names of the weights.
 
 Dosovitskiy et al., "An image is worth 16x16 words" (2021): 12 pre-norm blocks over a class token and 14x14
-patches. Attention is written out, so that it exports to plain ONNX and its weights can be looked at.
+patches. Attention is written explicitly, so that it exports to plain ONNX and its weights are accessible.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class SelfAttention(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """Attention and MLP, each behind a norm and beside an identity."""
+    """Attention and MLP, each after a norm and with a residual connection."""
 
     def __init__(self, hidden: int = HIDDEN, heads: int = HEADS, mlp: int = MLP) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class EncoderBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Position embedding, 12 blocks and a last norm."""
+    """Position embedding, 12 blocks and a final norm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Encoder(nn.Module):
 
 
 class ViTB16(nn.Module):
-    """The network; `of` makes the one that a checkpoint fits."""
+    """The network; `of` creates the one that fits a checkpoint."""
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
@@ -82,18 +82,18 @@ class ViTB16(nn.Module):
         self.heads = nn.Sequential(OrderedDict(head=head))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Pictures float32 [n, 3, 224, 224] -> logits float32 [n, classes]."""
+        """Images float32 [n, 3, 224, 224] -> logits float32 [n, classes]."""
         return self.heads(self.embed(rows))
 
     def embed(self, rows: Tensor) -> Tensor:
-        """The class token after the encoder, float32 [n, 768]: what the head sees."""
+        """Return the class token after the encoder, the input of the head: float32 [n, 768]."""
         patches = self.conv_proj(rows).flatten(2).transpose(1, 2)
         class_token = self.class_token.expand(patches.shape[0], -1, -1)
         return self.encoder(torch.cat([class_token, patches], dim=1))[:, 0]
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor]) -> ViTB16:
-        """The module, with empty weights, that a state dict of torchvision's names belongs to."""
+        """Return the module, with empty weights, that fits a state dict with torchvision's names."""
         if "heads.head.weight" in state:
             return cls(nn.Linear(*linear_sizes(state, ["heads.head"], HIDDEN)))
         return cls(released_head(linear_sizes(state, [f"heads.head.{i}" for i in RELEASED], HIDDEN)))

@@ -1,1 +1,1 @@
-"""Finds the fastest settings for this machine: `knobs` says what can be turned, `python -m tuning` turns it."""
+"""Finds the fastest settings for this machine: `knobs` defines the settings, `python -m tuning` searches them."""

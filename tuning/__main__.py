@@ -1,15 +1,15 @@
 """`make tune`: finds the settings with which a system answers the most recordings per second on this machine.
 
 Coordinate descent from the shipped configuration: instances of the preprocess step, instances and threads of the
-network, how long the dynamic batcher waits and at how many rows it no longer does. The candidates are loaded one
-after the other into a running server and measured with perf_analyzer. Sought is the throughput at concurrency 8,
-among settings whose median latency at concurrency 1 is at most 1.25 times that of the shipped configuration.
-Machines drift, so each sweep measures its starting point in the same minutes, and in the end the shipped
-configuration and the best are measured in turns: only what is 3 % faster there, and in no turn slower, is written,
-as `configs/local.pbtxt`, which `python -m server` then uses.
+network, delay of the dynamic batcher and its preferred batch size. The candidates are loaded into a running server
+one after the other and measured with perf_analyzer. The objective is the throughput at concurrency 8, among
+settings whose median latency at concurrency 1 is at most 1.25 times that of the shipped configuration. The speed
+of machines drifts, so each sweep measures its starting point again, and at the end the shipped and the best
+configuration are measured alternately. Only settings that are 3 % faster then, and slower in no round, are written
+to `configs/local.pbtxt`, which `python -m server` uses.
 
 Triton's Model Analyzer cannot do this: its documentation (docs/model_types.md) excludes ensembles whose steps are
-ensembles, as ours are, and its search moves max_batch_size, which here bounds the slices of a recording.
+ensembles, as ours are, and its search varies max_batch_size, which here limits the slices of a recording.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ from systems.repository import Repository
 from tuning.knobs import Configurations, Knobs, neighbours, others, read_knobs, read_shipped, turn
 
 BUSY, ALONE = 8, 1  # requests in flight
-MIN_GAIN = 1.03  # below, the settings are not worth a file
-STEP_GAIN = 1.02  # below, a sweep stays where it is
-MAX_LATENCY = 1.25  # of the shipped configuration's median at concurrency 1
+MIN_GAIN = 1.03  # settings with a smaller gain are not written
+STEP_GAIN = 1.02  # a sweep ignores smaller gains
+MAX_LATENCY = 1.25  # relative to the shipped configuration's median at concurrency 1
 N_RECORDINGS = 4
 
 
 class Bench:
-    """A running server into which candidates are loaded, and the table of what they did.
+    """Loads candidates into a running server, measures them, and collects the results in a table.
 
     Parameters
     ----------
-    server : runs the shipped configurations
-    client : of its gRPC interface
-    key : with which it lets models be loaded
-    system : that is measured
+    server : server with the shipped configurations
+    client : client of its gRPC interface
+    key : key that permits loading models
+    system : the system to measure
     shipped : its configurations
     data : file of `perf_input.write_input`
     seconds : length of a window of perf_analyzer
@@ -84,16 +84,16 @@ class Bench:
         self._loaded = dict(shipped)
 
     def configurations(self, knobs: Knobs) -> Configurations:
-        """Those of a candidate."""
+        """Return the configurations of a candidate."""
         return turn(self._configurations, knobs, self.cores)
 
     def busy(self, knobs: Knobs) -> Measurement:
-        """A candidate at concurrency 8; a new row of the table.
+        """Measure a candidate at concurrency 8; adds a row to the table.
 
         Raises
         ------
         InferenceServerException
-            Triton cannot load it
+            If Triton cannot load it.
         """
         self._load(knobs)
         found = measure(self._server, self._system, self._data, concurrency=BUSY, seconds=self._seconds)
@@ -106,7 +106,7 @@ class Bench:
         return found
 
     def alone(self) -> Measurement:
-        """The candidate measured last, at concurrency 1; fills its row."""
+        """Measure the last candidate at concurrency 1; completes its row."""
         found = measure(self._server, self._system, self._data, concurrency=ALONE, seconds=self._seconds)
         self.rows[-1]["p50 ms alone"] = f"{found.p50:.0f}"
         return found
@@ -123,7 +123,7 @@ class Bench:
 
 
 def descend(bench: Bench, sweeps: Iterable[list[dict[str, int]]]) -> Knobs:
-    """One sweep per coordinate, each from where the one before ended; the best knobs."""
+    """Run one sweep per coordinate, each from the result of the previous one; return the best knobs."""
     best, last, rate = bench.shipped, bench.shipped, bench.busy(bench.shipped).rate
     most = bench.alone().p50 * MAX_LATENCY
     for changes in sweeps:
@@ -133,7 +133,7 @@ def descend(bench: Bench, sweeps: Iterable[list[dict[str, int]]]) -> Knobs:
         for knobs in others(best, changes):
             try:
                 found = bench.busy(knobs)
-            except InferenceServerException as error:  # too much for the machine, say
+            except InferenceServerException as error:  # for example, too much for the machine
                 say(f"{knobs}: Triton cannot load this: {error}")
                 continue
             last = knobs
@@ -143,11 +143,12 @@ def descend(bench: Bench, sweeps: Iterable[list[dict[str, int]]]) -> Knobs:
 
 
 def compare(bench: Bench, best: Knobs, turns: int) -> tuple[float, str]:
-    """Measure the shipped configuration and the best in turns.
+    """Measure the shipped configuration and the best one alternately.
 
     Returns
     -------
-    gain in throughput (median over the turns), and what speaks against it, "" if nothing does
+    gain : gain in throughput, median over the rounds
+    objection : why the best one is not used; "" if it is
     """
     gains, delays = [], []
     for _ in range(turns):
@@ -173,12 +174,12 @@ def compare(bench: Bench, best: Knobs, turns: int) -> tuple[float, str]:
 def serving(
     repository: Repository, system: str, variant: str
 ) -> Iterator[tuple[Embedded, InferenceServerClient, str]]:
-    """A server with a system as shipped, into which the holder of a key may load; server, client, key.
+    """Run a server with a shipped system; yields the server, a client and the key that permits loading models.
 
     Raises
     ------
     ServerError
-        it does not start
+        If it does not start.
     """
     key, host = os.urandom(16).hex(), "127.0.0.1"
     settings = parse_settings([f"--model-repository={repository.path}", f"--host={host}", "--cache-size=0"])
@@ -208,12 +209,13 @@ def serving(
 
 
 def tune(repository: Repository, system: str, requested: str, profile: str, quick: bool) -> str:
-    """Tune a system, write or remove its configs/local.pbtxt, and report in Markdown.
+    """Tune a system, write or remove its configs/local.pbtxt, and return a report in Markdown.
 
     Raises
     ------
     ServerError, PerfError
-        the system is not exported or is not tuned, the server does not start, perf_analyzer is missing or fails
+        If the system is not exported or cannot be tuned, the server does not start, or perf_analyzer is missing or
+        fails.
     """
     find_perf_analyzer()
     chosen = preflight.choose_systems(repository, [system])
@@ -251,7 +253,7 @@ def tune(repository: Repository, system: str, requested: str, profile: str, quic
 
 
 def say(line: str) -> None:
-    """A line about the progress."""
+    """Print a line about the progress to stderr."""
     print(f"tune: {line}", file=sys.stderr, flush=True)
 
 
@@ -263,7 +265,7 @@ def _ready(client: InferenceServerClient) -> bool:
 
 
 def main() -> int:
-    """Read the flags and tune; the exit code."""
+    """Parse the flags and tune; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tuning", description=__doc__.splitlines()[0])
     environment = os.environ.get
     shown = "(default: %(default)s)"

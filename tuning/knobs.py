@@ -1,4 +1,4 @@
-"""What `make tune` turns: the settings of a system's steps on which its speed depends, and the values to try."""
+"""The settings (knobs) of a system's steps that `make tune` searches, and the values to try."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from server import tuned
 from systems.repository import Repository
 
 THREADS = {"onnxruntime": "intra_op_thread_count", "openvino": "INFERENCE_NUM_THREADS"}  # backend -> its parameter
-MAX_PROCESSES = {"preprocess": 16, "network": 4}  # one of a network holds its weights, the others 100 MB
+MAX_PROCESSES = {"preprocess": 16, "network": 4}  # a network instance holds its weights, a preprocess one 100 MB
 
 Configurations = dict[str, ModelConfig]  # step ("preprocess", "network") -> its configuration
 
 
 @dataclass(frozen=True)
 class Knobs:
-    """Where the knobs stand.
+    """Values of the knobs.
 
     Attributes
     ----------
     preprocess : instances of the preprocess step, each a process with one thread
     networks : instances of the network
-    threads : of each of them
+    threads : threads of each network instance
     delay : microseconds that the dynamic batcher waits for more rows
-    preferred : rows at which it waits no longer; 0 takes what is there
+    preferred : rows at which it stops waiting; 0: it does not wait for a certain number
     """
 
     preprocess: int
@@ -45,7 +45,7 @@ class Knobs:
 
 
 def read_shipped(repository: Repository, system: str, variant: str) -> Configurations:
-    """The configurations of a system's tuned steps as they are shipped."""
+    """Return the shipped configurations of the steps of a system that are tuned."""
     files = {step: tuned.shipped_file(repository.model(system, step), variant) for step in tuned.STEPS}
     return {
         step: text_format.Parse(file.read_text(encoding="utf-8"), ModelConfig()) for step, file in files.items()
@@ -53,7 +53,7 @@ def read_shipped(repository: Repository, system: str, variant: str) -> Configura
 
 
 def read_knobs(configurations: Configurations, cores: int) -> Knobs:
-    """Where the knobs of some configurations stand; a network that names no threads uses all cores."""
+    """Return the values of the knobs in configurations; a network without a number of threads uses all cores."""
     network = configurations["network"]
     threads = {key: value.string_value for key, value in network.parameters.items()}.get(THREADS[network.backend])
     return Knobs(
@@ -66,7 +66,7 @@ def read_knobs(configurations: Configurations, cores: int) -> Knobs:
 
 
 def turn(shipped: Configurations, knobs: Knobs, cores: int) -> Configurations:
-    """The shipped configurations with other knobs; what stays is not touched."""
+    """Return the shipped configurations with other values of the knobs; everything else is unchanged."""
     old = read_knobs(shipped, cores)
     turned = {step: ModelConfig.FromString(config.SerializeToString()) for step, config in shipped.items()}
     network = turned["network"]
@@ -82,12 +82,12 @@ def turn(shipped: Configurations, knobs: Knobs, cores: int) -> Configurations:
 
 
 def neighbours(cores: int, quick: bool) -> Iterator[list[dict[str, int]]]:
-    """What each sweep tries, as changes to the knobs from which it starts.
+    """Yield the candidates of each sweep, as changes to the knobs from which it starts.
 
     Parameters
     ----------
-    cores : that may be used
-    quick : only instances and threads, and fewer of them
+    cores : usable cores
+    quick : try only instances and threads, and fewer of them
     """
     counts = {1, cores // 2, cores, cores + cores // 2}
     yield [{"preprocess": n} for n in sorted({min(max(n, 1), MAX_PROCESSES["preprocess"]) for n in counts})]
@@ -101,5 +101,5 @@ def neighbours(cores: int, quick: bool) -> Iterator[list[dict[str, int]]]:
 
 
 def others(start: Knobs, changes: list[dict[str, int]]) -> list[Knobs]:
-    """The knobs after each change, without those that change nothing."""
+    """Return the knobs after each change, without changes that have no effect."""
     return [knobs for change in changes if (knobs := replace(start, **change)) != start]

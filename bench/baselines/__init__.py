@@ -1,7 +1,11 @@
-"""What Tritone is compared with: the articles' pipelines, the released one, and a plain Triton repository.
+"""Pipelines that Tritone is compared with: those of three articles, the released one, and a plain Triton.
 
-Written from their descriptions to run as fast as those allow, and fed with files in memory instead of on a disk.
-Their caches are left out: the recordings of a benchmark are distinct.
+* Article A: Zhang Kaifa, "ccmusic-database性能优化:VGG19_BN模型FP16推理加速与GPU利用率提升方案" (19 April 2026)
+* Article B: "AcousticSense AI优化指南:如何提升音乐分类的准确性和速度" (undated)
+* Article C: "Emotion2Vec+ Large性能瓶颈?CPU/GPU资源分配优化教程" (22 January 2026)
+
+The pipelines follow the descriptions, are as fast as these allow, and read files from memory instead of a disk.
+Their caches are left out, because the recordings of a benchmark are distinct.
 """
 
 from __future__ import annotations
@@ -18,13 +22,12 @@ class BaselineError(RuntimeError):
 
 
 class Baseline(Protocol):
-    """A pipeline that runs in this process; made from the network that it shall use, which it may convert.
+    """A pipeline that runs in this process; it is created with its network, which it may convert.
 
     Attributes
     ----------
-    name, what : for a table: what it is called, and how it works in a few words
-    spectrum : "cqt" or "mel", what it draws, or None where it draws nothing; its network should have been trained
-        on the same
+    name, what : name and short description, for tables
+    spectrum : spectrogram that it computes, "cqt" or "mel", or None; its network should be trained on the same
     """
 
     name: str
@@ -32,4 +35,4 @@ class Baseline(Protocol):
     spectrum: str | None
 
     def run(self, recordings: Sequence[bytes]) -> npt.NDArray[np.float32]:
-        """Probabilities float32 [n, classes] of n encoded recordings, in their order."""
+        """Classify n encoded recordings; return probabilities, float32 [n, classes], in the same order."""

@@ -1,4 +1,7 @@
-"""Article A's pipelines for `vgg19_bn_cqt`: as it begins, and "fully optimised"."""
+"""Article A's pipelines for `vgg19_bn_cqt`, before and after its optimisations.
+
+Article A is Zhang Kaifa, "ccmusic-database性能优化:VGG19_BN模型FP16推理加速与GPU利用率提升方案" (19 April 2026).
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ from server.variants import Machine
 
 Array = npt.NDArray[np.float32]
 
-BATCH = 8  # the article takes 4 to 8
+BATCH = 8  # the article uses 4 to 8
 
 
 class OneByOne:
-    """Load, draw, classify in float32; then the next recording."""
+    """Load, compute the spectrogram and classify in float32, one recording after the other."""
 
     name = "article A"
     what = "librosa, PyTorch float32, one by one"
@@ -34,15 +37,15 @@ class OneByOne:
 
 
 class Optimised:
-    """Batches in half precision on a network that is warm; the pictures are drawn one after the other.
+    """Batches in half precision on a warm network; the spectrograms are computed one after the other.
 
-    Half precision is float16 on a GPU. The article leaves CPUs at float32; for a strong baseline those that
-    multiply in bfloat16 do so here, in the memory layout that suits them.
+    Half precision is float16 on a GPU. The article uses float32 on CPUs; as a stronger baseline, CPUs with
+    bfloat16 instructions use bfloat16 here, in the memory layout that suits it.
 
     Parameters
     ----------
-    network : is converted to the precision
-    precision : None: the fastest that the device has
+    network : converted to the precision in place
+    precision : None: the fastest of the device
     """
 
     name = "article A, fully optimised"
@@ -51,7 +54,7 @@ class Optimised:
     def __init__(self, network: nn.Module, precision: torch.dtype | None = None) -> None:
         self.precision = precision or _half_precision()
         self.what = f"librosa, PyTorch {str(self.precision).removeprefix('torch.')}, batches of {BATCH}"
-        torch.backends.cudnn.benchmark = True  # as the article does; without a GPU it means nothing
+        torch.backends.cudnn.benchmark = True  # as in the article; has no effect without a GPU
         self._network = network.to(self.precision, memory_format=torch.channels_last)
         classify(self._network, np.zeros((BATCH, 3, 224, 224), np.float32))
 
@@ -62,7 +65,7 @@ class Optimised:
 
 
 def _half_precision() -> torch.dtype:
-    """The narrowest floating point that this machine computes with natively."""
+    """Return the narrowest floating point type with native instructions on this machine."""
     if torch.cuda.is_available():
         return torch.float16
     return torch.bfloat16 if {"avx512_bf16", "amx_bf16"} & Machine.here().features else torch.float32

@@ -1,4 +1,7 @@
-"""Article B's service for `vit_b_16_mel`: threads prepare all recordings, then batches are classified."""
+"""Article B's service for `vit_b_16_mel`: threads prepare all recordings, then batches are classified.
+
+Article B is "AcousticSense AI优化指南:如何提升音乐分类的准确性和速度" (undated).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ BATCH = 8
 
 
 class ThreadPool:
-    """Float32 on a CPU, half precision on a GPU, as in the article; its torch.compile (GPU only) is left out."""
+    """Float32 on a CPU, half precision on a GPU, as in the article; without its torch.compile (GPU only)."""
 
     name = "article B"
     what = f"librosa in {THREADS} threads, PyTorch, batches of {BATCH}"

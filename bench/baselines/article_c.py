@@ -1,7 +1,8 @@
-"""Article C's pipeline for `emotion2vec_plus_large`: FunASR's way from a file to nine scores, a file at a time.
+"""Article C's pipeline for `emotion2vec_plus_large`: FunASR processes one file at a time with a resident model.
 
-Every file has its own length, so FunASR neither pads nor masks. The article's users run it with a resident model;
-what the article adds for speed is for GPUs (half precision, batches), or is PyTorch's default (threads).
+Article C is "Emotion2Vec+ Large性能瓶颈?CPU/GPU资源分配优化教程" (22 January 2026).
+FunASR neither pads nor masks, because it processes single files. The article's other optimisations are for GPUs
+(half precision, batches) or are PyTorch's defaults (threads).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ ZEROS, ROLLOFF = 6, 0.99  # torchaudio.transforms.Resample's defaults
 
 
 class OneByOne:
-    """Load, resample, classify in float32; then the next recording."""
+    """Load, resample and classify in float32, one recording after the other."""
 
     name = "article C"
     what = "soundfile, torchaudio's resampling, PyTorch float32, one by one"
@@ -45,7 +46,7 @@ class OneByOne:
 
 
 def waveform(recording: bytes) -> Tensor:
-    """Load a file as FunASR does: float32 [1, n], mono, 16 kHz, normalised over all its samples."""
+    """Load a file as FunASR does: float32 [1, n], mono, 16 kHz, normalised over all samples."""
     samples, sr = sf.read(io.BytesIO(recording), dtype="float32", always_2d=True)
     y = torch.from_numpy(samples.mean(axis=1))[None]
     if sr != SR:
@@ -54,7 +55,7 @@ def waveform(recording: bytes) -> Tensor:
 
 
 def resample(y: Tensor, sr: int) -> Tensor:
-    """What `torchaudio.transforms.Resample(sr, 16000)` makes of float32 [1, n]: [1, ceil(n * 16000 / sr)]."""
+    """Resample float32 [1, n] to [1, ceil(n * 16000 / sr)] as `torchaudio.transforms.Resample(sr, 16000)` does."""
     kernel, width, o = _kernel(sr)
     padded = functional.pad(y[:, None], (width, width + o))
     phases = functional.conv1d(padded, kernel, stride=o)  # [1, phases, steps]
@@ -63,7 +64,7 @@ def resample(y: Tensor, sr: int) -> Tensor:
 
 @lru_cache
 def _kernel(sr: int) -> tuple[Tensor, int, int]:
-    """Windowed sinc of each phase, float32 [phases, 1, taps]; half its width; samples per step."""
+    """Return the windowed sinc of each phase, float32 [phases, 1, taps], half its width, and samples per step."""
     divisor = math.gcd(sr, SR)
     o, n = sr // divisor, SR // divisor
     base = ROLLOFF * min(o, n)
@@ -76,7 +77,7 @@ def _kernel(sr: int) -> tuple[Tensor, int, int]:
 
 
 def logits(network: Emotion2Vec, wav: Tensor) -> Tensor:
-    """The network as FunASR writes it: Conv1d between transposed layer norms, no masks.
+    """Compute the network as FunASR does: Conv1d between transposed layer norms, no masks.
 
     Parameters
     ----------
@@ -101,5 +102,5 @@ def logits(network: Emotion2Vec, wav: Tensor) -> Tensor:
 
 
 def _norm_channels(norm: nn.Module, x: Tensor) -> Tensor:
-    """A norm over the channels of [n, channels, t]."""
+    """Apply a norm over the channels of [n, channels, t]."""
     return norm(x.transpose(1, 2)).transpose(1, 2)

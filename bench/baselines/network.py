@@ -1,4 +1,4 @@
-"""The networks of the baselines: PyTorch, with the weights that the model repository was exported from."""
+"""Loads the networks of the baselines: PyTorch, with the weights of the exported networks."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ Array = npt.NDArray[np.float32]
 
 
 def load_network(system: str, repository: Path) -> nn.Module:
-    """Load the network of a system in float32, on the GPU where there is one.
+    """Load the network of a system in float32, on the GPU if there is one.
 
     Parameters
     ----------
-    system : "vgg19_bn_cqt" for one
-    repository : the model repository that holds its export
+    system : name of the system, for example "vgg19_bn_cqt"
+    repository : model repository with the exported network
 
     Raises
     ------
     BaselineError
-        nothing has been exported, or the checkpoint that it was exported from is not to be found any more
+        If the network has not been exported, or its checkpoint is missing.
     export.errors.ExportError
-        the hub cannot give the checkpoint, or it cannot be read
+        If the checkpoint cannot be downloaded or read.
     """
     try:
         manifest = read_manifest(repository, system).content
@@ -46,23 +46,23 @@ def load_network(system: str, repository: Path) -> nn.Module:
 
 
 def classify(network: nn.Module, rows: Array) -> Array:
-    """Probabilities float32 [n, classes] of pictures float32 [n, 3, 224, 224], in the network's precision."""
+    """Classify images, float32 [n, 3, 224, 224], in the network's precision; return float32 [n, classes]."""
     like = next(network.parameters())
     with torch.inference_mode():
-        # Not in one step, which converts on the CPU before it copies.
+        # In two steps: a single one would convert on the CPU before it copies.
         logits = network(torch.from_numpy(rows).to(like.device).to(like.dtype))
         return logits.float().softmax(1).cpu().numpy()
 
 
 def _checkpoint(system: str, source: dict[str, str]) -> Path:
-    """The file that a manifest's `source` names, if it is still the same."""
+    """Return the file that a manifest's `source` names, if it is unchanged."""
     if source["origin"] == "hub":
         path = hub.download(source["location"], source["file"], source["revision"])
     elif source["origin"] == "demo":
         path = DEMO / source["file"]
     elif source["origin"] == "package":
         path = PACKAGES / system / "save.safetensors"
-    else:  # the manifest keeps the folder's name only, not where it was
+    else:  # the manifest contains only the name of the folder
         path = Path(os.environ.get("CHECKPOINTS", source["location"])) / source["file"]
     if not path.is_file():
         raise BaselineError(

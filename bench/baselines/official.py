@@ -1,6 +1,6 @@
-"""The released pipeline (ccmusic's demo): each 11.4 s of a song drawn by matplotlib, saved as JPEG, classified.
+"""The released pipeline (ccmusic's demo): draws each 11.4 s with matplotlib, saves a JPEG and classifies it.
 
-It is also the reference that the profile `ccmusic` is tested against.
+It is also the reference for the tests of profile `ccmusic`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SLICE_SECONDS = 11.4
 
 
 class OneByOne:
-    """Slice by slice in float32; the answer is the mean over the slices (the demo takes the majority)."""
+    """Classify slice by slice in float32; the answer is the mean over the slices (in the demo, the majority)."""
 
     name = "released pipeline"
     what = "librosa, matplotlib, Pillow, PyTorch float32, slice by slice"

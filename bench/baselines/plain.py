@@ -1,7 +1,7 @@
-"""A plain Triton: the repository that a competent engineer writes first, on the same tritonserver as ours.
+"""A plain Triton: a straightforward model repository on the same tritonserver as ours.
 
-librosa in one Python step, ONNX Runtime in float32 with dynamic batching behind it, everything else as Triton has
-it by default. It answers logits: less work than probabilities, labels and a ranking.
+One Python step with librosa, then ONNX Runtime in float32 with dynamic batching, and Triton's defaults for
+everything else. It returns logits, which is less work than probabilities, labels and a ranking.
 """
 
 from __future__ import annotations
@@ -78,17 +78,17 @@ def write_plain_repository(path: Path, onnx: Path) -> str:
 
     Parameters
     ----------
-    path : folder to write it to
-    onnx : exported network, float32; linked, not copied
+    path : folder to write
+    onnx : exported float32 network; linked, not copied
 
     Returns
     -------
-    the model to ask: AUDIO BYTES [1], an encoded file -> LOGITS FP32 [1, classes]
+    name of the model: AUDIO BYTES [1], an encoded file -> LOGITS FP32 [1, classes]
 
     Raises
     ------
     BaselineError
-        there is no such network, or no manifest.json beside it
+        If the network or its manifest.json is missing.
     """
     manifest = onnx.with_name(MANIFEST_FILE)
     if missing := next((file for file in (onnx, manifest) if not file.is_file()), None):
@@ -106,15 +106,15 @@ def write_plain_repository(path: Path, onnx: Path) -> str:
 def plain_server(repository: Path) -> Iterator[Embedded]:
     """Run the embedded tritonserver on a plain repository, on free ports of 127.0.0.1.
 
-    It has answered a recording before the block begins: librosa compiles parts of itself when first called.
-    The `pid` is tritonserver's own, the parent of its steps: nothing supervises it.
+    It has answered a recording before the block starts, because librosa compiles functions at their first call.
+    The `pid` is that of tritonserver, the parent of its steps; there is no supervisor.
 
     Raises
     ------
     BaselineError
-        it stopped before it was ready, or did not become so
+        If it exited or did not become ready.
     server.errors.ServerError
-        tritonserver is not installed
+        If tritonserver is not installed.
     """
     installation = find_installation()
     http, grpc, metrics = settle_ports("127.0.0.1", 0, 0, 0)
@@ -140,12 +140,12 @@ def plain_server(repository: Path) -> Iterator[Embedded]:
 
 
 def ask(http: str, data: bytes) -> npt.NDArray[np.float32]:
-    """Logits float32 [classes] of an encoded recording, over HTTP: the file is the body."""
+    """Send an encoded recording as the body of an HTTP request; return logits, float32 [classes]."""
     request = urllib.request.Request(
         f"http://{http}/v2/models/{MODEL}/infer", data, {"Inference-Header-Content-Length": "0"}
     )
     with urllib.request.urlopen(request, timeout=READY_SECONDS) as answer:
-        header = int(answer.headers["Inference-Header-Content-Length"])  # JSON before the tensor's bytes
+        header = int(answer.headers["Inference-Header-Content-Length"])  # length of the JSON before the tensor
         return np.frombuffer(answer.read()[header:], np.float32)
 
 

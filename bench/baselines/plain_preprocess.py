@@ -1,4 +1,4 @@
-"""The Python step of the plain Triton repository (its 1/model.py): a recording in, article A's picture out."""
+"""The Python step of the plain Triton repository (its 1/model.py): recording -> article A's spectrogram image."""
 
 import triton_python_backend_utils as pb_utils
 
@@ -6,7 +6,7 @@ from bench.baselines.pictures import article_a
 
 
 class TritonPythonModel:
-    """One recording per request."""
+    """Prepares one recording per request."""
 
     def execute(self, requests: list) -> list:
         """Answer requests one after the other."""

@@ -1,4 +1,4 @@
-"""What musicnn's package does for `musicnn_msd`: librosa, then the network patch by patch; here in PyTorch."""
+"""The pipeline of the package musicnn for `musicnn_msd`, in PyTorch: librosa, then the network patch by patch."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch import nn
 Array = npt.NDArray[np.float32]
 
 SR = 16000  # Hz
-FRAMES = 187  # of a patch, 3 s
+FRAMES = 187  # length of a patch, 3 s
 
 
 class OneByOne:
-    """Load, draw, tag each patch in float32; then the next recording."""
+    """Load, compute the spectrogram and tag each patch in float32, one recording after the other."""
 
     name = "musicnn's pipeline"
     what = "librosa, PyTorch float32, patch by patch"
@@ -39,7 +39,7 @@ class OneByOne:
 
 
 def patches(recording: bytes) -> list[Array]:
-    """Log-mel patches of 3 s, one after the other, float32 [96, FRAMES] each; a remainder is left out."""
+    """Return consecutive log-mel patches of 3 s, float32 [96, FRAMES] each; a remainder is dropped."""
     y, _ = librosa.load(io.BytesIO(recording), sr=SR)
     mel = librosa.feature.melspectrogram(y=y, sr=SR, n_fft=512, hop_length=256, n_mels=96)
     values = np.log10(10000 * mel + 1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""One baseline in a process of its own: its CPU time and memory are its own, and it can take turns with others."""
+"""Runs a baseline in its own process, to measure its CPU time and memory and to alternate with others."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Run:
     Attributes
     ----------
     seconds : wall time inside the worker
-    cpu_seconds : of all its threads, user and system
-    peak_mb : most resident memory of the process meanwhile, MB (10^6 bytes)
+    cpu_seconds : CPU time of all its threads, user and system
+    peak_mb : peak resident memory of the process during the call, MB (10^6 bytes)
     probabilities : float32 [n, classes]
     """
 
@@ -53,25 +53,25 @@ class Run:
 
 
 class Worker:
-    """A baseline that waits, warm and without using the CPU, for recordings.
+    """A warm baseline that waits for recordings without using the CPU.
 
-    PyTorch keeps the number of threads that it chooses by itself.
+    PyTorch uses its default number of threads.
 
     Parameters
     ----------
     baseline : one of `BASELINES`
-    system : whose network it uses, "vgg19_bn_cqt" for one
-    repository : model repository that holds the system's export
+    system : system of its network, for example "vgg19_bn_cqt"
+    repository : model repository with the exported network
 
     Attributes
     ----------
-    name, what : of the baseline, once the block has begun
-    pid : its process
+    name, what : name and description of the baseline, within the `with` block
+    pid : its process id
 
     Raises
     ------
     BaselineError
-        an unknown baseline or system; from `with` if it cannot start, from `run` if it fails
+        For an unknown baseline or system; from `with` if it cannot start, from `run` if it fails.
     """
 
     def __init__(self, baseline: str, system: str, repository: Path = ROOT / "model_repository") -> None:
@@ -80,14 +80,14 @@ class Worker:
         if system not in SYSTEMS:
             raise BaselineError(f"There is no system {system!r}; choose one of {', '.join(SYSTEMS)}")
         self._baseline = baseline
-        context = multiprocessing.get_context("spawn")  # a fork would begin with this process's memory and threads
+        context = multiprocessing.get_context("spawn")  # a fork would inherit this process's memory and threads
         self._connection, self._other_end = context.Pipe()
         arguments = (self._other_end, baseline, system, repository)
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
 
     def __enter__(self) -> Worker:
         self._process.start()
-        self._other_end.close()  # so that the end of the process is the end of the connection
+        self._other_end.close()  # so that the connection closes when the process exits
         try:
             self.name, self.what = self._receive()
             self.pid = self._process.pid
@@ -104,13 +104,13 @@ class Worker:
         self._connection.close()
 
     def run(self, recordings: Sequence[bytes]) -> Run:
-        """Have encoded recordings classified; a failure leaves the worker ready for others."""
-        with suppress(BrokenPipeError):  # the process has ended, which the next line tells
+        """Classify encoded recordings; after a failure the worker can continue with others."""
+        with suppress(BrokenPipeError):  # the process has exited; `_receive` reports that
             self._connection.send(list(recordings))
         return self._receive()
 
     def _receive(self) -> Any:
-        """What the worker answers; its error is raised here."""
+        """Return the worker's answer; raise its error."""
         try:
             answer = self._connection.recv()
         except (EOFError, ConnectionResetError):
@@ -124,8 +124,8 @@ class Worker:
 
 
 def _serve(connection: Connection, name: str, system: str, repository: Path) -> None:
-    """The worker's process: answer until the other end is closed. A text is an error."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the caller, which then ends this
+    """Run in the worker's process: answer until the other end is closed. A text is an error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller, which then terminates this process
     try:
         baseline = _make(name, system, repository)
         baseline.run([recording(0, seed=1, seconds=WARM_UP_SECONDS)])
@@ -133,7 +133,7 @@ def _serve(connection: Connection, name: str, system: str, repository: Path) -> 
         connection.send(_sentence(error))
         return
     connection.send((baseline.name, baseline.what))
-    with suppress(EOFError, BrokenPipeError):  # the caller is gone
+    with suppress(EOFError, BrokenPipeError):  # the caller has exited
         while True:
             recordings = connection.recv()
             answer: Run | str
@@ -145,7 +145,7 @@ def _serve(connection: Connection, name: str, system: str, repository: Path) -> 
 
 
 def _make(name: str, system: str, repository: Path) -> Baseline:
-    from bench.baselines.network import load_network  # PyTorch: in the worker only
+    from bench.baselines.network import load_network  # imports PyTorch, in the worker only
 
     module, _, kind = name.partition(".")
     baseline = getattr(importlib.import_module(f"bench.baselines.{module}"), kind)

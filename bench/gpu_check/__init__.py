@@ -1,5 +1,6 @@
-"""Checks a machine with an NVIDIA GPU that reaches no network: docs/operations.md, "Check a GPU machine".
+"""Checks a machine with an NVIDIA GPU and without a network: docs/operations.md, "Check a GPU machine".
 
-`prepare` collects elsewhere what such a machine lacks; `install.sh` there makes an environment of it; `run` goes
-through the stages. A stage is a command of its own, so that one that fails or hangs costs the others nothing.
+On another machine, `prepare` collects the packages; on the GPU machine, `install.sh` creates an environment from
+them, and `run` runs the stages. Each stage is a separate command, so that a failing or hanging one does not affect
+the others.
 """

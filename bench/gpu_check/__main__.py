@@ -19,7 +19,7 @@ WORK = ROOT / ".gpu_check"
 
 
 def main() -> int:
-    """Run the command. Returns 0, 1 where a stage failed, or 2 where nothing could be done."""
+    """Run the command; return 0, 1 if a stage failed, or 2 if the check could not run."""
     parser = argparse.ArgumentParser(prog="python -m bench.gpu_check", description="Check a GPU machine.")
     commands = parser.add_subparsers(dest="command", required=True)
     prepares = commands.add_parser(
@@ -76,8 +76,8 @@ def main() -> int:
 
 
 def collect(arguments: argparse.Namespace) -> int:
-    """Make the pieces, and say what to do with them."""
-    from bench.gpu_check.prepare import MIB, prepare  # what it imports, a GPU machine lacks
+    """Make the pieces, and print what to do with them."""
+    from bench.gpu_check.prepare import MIB, prepare  # imports packages that a GPU machine may lack
 
     pieces = prepare(WORK, arguments.python, arguments.mib, arguments.there)
     for piece in pieces:

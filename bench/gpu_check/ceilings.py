@@ -1,4 +1,4 @@
-"""What the GPU can do at most, through PyTorch: products and convolutions in float16, copies, a launch."""
+"""Measures the limits of the GPU with PyTorch: products and convolutions in float16, copies, a kernel launch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from functools import partial
 
 from bench.gpu_check.check import Check
 
-SIZE = 8192  # of the square matrices that are multiplied
-ROW_FLOATS = 3 * 224 * 224  # of a picture
+SIZE = 8192  # side of the matrices that are multiplied
+ROW_FLOATS = 3 * 224 * 224  # values of an image
 
 
 def ceilings(check: Check) -> dict[str, float]:
-    """TFLOP/s of a product and of a convolution as VGG has it, GB/s of copies to the GPU, us of a launch."""
+    """Return TFLOP/s of a product and of a convolution like VGG's, GB/s of copies to the GPU, us of a launch."""
     import torch
 
     torch.backends.cudnn.benchmark = True
@@ -39,7 +39,7 @@ def ceilings(check: Check) -> dict[str, float]:
 
 
 def _seconds(work: Callable[[], object], repeats: int) -> float:
-    """Mean seconds of a call, once it is warm."""
+    """Return the mean seconds of a call after a warm-up."""
     import torch
 
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""What a check works on, and how much of it: the same for every stage, and handed to it as flags."""
+"""The subject and the extent of a check; every stage receives them as flags."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ FP16_ROWS = 100
 
 @dataclass(frozen=True)
 class Check:
-    """What is checked, and how much of it.
+    """Subject and extent of a check.
 
     Attributes
     ----------
-    system : whose networks
-    device : "cuda", or "cpu" in its place, for a dry run
-    repository : of the models
-    brief : as little as shows that everything runs
+    system : system whose networks are checked
+    device : "cuda", or "cpu" for a dry run
+    repository : folder of the models
+    brief : run the smallest check that runs everything
     """
 
     system: str
@@ -70,22 +70,22 @@ class Check:
 
     @classmethod
     def of(cls, flags: argparse.Namespace) -> Check:
-        """What the flags say."""
+        """Return the check that parsed flags describe."""
         return cls(flags.system, flags.device, flags.repository.resolve(), flags.brief)
 
     def flags(self) -> list[str]:
-        """The flags that `of` reads this from."""
+        """Return the flags from which `of` creates this check."""
         named = {"system": self.system, "device": self.device, "repository": self.repository}
         return [f"--{name}={value}" for name, value in named.items()] + ["--brief"] * self.brief
 
     @property
     def variant(self) -> str:
-        """That is served."""
+        """The variant to serve."""
         return CUDA if self.device == "cuda" else PORTABLE
 
     @property
     def profile(self) -> str:
-        """That recordings are prepared by."""
+        """The profile that prepares the recordings."""
         system = SYSTEMS[self.system]
         return ARTICLES.get(system.architecture, system.profile.name)
 
@@ -96,7 +96,7 @@ class Check:
         Raises
         ------
         BenchError
-            it, or its FP16 network, is not there or not of the same weights
+            If it or its FP16 network is missing, or they have different weights.
         """
         network = Repository(self.repository).network(self.system)
         for product in (network.onnx, network.fp16):
@@ -106,14 +106,14 @@ class Check:
 
     @cached_property
     def recordings(self) -> list[bytes]:
-        """Distinct ones, MP3 in stereo, of 30 s."""
+        """Distinct recordings of 30 s, stereo MP3."""
         return collection(2, seconds=6.0) if self.brief else collection(16)
 
     def rows(self) -> Rows:
-        """What the network takes of the recordings: float32 [n, *row]."""
+        """Prepare the recordings: float32 [n, *row]."""
         spectrum = SYSTEMS[self.system].spectrum
         return np.concatenate([prepare(song, self.profile, spectrum=spectrum).rows for song in self.recordings])
 
     def some(self, values: Sequence[int]) -> Sequence[int]:
-        """How many of something are tried one after the other; the least of them where the check is brief."""
+        """Return the values to measure: all of them, or the first one in a brief check."""
         return values[:1] if self.brief else values

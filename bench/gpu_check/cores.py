@@ -1,6 +1,6 @@
-"""How many recordings 1, 8 and 16 processes prepare, with the spectrum on the CPU and on the GPU.
+"""Measures how many recordings 1, 8 and 16 processes prepare, with the spectrogram on the CPU and on the GPU.
 
-The networks are fed by this and by nothing else: it is the ceiling of the server.
+The preparation feeds the networks, so this rate limits the server.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from systems import SYSTEMS
 ON_CPU = "numpy"
 PROCESSES = (1, 8, 16)
 SECONDS = 3.0
-SONGS = 4  # that each process prepares by turns
+SONGS = 4  # number of recordings that each process prepares repeatedly
 START_SECONDS = 120
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def cores(check: Check) -> dict[str, list[dict[str, Any]]]:
-    """Where the spectrum is computed -> for each number of processes: recordings per second, ms of each stage."""
-    os.environ |= ONE_THREAD  # as the server's steps have it; the processes inherit it
+    """Return device -> for each number of processes: recordings per second, ms of each stage."""
+    os.environ |= ONE_THREAD  # as in the server's steps; the processes inherit it
     return {
         where: [measure(check, where, processes) for processes in check.some(PROCESSES)]
         for where in (ON_CPU, check.device)
@@ -38,13 +38,13 @@ def cores(check: Check) -> dict[str, list[dict[str, Any]]]:
 
 
 def measure(check: Check, where: str, processes: int) -> dict[str, Any]:
-    """Let a number of processes prepare at the same time, with the spectrum in NumPy or on a device of PyTorch."""
+    """Run a number of processes at the same time, with the spectrogram in NumPy or on a PyTorch device."""
     context, songs = multiprocessing.get_context("spawn"), check.recordings[:SONGS]
     barrier = context.Barrier(processes, timeout=START_SECONDS)
     with ProcessPoolExecutor(processes, context, _together, (barrier,)) as pool:
         work = [pool.submit(_work, check, songs, where) for _ in range(processes)]
-        if faults := [fault for each in work if (fault := each.exception())]:
-            first = min(faults, key=lambda fault: isinstance(fault, BrokenBarrierError))  # others say that alone
+        if errors := [error for each in work if (error := each.exception())]:
+            first = min(errors, key=lambda error: isinstance(error, BrokenBarrierError))  # prefer the actual cause
             return {"processes": processes, "failed": f"{type(first).__name__}: {first}"}
         done = [each.result() for each in work]
     stages = {stage: round(sum(ms[stage] for _, ms in done) / processes, 2) for stage in done[0][1]}
@@ -53,7 +53,7 @@ def measure(check: Check, where: str, processes: int) -> dict[str, Any]:
     return found
 
 
-# In one of the processes:
+# State of one of the processes:
 _barrier: Barrier
 
 
@@ -73,14 +73,14 @@ def _transform(where: str) -> Transform:
 
 
 def _work(check: Check, songs: Sequence[bytes], where: str) -> tuple[float, dict[str, float]]:
-    """Recordings per second, and ms of each stage of one."""
+    """Return recordings per second, and ms of each stage of a recording."""
     spectrum = SYSTEMS[check.system].spectrum
     try:
         transform = _transform(where)
         for song in songs:  # warm
             prepare(song, check.profile, spectrum=spectrum, transform=transform)
     except Exception:
-        _barrier.abort()  # or the other processes would wait for this one
+        _barrier.abort()  # otherwise the other processes would wait for this one
         raise
     stages: dict[str, float] = {}
     _barrier.wait()

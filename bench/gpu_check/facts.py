@@ -1,4 +1,4 @@
-"""The machine and what is installed on it. A fact that cannot be had is the reason why; the others still come."""
+"""Describes the machine and its packages. A fact that cannot be determined is replaced by the error."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from systems.repository import Repository
 
 
 def facts(check: Check) -> dict[str, Any]:
-    """All facts, by name."""
+    """Return all facts by name."""
     return {name: _tried(find, check) for name, find in FACTS.items()}
 
 
 def _tried(find: Callable[[Check], Any], check: Check) -> Any:
     try:
         return find(check)
-    except Exception as error:  # of any kind: what is wrong with a machine is what is asked for
+    except Exception as error:  # of any kind: the check reports what is wrong with a machine
         return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
@@ -38,7 +38,7 @@ def _gpu(check: Check) -> dict[str, Any] | None:
 
 
 def _variants(check: Check) -> dict[str, str]:
-    """Why each variant cannot be served; "can be" where it can."""
+    """Return why each variant cannot run, or "can run"."""
     here, models = Machine.here(), Repository(check.repository)
     return {name: why_not(name, here, models, [check.system]) or "can run" for name in ON_GPU}
 

@@ -1,7 +1,7 @@
-"""Forms in which a network can run on a GPU: ONNX Runtime's options, beside PyTorch's of `bench.gpu_networks`.
+"""Ways to run a network on a GPU (forms): options of ONNX Runtime, and PyTorch as in `bench.gpu_networks`.
 
-All go from rows in the host's memory to probabilities there, which is what a backend of Triton pays. With a CPU in
-the place of the GPU, for a dry run, options of the CUDA provider and page-locked memory fall away.
+All of them start from rows in host memory and end with probabilities in host memory, as in a backend of Triton. In
+a dry run on the CPU, options of the CUDA provider and page-locked memory are not used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KINDS = ("float16", "float32")
 
 
 def forms(check: Check) -> list[Contender]:
-    """The forms, the most telling first: a check that has little time leaves the last out."""
+    """Return the forms, the most informative first: a check with little time skips the last ones."""
     file, system, repository = check.network.fp16.path, check.system, check.repository
     ours: dict[str, Any] = {"file": file, "device": check.device, "activation": SYSTEMS[system].activation}
     graphs = [
@@ -47,14 +47,14 @@ def forms(check: Check) -> list[Contender]:
 
 
 def plain(file: Path, device: str, activation: str, cuda: dict[str, str]) -> Classify:
-    """As the backend calls it: NumPy in, NumPy out."""
+    """Run as the backend does: NumPy in, NumPy out."""
     session, probabilities = open_session(file, device, cuda), ACTIVATIONS[activation]
     name = session.get_inputs()[0].name
     return lambda rows: probabilities(session.run(["LOGITS"], {name: rows})[0])
 
 
 def bound(file: Path, device: str, activation: str, cuda: dict[str, str]) -> Classify:
-    """With buffers bound once for each batch, in page-locked memory, from which a GPU copies by itself."""
+    """Run with buffers bound once per batch size, in page-locked memory, which a GPU can access directly."""
     import onnxruntime
 
     session, probabilities = open_session(file, device, cuda), ACTIVATIONS[activation]
@@ -79,7 +79,7 @@ def bound(file: Path, device: str, activation: str, cuda: dict[str, str]) -> Cla
 
 
 def recorded(file: Path, device: str, activation: str, cuda: dict[str, str]) -> Classify:
-    """Its kernels recorded once per batch and launched as one CUDA graph; a session for each, buffers there."""
+    """Run kernels recorded once per batch size as one CUDA graph; each has its session and buffers on the GPU."""
     import onnxruntime
 
     probabilities = ACTIVATIONS[activation]
@@ -92,7 +92,7 @@ def recorded(file: Path, device: str, activation: str, cuda: dict[str, str]) -> 
         binding = session.io_binding()
         binding.bind_ortvalue_input(session.get_inputs()[0].name, source)
         binding.bind_ortvalue_output("LOGITS", target)
-        session.run_with_iobinding(binding)  # which records
+        session.run_with_iobinding(binding)  # records the graph
         return session, binding, source, target
 
     def classify(rows: Array) -> Array:
@@ -107,7 +107,7 @@ def recorded(file: Path, device: str, activation: str, cuda: dict[str, str]) -> 
 
 
 def page_locked(shape: tuple[int, ...], device: str) -> npt.NDArray[np.float32]:
-    """Memory of the host that the system may not move; on the CPU any."""
+    """Allocate page-locked host memory; in a dry run on the CPU, normal memory."""
     if device != "cuda":
         return np.empty(shape, np.float32)
     import torch
@@ -116,5 +116,5 @@ def page_locked(shape: tuple[int, ...], device: str) -> npt.NDArray[np.float32]:
 
 
 def classes(session: Any) -> int:
-    """Columns of the logits."""
+    """Return the number of columns of the logits."""
     return next(output for output in session.get_outputs() if output.name == "LOGITS").shape[1]

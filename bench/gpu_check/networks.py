@@ -1,4 +1,4 @@
-"""How fast the network can run on this GPU: form by form, each in a process of its own, batch by batch."""
+"""Measures the network on this GPU in each form, in a process of its own, for several batch sizes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from server.variants import PORTABLE
 from systems import SYSTEMS
 
 BATCHES = (1, 4, 8, 16, 32)
-SECONDS = 0.5  # of one form with one batch
-LIMIT = 110.0  # seconds after which no further form begins
+SECONDS = 0.5  # time of one form with one batch size
+LIMIT = 110.0  # seconds after which no further form starts
 
 
 def networks(check: Check) -> dict[str, Any]:
-    """Form -> ms of a batch by its rows, difference from float32 on the CPU, memory; or why there is nothing."""
+    """Return form -> ms by batch size, difference from float32 on the CPU, memory; or why it was not measured."""
     start, rows = time.monotonic(), check.rows()
     found: dict[str, Any] = {}
     probabilities = ACTIVATIONS[SYSTEMS[check.system].activation]
@@ -34,14 +34,14 @@ def networks(check: Check) -> dict[str, Any]:
             continue
         try:
             found[form.name] = measure(check, form, rows, expected)
-        except BenchError as error:  # says what failed; the next form may work
+        except BenchError as error:  # the next form may work
             found[form.name] = str(error)
         print(form.name, found[form.name], flush=True)
     return found
 
 
 def measure(check: Check, form: Contender, rows: Rows, expected: Rows) -> dict[str, Any]:
-    """Run one form.
+    """Measure one form.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def measure(check: Check, form: Contender, rows: Rows, expected: Rows) -> dict[s
     Raises
     ------
     BenchError
-        the form failed
+        If the form failed.
     """
     batches = check.some(BATCHES)
     before = memory_mb() if check.device == "cuda" else 0.0

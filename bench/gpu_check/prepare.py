@@ -1,7 +1,7 @@
-"""Collects what a GPU machine without a network lacks, in pieces that can travel one by one.
+"""Collects the packages for a GPU machine without a network, in pieces that can be copied one by one.
 
-A piece is a folder with a part of one archive of wheels and a Python, and the SHA-256 of the whole. Versions are
-those of requirements/*.txt; PyTorch and CUDA must be on the machine.
+A piece is a folder with a part of one archive (wheels and a Python) and the SHA-256 of that archive. The versions
+are those of requirements/*.txt; PyTorch and CUDA must be on the machine.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ ALONE = {"gpu.txt": "onnxruntime-gpu", "triton.txt": "nvidia-pytriton"}
 # Packages whose files another package provides.
 REPLACED = ("onnxruntime",)
 ARCHIVE, SUMS = "packages.tar.gz", "SHA256SUMS"
-GZIP = 1  # wheels are compressed already: xz takes minutes to save a fifth
+GZIP = 1  # wheels are compressed already: xz would take minutes to save a fifth
 MIB = 1 << 20
 NOT_NEEDED = ("__pycache__", "site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3")
 
 
 def prepare(folder: Path, python: str, mib: int, there: Collection[str]) -> list[Path]:
-    """Download what is needed, pack it and cut it.
+    """Download the packages, pack them and split the archive.
 
     Parameters
     ----------
-    folder : gets the pieces, and `wheels`, which the next time begins with
-    python : version of the machine's Python, "3.12", which must be on PATH here too
-    mib : size of a piece
-    there : names of packages that the machine has, and that do as it has them
+    folder : folder for the pieces, and for `wheels`, which the next call reuses
+    python : Python version of the GPU machine, "3.12", which must be on PATH here, too
+    mib : size of a piece in MiB
+    there : names of packages that the GPU machine has in a suitable version
 
     Returns
     -------
@@ -48,7 +48,7 @@ def prepare(folder: Path, python: str, mib: int, there: Collection[str]) -> list
     Raises
     ------
     BenchError
-        no such Python, no wheel of a package, or no index
+        If there is no such Python, no wheel of a package, or no package index.
     """
     if python not in PYTHONS:
         raise BenchError(f"--python is {python!r}, not one of {', '.join(PYTHONS)}")
@@ -63,7 +63,7 @@ def prepare(folder: Path, python: str, mib: int, there: Collection[str]) -> list
 
 
 def packages(python: str, there: Collection[str]) -> list[str]:
-    """What to download, each at one version: "numpy==1.26.4"."""
+    """Return the packages to download, each with a version: "numpy==1.26.4"."""
     tested, alone = versions(FOLDER / "test.txt", python), {}
     for file, name in ALONE.items():
         alone[name] = versions(FOLDER / file, python)[name]
@@ -77,7 +77,7 @@ def packages(python: str, there: Collection[str]) -> list[str]:
 
 
 def download(pins: Sequence[str], python: str, wheels: Path) -> list[Path]:
-    """The wheels of these packages and no others, in a folder that is kept."""
+    """Download the wheels of exactly these packages to a folder, reusing those that are there."""
     wheels.mkdir(parents=True, exist_ok=True)
     fresh = wheels.with_name("new")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -93,25 +93,25 @@ def download(pins: Sequence[str], python: str, wheels: Path) -> list[Path]:
 
 
 def find_python(python: str) -> Path:
-    """Where the Python on PATH lies, which travels for machines whose own has no shared library.
+    """Return the folder of the Python on PATH; it is packed for machines whose own has no shared library.
 
     Raises
     ------
     BenchError
-        it is not there, or has no shared library either
+        If it is missing, or has no shared library either.
     """
     command = shutil.which(f"python{python}")
     if command is None:
         raise BenchError(f"python{python} is not on PATH")
-    said = subprocess.run([command, "-c", "import sys; print(sys.base_prefix)"], capture_output=True, text=True)
-    home, library = Path(said.stdout.strip()), f"lib/libpython{python}.so.1.0"
+    done = subprocess.run([command, "-c", "import sys; print(sys.base_prefix)"], capture_output=True, text=True)
+    home, library = Path(done.stdout.strip()), f"lib/libpython{python}.so.1.0"
     if not (home / library).is_file():
         raise BenchError(f"python{python} on PATH has no {home / library}: use a Python that has one")
     return home
 
 
 def pack(wheels: Sequence[Path], python: str, home: Path, archive: Path) -> None:
-    """Write the archive: `wheels/`, and `python/` without what nothing here imports."""
+    """Write the archive: `wheels/`, and `python/` without modules that are not needed."""
 
     def chosen(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
         last = Path(entry.name).name
@@ -125,7 +125,7 @@ def pack(wheels: Sequence[Path], python: str, home: Path, archive: Path) -> None
 
 
 def cut(archive: Path, folder: Path, size: int) -> list[Path]:
-    """Spread a file over as few pieces of at most `size` bytes as there can be; replaces those that are there."""
+    """Split a file into the smallest number of pieces of at most `size` bytes; replaces existing pieces."""
     sums = f"{sha256(archive)}  {archive.name}\n"
     room = size - len(sums)
     count = -(-archive.stat().st_size // room)

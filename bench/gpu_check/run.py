@@ -1,4 +1,4 @@
-"""Runs stages one after the other, each with a time limit; what is known so far is on disk after each of them."""
+"""Runs stages one after the other, each with a time limit; writes the results so far to disk after each stage."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from bench.gpu_check.stages import Stage
 from server.installation import ROOT
 
 SUMMARY, ARCHIVE = "summary.txt", "logs.tar.gz"
-MIN_SECONDS = 20  # with less, no stage is worth its beginning
-GRACE_SECONDS = 10  # from the request to end to the end
+MIN_SECONDS = 20  # with less time left, no further stage starts
+GRACE_SECONDS = 10  # between SIGTERM and SIGKILL
 LAST_LINES = 12
 TOO_LONG = 124  # what timeout(1) returns
 
 
 class Results:
-    """What the stages found.
+    """Results of the stages.
 
     Parameters
     ----------
     out : folder for summary.txt, one line of JSON for each stage, and logs.tar.gz
-    logs : folder of what the stages printed and wrote
+    logs : folder of the stages' logs and files
     """
 
     def __init__(self, out: Path, logs: Path) -> None:
@@ -36,7 +36,7 @@ class Results:
         out.mkdir(parents=True, exist_ok=True)
 
     def add(self, line: dict[str, Any]) -> None:
-        """Renew both files, so that whoever is stopped later has this all the same."""
+        """Add a line and write both files, so that the results survive a later interruption."""
         self._lines.append(json.dumps(line))
         print(self._lines[-1], flush=True)
         (self._out / SUMMARY).write_text("".join(f"{line}\n" for line in self._lines))
@@ -45,7 +45,7 @@ class Results:
 
 
 def run(check: Check, chosen: Sequence[Stage], results: Results, logs: Path, seconds: float) -> int:
-    """Run the stages within a number of seconds together; returns how many failed."""
+    """Run the stages within a total number of seconds; return how many failed."""
     deadline, failed = time.monotonic() + seconds, 0
     for stage in chosen:
         left = deadline - time.monotonic() - GRACE_SECONDS
@@ -62,39 +62,39 @@ def run(check: Check, chosen: Sequence[Stage], results: Results, logs: Path, sec
 
 
 def run_stage(stage: Stage, log: Path, seconds: float) -> dict[str, Any]:
-    """Run one stage, and print the last lines of its log where it failed.
+    """Run one stage; if it fails, print the last lines of its log.
 
     Returns
     -------
-    its line of the summary: stage, seconds, and found; or failed, why, and the last line of its log
+    its line of the summary: stage, seconds, and found; or failed (the reason) and the last line of its log
     """
-    start, fault = time.monotonic(), None
+    start, problem = time.monotonic(), None
     with log.open("wb") as file:
         for command in stage.commands:
             left = seconds - (time.monotonic() - start)
             code = call(command, file, max(left, 1.0))
             if code:
-                fault = f"took more than {seconds:.0f} s" if code == TOO_LONG else f"exit code {code}"
+                problem = f"took more than {seconds:.0f} s" if code == TOO_LONG else f"exit code {code}"
                 break
     printed = log.read_text(errors="replace")
     line = {"stage": stage.name, "seconds": round(time.monotonic() - start, 1)}
-    if fault is None:
+    if problem is None:
         try:
             return line | {"found": stage.read(printed)}
         except (ValueError, OSError, KeyError) as error:
-            fault = f"its figures cannot be read: {error}"
+            problem = f"its figures cannot be read: {error}"
     last = printed.splitlines()[-LAST_LINES:]
-    print("\n".join([f"{stage.name}: {fault}; the last lines of its log:", *last]), flush=True)
-    return line | {"failed": fault, "last": last[-1] if last else ""}
+    print("\n".join([f"{stage.name}: {problem}; the last lines of its log:", *last]), flush=True)
+    return line | {"failed": problem, "last": last[-1] if last else ""}
 
 
 def call(command: Sequence[str], file: Any, seconds: float) -> int:
-    """Run a command with all that it starts for a number of seconds at most; its exit code."""
+    """Run a command and its children for at most a number of seconds; return the exit code."""
     limited = ["timeout", f"--kill-after={GRACE_SECONDS}", f"{seconds:.0f}", *command]
     process = subprocess.Popen(limited, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
     try:
         return process.wait()
     except BaseException:
-        process.terminate()  # timeout passes it on
+        process.terminate()  # timeout(1) forwards the signal
         process.wait()
         raise

@@ -1,4 +1,4 @@
-"""The real Triton on this machine: whether it is ready, what it computes with, its answers and its speed."""
+"""Checks the real Triton on this machine: readiness, runtime, answers and throughput."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from server.variants import PORTABLE
 from systems import SYSTEMS
 
 CONCURRENCIES = (1, 8, 32, 64)
-WINDOW = 1.5  # seconds; perf_analyzer takes three
+WINDOW = 1.5  # seconds of a window; perf_analyzer measures three
 
 
 def server(check: Check) -> dict[str, Any]:
-    """Seconds until it is ready, what it says of itself, how far its answers are from float32's, its load."""
+    """Return the time until it is ready, its runtime, the difference of its answers from float32, and its load."""
     flags = (f"--model-repository={check.repository}", f"--systems={check.system}", f"--variant={check.variant}")
     off = ("--tuned=no", "--cache-size=0", "--probe-seconds=3600")
     start = time.monotonic()
@@ -49,7 +49,7 @@ def server(check: Check) -> dict[str, Any]:
 
 
 def load(check: Check, running: Embedded, data: Path, concurrency: int) -> dict[str, Any]:
-    """What perf_analyzer finds with a number of requests in flight, and how busy GPU and cores are meanwhile."""
+    """Measure with perf_analyzer and a number of requests in flight, including the load of GPU and cores."""
     watch: AbstractContextManager = nullcontext()
     if check.device == "cuda":
         from bench.nvml import watch_gpu  # PyTorch
@@ -58,7 +58,7 @@ def load(check: Check, running: Embedded, data: Path, concurrency: int) -> dict[
     try:
         with watch as usage:
             m = measure(running, check.system, data, concurrency=concurrency, seconds=WINDOW)
-    except PerfError as error:  # what was found before it is worth having
+    except PerfError as error:  # keep the earlier results
         return {"in_flight": concurrency, "failed": str(error).strip().rpartition("\n")[2]}
     found = {
         "in_flight": concurrency,

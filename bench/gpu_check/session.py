@@ -1,4 +1,4 @@
-"""The FP16 network in ONNX Runtime, as variant `cuda` runs it, against float32 on the CPU: labels and devices."""
+"""Compares the FP16 network in ONNX Runtime, as variant `cuda` runs it, with float32 on the CPU."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CALLS = 10
 
 
 def session(check: Check) -> dict[str, Any]:
-    """How far the FP16 network is from float32, ms of a call by rows, and which provider runs how many nodes."""
+    """Return the difference of the FP16 network from float32, ms per call by rows, and the nodes per provider."""
     rows, file = check.rows(), check.network.fp16.path
     probabilities = ACTIVATIONS[SYSTEMS[check.system].activation]
     expected = probabilities(load_network(check.network.folder, PORTABLE)(rows))
@@ -49,7 +49,7 @@ def session(check: Check) -> dict[str, Any]:
 
 
 def nodes(file: Path, device: str, rows: Rows) -> dict[str, dict[str, int]]:
-    """Provider -> kind of node -> how many of it ran there, from ONNX Runtime's profile of one call."""
+    """Return provider -> operator -> number of nodes that ran there, from ONNX Runtime's profile of one call."""
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()

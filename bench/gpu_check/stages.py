@@ -1,4 +1,4 @@
-"""The stages of a check in the order of their value, what each runs, and how its figures are read."""
+"""The stages of a check, the most valuable first: their commands, and how their figures are read."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Stage:
 
     Attributes
     ----------
-    name : that it can be asked for by
-    seconds : that it may take at most
-    commands : run one after the other, until one fails
-    read : what all of them printed -> its figures; raises ValueError where there are none
-    on_gpu : whether it needs one, also in a dry run
+    name : name of the stage on the command line
+    seconds : time limit
+    commands : commands, which run one after the other until one fails
+    read : function from their output to the figures; raises ValueError if there are none
+    on_gpu : whether it needs a GPU; a dry run skips it
     """
 
     name: str
@@ -42,11 +42,11 @@ class Stage:
 
 
 def stages(check: Check, logs: Path) -> list[Stage]:
-    """All stages, in their order.
+    """Return all stages in order.
 
     Parameters
     ----------
-    logs : folder for what a stage writes beside its output
+    logs : folder for files that a stage writes
     """
     python, repository = [sys.executable, "-m"], f"--repository={check.repository}"
     fp16 = ["export", "fp16", f"--rows={FP16_ROWS}"]
@@ -71,18 +71,18 @@ def stages(check: Check, logs: Path) -> list[Stage]:
 
 
 def gpu_tests() -> list[str]:
-    """Files with tests for a GPU: to collect the others takes long, and packages that such a machine lacks."""
+    """Return the files with GPU tests; collecting others takes long and needs packages that are missing."""
     files = sorted((ROOT / "tests").rglob("test_*.py"))
     return [str(file.relative_to(ROOT)) for file in files if re.search(r"\bmark\.gpu\b", file.read_text())]
 
 
 def figures(name: str, check: Check) -> dict[str, Any]:
-    """Those of a stage of `OURS`; what only others need is not imported, since it may be broken here."""
+    """Run a stage of `OURS`; imports only what that stage needs, because other packages may be broken here."""
     return getattr(import_module(f"bench.gpu_check.{name}"), name)(check)
 
 
 def last_json(printed: str) -> dict[str, Any]:
-    """The object in the last line that has one; libraries may have a word at the end."""
+    """Return the last JSON object in the output; libraries may print lines after it."""
     lines = [line for line in printed.splitlines() if line.startswith('{"')]
     if not lines:
         raise ValueError("no line is a JSON object")
@@ -90,12 +90,12 @@ def last_json(printed: str) -> dict[str, Any]:
 
 
 def last_line(printed: str) -> dict[str, Any]:
-    """The last line as it is."""
+    """Return the last line of the output."""
     return {"said": printed.strip().rpartition("\n")[2].strip("= ")}
 
 
 def gpu_figures(file: Path, printed: str) -> dict[str, Any]:
-    """The figures that the benchmark wrote to gpu.json, the most telling of them."""
+    """Return the most informative figures of gpu.json, which the benchmark wrote."""
     gpu = json.loads(file.read_text())["gpu"]
     found: dict[str, Any] = {"networks": {}}
     for measured in gpu["networks"]:

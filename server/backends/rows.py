@@ -201,7 +201,7 @@ class NetworkBackend(ABC):
             return _cancelled() if query.cancelled() else self._failed()
 
     def _failed(self) -> object:
-        """Return the response to a request that just failed; the cause, which names source files, is only logged."""
+        """Return the response to a request that just failed; its cause names source files and is only logged."""
         number = secrets.token_hex(4)
         name = self.config["name"]
         pb_utils.Logger.log_error(f"{name}: failed on a request ({number})\n{traceback.format_exc()}")

@@ -98,7 +98,7 @@ class Scheduler:
             credit = took if jobs is self._long else credit - took
 
     def _step(self, jobs: list[Job]) -> None:
-        """Run the network once for one of these jobs; `_work` keeps no reference to it, as its answer may be large."""
+        """Run the network once for one of these jobs; `_work` keeps no reference to its large answer."""
         job = self._choose(jobs)
         job.step()
         if job.answer.done():
