@@ -118,9 +118,8 @@ def bulk(url: str, folder: Path, scale: Scale) -> tuple[float, float]:
 
     def rows() -> int:
         if process.poll() is not None:
-            raise BenchError(
-                f"tritone bulk exited with code {process.returncode}: {process.stderr.read().strip()}"
-            )
+            message = process.stderr.read().strip() if process.stderr else ""
+            raise BenchError(f"tritone bulk exited with code {process.returncode}: {message}")
         return out.read_bytes().count(b"\n") if out.exists() else 0
 
     def now() -> tuple[int, float, float]:

@@ -27,7 +27,7 @@ from server.installation import ROOT
 
 SYSTEMS = ("vgg19_bn_cqt", "vit_b_16_mel")
 SOFT = {"denoise_factor": 2.0, "denoise_floor": 0.01}
-FIVE = {"segments": 5}
+FIVE: dict[str, object] = {"segments": 5}
 # Name -> options; the others are compared with the first.
 OPTIONS: dict[str, dict[str, object]] = {
     "none": {},

@@ -63,10 +63,11 @@ def page_of(server: str, examples: Path) -> Iterator[str]:
     examples : folder of the recordings that the page offers
     """
     tritone = Path(sys.executable).with_name("tritone")
-    command = [tritone, "web", "--port=0", f"--url={server}", f"--examples={examples}"]
+    command = [str(tritone), "web", "--port=0", f"--url={server}", f"--examples={examples}"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        if not (line := process.stdout.readline()):
+        line = process.stdout.readline() if process.stdout else ""
+        if not line:
             raise BenchError("tritone web has not started")
         yield line.split()[-1]
     finally:

@@ -158,7 +158,7 @@ class Suite:
         with ExitStack() as self.stack:
             server = self._serve(system, self.variant)
             ideal = self._ideal(system, server.variant, profile)
-            pipelines = [
+            pipelines: list[Pipeline] = [
                 self._worker(baseline, system, self.songs),
                 self._ours(server, system, profile, self.songs),
                 ideal,

@@ -55,6 +55,7 @@ def _latency(bench: Figures) -> Iterator[str]:
 
 def _speech(speech: Figures) -> str:
     first, ours = speech["rows"][0], named(speech, "Tritone")
+    assert ours is not None, "every comparison has our server"
     shortest, longest = speech["seconds"]
     return (
         f"`{speech['model']}`, utterances of {shortest:g} to {longest:g} s: **{short(ours['rate'])} recordings/s**"

@@ -72,7 +72,7 @@ DISTURBANCES: dict[str, Disturb] = {
     "telephone": partial(_few_bits, form=TELEPHONE),
     "silence": _silence,
 }
-OPTIONS: dict[str, dict[str, object]] = {
+OPTIONS: dict[str, dict[str, Any]] = {
     NO_OPTION: {},
     "denoise=first": {"denoise": "first"},
     "denoise=quietest": {"denoise": "quietest"},

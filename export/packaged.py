@@ -19,6 +19,7 @@ from export.files import load
 from export.onnx_export import MAX_PROBABILITY_DIFFERENCE, graph_of
 from export.sources import Log, Weights
 from systems import System
+from systems.system import Package
 
 
 def write(system: System, weights: Weights, path: Path, log: Log) -> dict[str, Any]:
@@ -33,24 +34,26 @@ def write(system: System, weights: Weights, path: Path, log: Log) -> dict[str, A
     ExportError
         where a probability differs by more than 1e-4
     """
-    network = load(system.released.builder)(load_file(weights.path), graph_of(system))
+    package = package_of(system)
+    network = load(package.builder)(load_file(weights.path), graph_of(system))
     path.write_bytes(network.SerializeToString())
-    log(f"comparing ONNX Runtime with {system.released.name}'s own answers")
+    log(f"comparing ONNX Runtime with {package.name}'s own answers")
     return compare(system, path)
 
 
 def compare(system: System, path: Path) -> dict[str, Any]:
     """Compare an ONNX file under ONNX Runtime with what the package itself answers; see `write`."""
+    package = package_of(system)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     batches, largest = [], 0.0
-    for recording, expected in load(system.released.answers)(system.name):
+    for recording, expected in load(package.answers)(system.name):
         rows = preprocess.prepare(recording, system.profile, spectrum=system.spectrum).rows
         [logits] = session.run(["LOGITS"], {"ROWS": rows})
         batches.append(len(rows))
         largest = max(largest, float(np.abs(ACTIVATIONS[system.activation](logits) - expected).max()))
     if not largest <= MAX_PROBABILITY_DIFFERENCE:
         raise ExportError(
-            f"{path.name} differs from the package {system.released.name} by {largest:.1e} in probability,"
+            f"{path.name} differs from the package {package.name} by {largest:.1e} in probability,"
             f" at most {MAX_PROBABILITY_DIFFERENCE:.0e} is accepted; report this as a defect of the export"
         )
     return {
@@ -58,3 +61,9 @@ def compare(system: System, path: Path) -> dict[str, Any]:
         "batches": batches,
         "max_probability_difference": largest,
     }
+
+
+def package_of(system: System) -> Package:
+    """Return the package with the weights of a system that is released in one."""
+    assert isinstance(system.released, Package), f"{system.name} is not released in a package"
+    return system.released

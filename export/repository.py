@@ -61,7 +61,8 @@ def export(system: System, source: Source, repository: Path, *, force: bool, log
     description = _description(system, weights)
     network = Repository(repository).network(system.name)
     with exclusive(network.model):
-        if not force and network.why_not is None and description.items() <= network.manifest.content.items():
+        exported = network.manifest.content if network.manifest and network.why_not is None else {}
+        if not force and description.items() <= exported.items():
             if system.is_own:
                 write(system, repository)
             log(f"nothing to do: {network.folder} holds these weights")

@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from server.installation import ROOT
 from server.variants import VARIANTS
@@ -26,7 +27,7 @@ def parse_settings(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog="Exit codes: 0 after Ctrl-C or SIGTERM; 2 after an error (one line says which).",
     )
 
-    def flag(name: str, default: object, text: str, **options: object) -> None:
+    def flag(name: str, default: object, text: str, **options: Any) -> None:
         variable = "TRITONE_" + name.removeprefix("--").replace("-", "_").upper()
         shown = "" if default in ("", None) else f" Default: {default}."
         # argparse applies `type`, but not `choices`, to string defaults: so `type` checks the environment, too.

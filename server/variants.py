@@ -141,13 +141,17 @@ def why_not(variant: str, machine: Machine, repository: Repository, systems: Ite
         product = network.product(VARIANTS[variant])
         if product is network.onnx:  # `preflight` has checked it
             continue
-        unfit = {network.plan: _why_unfit, network.rtx_plan: _why_unfit_rtx}.get(product)
-        if problem := product.why_not or (unfit and unfit(product, machine)):
+        problem = product.why_not
+        if not problem and machine.gpu and product is network.plan:
+            problem = _why_unfit(network.plan, machine, machine.gpu)
+        elif not problem and machine.gpu and product is network.rtx_plan:
+            problem = _why_unfit_rtx(network.rtx_plan, machine, machine.gpu)
+        if problem:
             return problem
     return None
 
 
-def _why_unfit(plan: Plan, machine: Machine) -> str | None:
+def _why_unfit(plan: Plan, machine: Machine, gpu: Gpu) -> str | None:
     """Return why a machine with TensorRT and a GPU cannot run a plan, in one sentence; None if it can.
 
     A plan runs only with the TensorRT version that built it, and on GPUs of the compute capability it was built
@@ -168,9 +172,9 @@ def _why_unfit(plan: Plan, machine: Machine) -> str | None:
     )
 
 
-def _why_unfit_rtx(plan: Plan, machine: Machine) -> str | None:
+def _why_unfit_rtx(plan: Plan, machine: Machine, gpu: Gpu) -> str | None:
     """Return why a machine with TensorRT-RTX and a supported card cannot run a plan; None if it can."""
-    system, made, gpu = plan.network.system, plan.description, machine.gpu
+    system, made = plan.network.system, plan.description
     turing = " --turing" if gpu.compute_capability in RTX_TURING else ""
     rebuild = f"rebuild it: {export_command('tensorrt_rtx', system)}{turing}"
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import soundfile as sf
@@ -40,5 +41,5 @@ def utterances(lengths: Sequence[float]) -> list[bytes]:
 
 def utterance(k: int, seconds: float) -> bytes:
     """Return the k-th recording of `utterances`."""
-    form = {} if k % 4 == 3 else {"kind": "WAV", "sr": 16000, "channels": 1}
+    form: dict[str, Any] = {} if k % 4 == 3 else {"kind": "WAV", "sr": 16000, "channels": 1}
     return recording(k % len(FAMILIES), 2000 + k, seconds=seconds, **form)

@@ -5,8 +5,8 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+# None where an optional tensor was not sent; type checkers do not require a test for None.
 MaybeNone: TypeAlias = Any
-"""None where an optional tensor was not sent; checkers do not ask for a test of it."""
 
 TRITONSERVER_RESPONSE_COMPLETE_FINAL: Final[int]
 

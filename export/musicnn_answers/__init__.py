@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def known(system: str) -> Iterator[tuple[tuple[np.ndarray, int], np.ndarray]]:
 class Float32:
     """NumPy without its float16."""
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return np.float32 if name == "float16" else getattr(np, name)
 
 

@@ -105,7 +105,7 @@ class NetworkBackend(ABC):
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
         """Compute the named outputs."""
 
-    def execute(self, requests: list) -> list:
+    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse | None]:
         """Answer a batch; a request that cannot be read or run does not affect the others.
 
         None instead of a response means that it is sent later, when its last row is done.
@@ -114,7 +114,9 @@ class NetworkBackend(ABC):
             self._skipped_warmups -= 1
             return [self._zeros(request) for request in requests]
         until = time.monotonic() + (0 if self._scheduler.has_long else PATIENCE)
-        responses, prompt, long = [None] * len(requests), {}, {}
+        responses: list[pb_utils.InferenceResponse | None] = [None] * len(requests)
+        prompt: dict[int, Query] = {}
+        long: dict[int, Query] = {}
         for i, request in enumerate(requests):
             try:
                 query = self._read(request)
@@ -141,7 +143,7 @@ class NetworkBackend(ABC):
                 answer.add_done_callback(partial(self._send, requests[i].get_response_sender()))
         return responses
 
-    def _zeros(self, request) -> object:
+    def _zeros(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
         """Return a response of zeros with the declared types and sizes."""
         rows = len(self._read(request).first)
         sizes = {tensor["name"]: [max(1, int(d)) for d in tensor["dims"]] for tensor in self.config["output"]}
@@ -153,16 +155,16 @@ class NetworkBackend(ABC):
         """Finish the pending requests."""
         self._scheduler.close()
 
-    def _send(self, sender, answer: Future) -> None:
+    def _send(self, sender: pb_utils.ResponseSender, answer: Future) -> None:
         """Send a response that was not ready when execute() returned."""
         sender.send(answer.result(), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
         self._pending.add(-1)
 
-    def _read(self, request) -> Query:
+    def _read(self, request: pb_utils.InferenceRequest) -> Query:
         inputs = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs}
         return Query(inputs, frozenset(request.requested_output_names()), request.is_cancelled)
 
-    def _reject(self, query: Query) -> object | None:
+    def _reject(self, query: Query) -> pb_utils.InferenceResponse | None:
         """Return INVALID_ARGUMENT for rows above the limit, whose memory would never be released; else None."""
         values, limit = query.first[0].size, int(self.parameters.get(MAX_VALUES, 0))
         if not limit or values <= limit:
@@ -174,41 +176,41 @@ class NetworkBackend(ABC):
     def _is_long(self, query: Query) -> bool:
         return len(query.first) > self._together(len(query.first), query.first[0].size)
 
-    def _long_job(self, request, query: Query) -> Job:
+    def _long_job(self, request: pb_utils.InferenceRequest, query: Query) -> Job:
         """Return a job with a copy of the inputs, so that other requests can use the shared memory meanwhile."""
         inputs = {name: x.copy() for name, x in query.inputs.items()}
         copy = Query(inputs, query.outputs, request.get_response_sender().is_cancelled)
         rows, values = len(copy.first), copy.first[0].size
         return Job(self._answer_alone(copy), rows, len(self._parts(rows, values)))
 
-    def _answers(self, queries: list[Query]) -> Steps:
+    def _answers(self, queries: list[Query]) -> Steps[list[pb_utils.InferenceResponse]]:
         """Return one response per query; runs all rows together, or the queries one by one if that fails."""
         present = [query for query in queries if not query.cancelled()]
         try:
             answers = iter((yield from self._answer(present)) if present else [])
             return [next(answers) if query in present else _cancelled() for query in queries]
         except Exception:
-            answers = []
+            alone = []
             for query in queries:
-                answers.append((yield from self._answer_alone(query)))
-            return answers
+                alone.append((yield from self._answer_alone(query)))
+            return alone
 
-    def _answer_alone(self, query: Query) -> Steps:
+    def _answer_alone(self, query: Query) -> Steps[pb_utils.InferenceResponse]:
         """Return the response to one query, also after an error."""
         try:
             return (yield from self._answer([query]))[0]
         except Exception:
             return _cancelled() if query.cancelled() else self._failed()
 
-    def _failed(self) -> object:
-        """Return the response to a request that just failed; its cause names source files and is only logged."""
+    def _failed(self) -> pb_utils.InferenceResponse:
+        """Return the response to a request that just failed; only the log has the cause: it names source files."""
         number = secrets.token_hex(4)
         name = self.config["name"]
         pb_utils.Logger.log_error(f"{name}: failed on a request ({number})\n{traceback.format_exc()}")
         error = pb_utils.TritonError(f"{name} failed on this request; the server's log has the cause ({number}).")
         return pb_utils.InferenceResponse(error=error)
 
-    def _answer(self, queries: list[Query]) -> Steps:
+    def _answer(self, queries: list[Query]) -> Steps[list[pb_utils.InferenceResponse]]:
         """Return one response per query, with all rows run together; stops when all clients have cancelled."""
         rows = {name: _join([query.inputs[name] for query in queries]) for name in self.inputs}
         first = next(iter(rows.values()))
@@ -254,7 +256,7 @@ class NetworkBackend(ABC):
             start += size
         return parts
 
-    def _check(self, kind: str, found: dict[str, tuple]) -> dict[str, type]:
+    def _check(self, kind: str, found: dict[str, tuple]) -> dict[str, np.dtype]:
         """Check config.pbtxt against the network; return the declared names and types in their order."""
         declared = {}
         for tensor in self.config[kind]:

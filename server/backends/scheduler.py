@@ -9,14 +9,15 @@ from collections.abc import Generator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 # Limit of the rows of all long requests together. Further requests stay in Triton's queue, with its limit and its
 # timeout.
 ROWS_THAT_WAIT = 256
 
+Result = TypeVar("Result")
 # Runs the network once from each `yield` to the next, and returns the answer at the end.
-Steps = Generator[None, None, object]
+Steps = Generator[None, None, Result]
 
 
 @dataclass(eq=False)

@@ -20,7 +20,7 @@ else:
 
 LINT = FOLDER / "lint.txt"
 HEAVY = {"torch", "onnx", "onnxruntime", "openvino", "nvidia-pytriton", "tritonclient", "gradio", "scipy"}
-BY_TRITON = {"triton_python_backend_utils", "plan", "planned", "rows", "turns"}
+BY_TRITON = {"triton_python_backend_utils", "plan", "planned", "rows", "scheduler"}
 """Modules that Triton's Python stub finds beside a backend: typings/ describes them."""
 
 

@@ -1,0 +1,1 @@
+from server.backends.scheduler import *

@@ -1,1 +1,0 @@
-from server.backends.turns import *
