@@ -3,7 +3,7 @@
 import re
 
 from tests.support.project import ROOT
-from tests.test_layout import MAY_IMPORT
+from tests.test_layout import CLIENT_MAY_IMPORT, MAY_IMPORT
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 CLIENT = ROOT / "client" / "tritone_client"
@@ -32,9 +32,13 @@ def test_the_modules_that_are_named_exist():
     assert [name for name in paths if not (ROOT / name).exists()] == []
 
 
-def test_every_folder_of_the_client_is_described():
-    folders = {f"{file.parent.relative_to(CLIENT).as_posix()}/" for file in CLIENT.glob("*/__init__.py")}
-    assert folders <= {folder.strip("`") for folder, _ in rows("| folder of `tritone_client` | what it is for |")}
+def test_the_table_of_the_client_is_the_one_that_is_tested():
+    found = rows("| part of `tritone_client` | what it is for | may import |")
+    allowed = {part.strip("`"): set(code(targets)) for part, _, targets in found}
+    assert allowed.pop("cli") == set() and CLIENT_MAY_IMPORT["cli"] == set(allowed)
+    assert allowed == {part: targets for part, targets in CLIENT_MAY_IMPORT.items() if part != "cli"}
+    folders = {file.parent.name for file in CLIENT.glob("*/__init__.py")}
+    assert folders == {*allowed, "cli"} - {"base", "public"}
 
 
 def test_every_word_is_explained_once():
