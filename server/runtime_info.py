@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from server.variants import BFLOAT16_FEATURES, CUDA, INT8, ON_GPU, OPENVINO, PORTABLE, Machine
+from server.variants import BFLOAT16_FEATURES, INT8, ON_GPU, OPENVINO, PORTABLE, Machine
 from systems.repository import Network, Plan, Repository, configuration
 from systems.variants import VARIANTS
 
 # JSON, system -> {"device", "precision", "backend"}; answers/step.py reads it.
 VARIABLE = "TRITONE_COMPUTED"
-# Variant -> Triton's name of the backend, if it differs.
-BACKEND = {INT8: OPENVINO, CUDA: PORTABLE}
 PLAN_PRECISIONS = {"fp16": "float16", "fp32": "float32", "int8": "int8"}
 
 
@@ -29,9 +27,8 @@ def _runtime_info(variant: str, machine: Machine, network: Network) -> dict[str,
     product = network.product(VARIANTS[variant])
     if isinstance(product, Plan):
         precision = PLAN_PRECISIONS[product.description["precision"]]
-    elif variant == OPENVINO:
-        precision = "bfloat16" if machine.features & BFLOAT16_FEATURES.keys() else "float32"
     else:
-        precision = {INT8: "int8", CUDA: "float16"}.get(variant, "float32")
+        openvino = "bfloat16" if machine.features & BFLOAT16_FEATURES.keys() else "float32"
+        precision = VARIANTS[variant].precision or openvino
     device = machine.gpu.name if variant in ON_GPU and machine.gpu else "CPU"
-    return {"device": device, "precision": precision, "backend": BACKEND.get(variant, variant)}
+    return {"device": device, "precision": precision, "backend": VARIANTS[variant].backend}

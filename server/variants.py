@@ -16,10 +16,12 @@ from pathlib import Path
 
 from server.errors import ServerError
 from server.gpu import Gpu, find_gpu
+from systems import variants
 from systems.repository import Plan, Repository, export_command
 from systems.variants import RTX_LATER, RTX_TURING, VARIANTS
 
-PORTABLE, OPENVINO, INT8, CUDA, TENSORRT, TENSORRT_RTX = VARIANTS
+PORTABLE, OPENVINO, INT8 = (one.name for one in (variants.PORTABLE, variants.OPENVINO, variants.OPENVINO_INT8))
+CUDA, TENSORRT, TENSORRT_RTX = (one.name for one in (variants.CUDA, variants.TENSORRT, variants.TENSORRT_RTX))
 ON_GPU = tuple(name for name, variant in VARIANTS.items() if variant.on_gpu)
 
 # CPU features with which OpenVINO computes in bfloat16, two (AVX512_BF16) to six times (AMX) as fast as ONNX

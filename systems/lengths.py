@@ -3,8 +3,8 @@
 Recordings of similar length are padded to the same length and so share a batch; recordings of half a second or
 more are padded by at most a quarter. The frames plus the ten tokens that the network puts before them are
 multiples of 8, 16 or 32, which suits matrix kernels: 258 tokens took 17 % longer than 256, and 514 took 8 % longer
-than 512 (`python -m bench.conv_front_end`). Up to 10 s, where most utterances lie, the steps are finer, because padding
-would cost more than batches gain.
+than 512 (`python -m bench.conv_front_end`). Up to 10 s, where most utterances lie, the steps are finer, because
+padding would cost more than batches gain.
 """
 
 from __future__ import annotations

@@ -9,19 +9,6 @@ from systems.variants import CUDA, ONNX_FILE, OPENVINO_INT8, PORTABLE, TENSORRT,
 QUEUE_SIZE = 256
 PLANS = (TENSORRT, TENSORRT_RTX)
 
-ABOUT = {
-    "onnxruntime": (
-        "FP32 on ONNX Runtime: runs on every machine. `make export` writes 1/model.onnx, 1/manifest.json and"
-        " labels.txt."
-    ),
-    "openvino": "on OpenVINO: for CPUs with AMX or AVX512_BF16, where it computes in bfloat16.",
-    "openvino_int8": "in INT8 on OpenVINO: for CPUs with AVX512_VNNI or AMX. `make int8` writes the network.",
-    "cuda": "FP16 on ONNX Runtime's CUDA provider: for NVIDIA GPUs without a plan. `python -m export fp16` writes"
-    " the network.",
-    "tensorrt": "as a TensorRT plan: for machines with an NVIDIA GPU.",
-    "tensorrt_rtx": "as a TensorRT-RTX plan, in the embedded server: for NVIDIA's RTX cards. It is built without a"
-    " GPU; the card that loads it completes the compilation.",
-}
 NOT_INT8 = "on OpenVINO, like --variant openvino: this system has no INT8 network."
 PLAN = (
     "`python -m export {command}` builds it, optimised for the largest preferred_batch_size{rows}, for 1 to"
@@ -102,7 +89,7 @@ def configuration(system: System, variant: Variant) -> str:
 
 def _about(system: System, variant: Variant) -> str:
     images = system.task.has_images
-    text = NOT_INT8 if variant is OPENVINO_INT8 and not images else ABOUT[variant.name]
+    text = NOT_INT8 if variant is OPENVINO_INT8 and not images else variant.about
     plan = ""
     if variant in PLANS:
         rows, lengths = ("", "") if images else (" and rows of five seconds", " of 1.3 to 30.5 s")
