@@ -26,13 +26,13 @@ def test_addresses(url: str, protocol: str | None, expected: str):
 @pytest.mark.parametrize(
     ("url", "protocol", "message"),
     [
-        ("", None, "no server address"),
-        ("ftp://host", None, "no server address"),
-        ("http://user:secret@host", None, "no server address"),
-        ("host:port", None, "no server address"),
-        ("host:99999", None, "no server address"),
+        ("", None, "not a server address"),
+        ("ftp://host", None, "not a server address"),
+        ("http://user:secret@host", None, "not a server address"),
+        ("host:port", None, "not a server address"),
+        ("host:99999", None, "not a server address"),
         ("grpc://host/path", None, "has the path '/path'"),
-        ("http://host", "grpc", "asks for http"),
+        ("http://host", "grpc", "means http, but the argument"),
         ("host", "rest", "not 'rest'"),
     ],
 )

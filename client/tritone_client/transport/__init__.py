@@ -1,1 +1,1 @@
-"""The way to a server and back: addresses, requests as tensors, gRPC and HTTP, retries."""
+"""The connection to a server: addresses, requests as tensors, gRPC and HTTP, retries."""

@@ -1,4 +1,4 @@
-"""Where the server is: `host:port` or a URL, and whether gRPC or HTTP is spoken there."""
+"""The server's address: `host:port` or a URL, and whether it means gRPC or HTTP."""
 
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
@@ -23,7 +23,7 @@ class Address:
 
     @property
     def target(self) -> str:
-        """`host:port`, an IPv6 host in brackets."""
+        """`host:port`, with an IPv6 host in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def __str__(self) -> str:
@@ -31,10 +31,10 @@ class Address:
 
 
 def parse_url(url: str, protocol: Protocol | None = None) -> Address:
-    """The address that `url` names.
+    """Return the address that `url` names.
 
-    The protocol is the scheme's (grpc, grpcs, http, https) or else `protocol`; without either, port 8000 (Triton's
-    own for HTTP) means HTTP and any other gRPC. Raises `InvalidUrl`.
+    The scheme (grpc, grpcs, http, https) decides the protocol, or else `protocol`; without either, port 8000
+    (Triton's default for HTTP) means HTTP and any other port gRPC. Raises `InvalidUrl`.
     """
     if protocol not in (None, *get_args(Protocol)):
         raise InvalidUrl(f"The protocol must be 'grpc' or 'http', not '{protocol}'.")
@@ -43,19 +43,19 @@ def parse_url(url: str, protocol: Protocol | None = None) -> Address:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise InvalidUrl(
-            f"'{url}' is no server address ({error}): write host:port, such as 127.0.0.1:8001."
+            f"'{url}' is not a server address ({error}): write host:port, such as 127.0.0.1:8001."
         ) from None
     scheme = parts.scheme or protocol or ("http" if port == 8000 else "grpc")
     if not host or scheme not in DEFAULT_PORTS or parts.username or parts.query or parts.fragment:
         raise InvalidUrl(
-            f"'{url}' is no server address: write host:port, grpc(s)://host:port or http(s)://host:port."
+            f"'{url}' is not a server address: write host:port, grpc(s)://host:port or http(s)://host:port."
         )
-    spoken = scheme.removesuffix("s")
+    named = scheme.removesuffix("s")
     path = parts.path.rstrip("/")
-    if protocol not in (None, spoken):
+    if protocol not in (None, named):
         raise InvalidUrl(
-            f"'{url}' asks for {spoken}, the argument protocol for {protocol}: leave one of them out."
+            f"'{url}' means {named}, but the argument `protocol` is '{protocol}': leave out one of them."
         )
-    if path and spoken == "grpc":
+    if path and named == "grpc":
         raise InvalidUrl(f"'{url}' has the path '{path}', which gRPC cannot use: leave it out.")
-    return Address(cast(Protocol, spoken), scheme.endswith("s"), host, port or DEFAULT_PORTS[scheme], path)
+    return Address(cast(Protocol, named), scheme.endswith("s"), host, port or DEFAULT_PORTS[scheme], path)

@@ -1,7 +1,7 @@
-"""One HTTP request and its answer over the standard library's connections, until a deadline and up to a size.
+"""One HTTP request and its answer over the standard library's connections, with a deadline and a maximum size.
 
-Their own time limit begins anew with every packet, and a server says itself how much it sends: here the time of
-the whole exchange and all that is received are counted, headers as well.
+The time limit of these connections restarts with every packet, and the server itself declares the size of its
+answer. Here the deadline holds for the whole exchange, and every byte received counts, headers included.
 """
 
 import http.client
@@ -14,7 +14,7 @@ from typing import Any
 
 from tritone_client.errors import MAX_ANSWER, Failure
 
-HEADERS = 1 << 20  # bytes that may come beside the answer itself
+HEADERS = 1 << 20  # bytes allowed in addition to the answer itself
 
 
 def exchange(
@@ -28,7 +28,7 @@ def exchange(
     """Send a request and read its answer, whatever its status, until `deadline` of the monotonic clock.
 
     Raises `TimeoutError`, `OSError`, `http.client.HTTPException`; `Failure` for an answer that is too large, or
-    compressed, as which it could become so.
+    compressed, because it may become too large when it is decompressed.
     """
     if connection.sock is None:
         connection.timeout = left(deadline)
@@ -41,31 +41,31 @@ def exchange(
         raise too_large()
     encoding = response.headers.get("Content-Encoding", "identity")
     if response.status == 200 and encoding != "identity":
-        raise Failure("INTERNAL", f"the answer is compressed ({encoding}), which was not asked for")
+        raise Failure("INTERNAL", f"the answer is compressed ({encoding}), which was not requested")
     return response, response.read()
 
 
 class Response(http.client.HTTPResponse):
-    """A response that is received through `Received`."""
+    """A response that is read through `LimitedStream`."""
 
     def __init__(self, sock: socket.socket, *args: Any, deadline: float, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(Received(self.fp.detach(), sock, deadline))
+        self.fp = io.BufferedReader(LimitedStream(self.fp.detach(), sock, deadline))
 
 
-class Received(io.RawIOBase):
-    """What arrives at a socket until a deadline, no more than `MAX_ANSWER` and `HEADERS` of it."""
+class LimitedStream(io.RawIOBase):
+    """The bytes that arrive at a socket until a deadline, at most `MAX_ANSWER` + `HEADERS` of them."""
 
     def __init__(self, stream: io.RawIOBase, sock: socket.socket, deadline: float) -> None:
         self._stream, self._socket, self._deadline = stream, sock, deadline
         self._room = MAX_ANSWER + HEADERS
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True: the stream can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        """What has arrived, in the time that is left."""
+        """Read what has arrived into `buffer`, in the time that is left, and return the number of bytes."""
         self._socket.settimeout(left(self._deadline))
         count = self._stream.readinto(buffer)
         self._room -= count or 0
@@ -74,13 +74,13 @@ class Received(io.RawIOBase):
         return count
 
     def close(self) -> None:
-        """Close what lies beneath, which keeps the socket open otherwise."""
+        """Close the underlying stream, which would otherwise keep the socket open."""
         self._stream.close()
         super().close()
 
 
 def left(deadline: float) -> float:
-    """Seconds until the deadline. Raises `TimeoutError` behind it."""
+    """Return the seconds until the deadline. Raises `TimeoutError` after it."""
     seconds = deadline - time.monotonic()
     if seconds <= 0:
         raise TimeoutError("timed out")
@@ -88,5 +88,5 @@ def left(deadline: float) -> float:
 
 
 def too_large() -> Failure:
-    """An answer beyond `MAX_ANSWER`, in gRPC's words."""
+    """Return the failure for an answer beyond `MAX_ANSWER`, with gRPC's status and text."""
     return Failure("RESOURCE_EXHAUSTED", f"Received message larger than max ({MAX_ANSWER})")

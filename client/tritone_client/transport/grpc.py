@@ -1,4 +1,4 @@
-"""Triton's gRPC protocol, on tritonclient's client; `grpc_aio` has the same for event loops."""
+"""Triton's gRPC protocol on tritonclient's client; `grpc_aio` is the same for event loops."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,11 +16,14 @@ from tritone_client.transport.request import Request
 GRPC_OPTIONS = [
     ("grpc.max_send_message_length", -1),  # unlimited: long recordings
     ("grpc.max_receive_message_length", MAX_ANSWER),
-    ("grpc.compression_enabled_algorithms_bitset", 1),  # none: what is compressed has that length behind it
-    # Triton hangs up on clients that ping more often than every five minutes while no data flows.
+    (
+        "grpc.compression_enabled_algorithms_bitset",
+        1,
+    ),  # none: the limit would hold for compressed lengths
+    # Triton disconnects clients that ping more often than every five minutes while no data flows.
     ("grpc.keepalive_time_ms", 310_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    # Defaults of 1 s growing to 120 s would keep a client away from a server that is long back.
+    # With the default pauses of 1 s, growing to 120 s, a client would miss that the server is back.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
@@ -28,7 +31,7 @@ GRPC_OPTIONS = [
 
 
 class GrpcTransport:
-    """Triton's gRPC protocol; its channel serves any number of threads."""
+    """Triton's gRPC protocol; any number of threads may share its channel."""
 
     def __init__(self, address: Address, tls: Tls, headers: Mapping[str, str]) -> None:
         self._headers = grpc_headers(headers)
@@ -36,26 +39,26 @@ class GrpcTransport:
         self._closed = False
 
     def infer(self, request: Request, timeout: float) -> Tensors:
-        """Run one inference; the wanted outputs by name."""
+        """Run one inference, and return the requested outputs by name."""
         inputs, outputs = tensors(triton_grpc, request)
         result = self._call("infer", timeout, request.model, inputs, outputs=outputs)
         return arrays(result, request)
 
     def live(self, timeout: float) -> bool:
-        """Whether the server runs."""
+        """Return whether the server is live."""
         return bool(self._call("is_server_live", timeout))
 
     def ready(self, timeout: float, model: str = "") -> bool:
-        """Whether the server, or one of its models, can take requests."""
+        """Return whether the server, or one of its models, can take requests."""
         name = ("is_model_ready", timeout, model) if model else ("is_server_ready", timeout)
         return bool(self._call(*name))
 
     def statistics(self, timeout: float) -> Statistics:
-        """What Triton has counted of each loaded model, by name."""
+        """Return Triton's counters of each loaded model, by name."""
         return by_name(self._call("get_inference_statistics", timeout, as_json=True))
 
     def metadata(self, model: str, timeout: float) -> dict[str, Any]:
-        """Triton's metadata of a model."""
+        """Return Triton's metadata of a model."""
         return dict(self._call("get_model_metadata", timeout, model, as_json=True))
 
     def config(self, model: str, timeout: float) -> dict[str, Any]:
@@ -64,7 +67,7 @@ class GrpcTransport:
             return dict(self._call("get_model_config", timeout, model, as_json=True)["config"])
 
     def close(self) -> None:
-        """End all calls and the channel."""
+        """Cancel all calls and close the channel."""
         self._closed = True
         self._client.close()
 
@@ -73,17 +76,17 @@ class GrpcTransport:
             return getattr(self._client, method)(*args, client_timeout=timeout, headers=self._headers, **kwargs)
         except InferenceServerException as error:
             raise grpc_failure(error, self._closed) from None
-        except ValueError as error:  # gRPC's way to say that the channel was closed
+        except ValueError as error:  # gRPC raises this if the channel was closed
             raise Failure("CANCELLED", str(error)) from None
 
 
 def grpc_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers as gRPC takes them: it refuses capitals."""
+    """Return headers with lower-case names, as gRPC rejects capitals."""
     return {name.lower(): value for name, value in headers.items()}
 
 
 def grpc_channel(address: Address, tls: Tls) -> dict[str, Any]:
-    """What tritonclient's gRPC clients are made with. Reads the TLS files."""
+    """Return the arguments for tritonclient's gRPC clients. Reads the TLS files."""
     credentials = None
     if address.tls:
         files = (tls.root_certificates, tls.private_key, tls.certificate)
@@ -92,8 +95,8 @@ def grpc_channel(address: Address, tls: Tls) -> dict[str, Any]:
 
 
 def grpc_failure(error: InferenceServerException, closed: bool) -> Failure:
-    """What tritonclient's gRPC clients raised; `closed` tells whether the client was closed by its user."""
+    """Return the failure for an exception of tritonclient; `closed` is whether the user closed the client."""
     status = (error.status() or "INTERNAL").removeprefix("StatusCode.")
-    if status == "CANCELLED" and not closed:  # not by us: a server that stops ends its calls so
+    if status == "CANCELLED" and not closed:  # not by us: a stopping server cancels its calls
         return Failure("UNAVAILABLE", "the server is stopping")
     return Failure(status, error.message() or "")

@@ -1,9 +1,9 @@
-"""Requests over gRPC in an event loop, on tritonclient's asyncio client: `GrpcTransport` with methods to await.
+"""Requests over gRPC in an event loop, on tritonclient's asyncio client: an awaitable `GrpcTransport`.
 
-Cancelling whoever awaits a method ends its call on the wire, so that the server drops it. A call younger than
-`YOUNG` is ended when it is that old: Triton 24.10 may die of one that is cancelled as it arrives (its issues 7368
-and 8034).
-All methods take the seconds left for them and raise `Failure`, or `InferenceFailed` for an answer that is none.
+Cancelling a task that awaits a method cancels its call, so that the server drops it. A call younger than `YOUNG`
+is cancelled when it reaches that age: Triton 24.10 may crash if a call is cancelled while it arrives (its issues
+7368 and 8034).
+Each method takes the seconds that it may last. It raises `Failure`, or `InferenceFailed` for a malformed answer.
 """
 
 import asyncio
@@ -32,30 +32,30 @@ class AsyncGrpcTransport:
             self._channel = grpc_channel(address, tls)
         self._client: triton_aio.InferenceServerClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._running: dict[asyncio.Task[Any], float] = {}  # and when each began
+        self._running: dict[asyncio.Task[Any], float] = {}  # task -> when it began
         self._closed = False
 
     async def infer(self, request: Request, timeout: float) -> Tensors:
-        """Run one inference; the wanted outputs by name."""
+        """Run one inference, and return the requested outputs by name."""
         inputs, outputs = tensors(triton_grpc, request)
         result = await self._call("infer", timeout, request.model, inputs, outputs=outputs)
         return arrays(result, request)
 
     async def live(self, timeout: float) -> bool:
-        """Whether the server runs."""
+        """Return whether the server is live."""
         return bool(await self._call("is_server_live", timeout))
 
     async def ready(self, timeout: float, model: str = "") -> bool:
-        """Whether the server, or one of its models, can take requests."""
+        """Return whether the server, or one of its models, can take requests."""
         name = ("is_model_ready", timeout, model) if model else ("is_server_ready", timeout)
         return bool(await self._call(*name))
 
     async def statistics(self, timeout: float) -> Statistics:
-        """What Triton has counted of each loaded model, by name."""
+        """Return Triton's counters of each loaded model, by name."""
         return by_name(await self._call("get_inference_statistics", timeout, as_json=True))
 
     async def metadata(self, model: str, timeout: float) -> dict[str, Any]:
-        """Triton's metadata of a model."""
+        """Return Triton's metadata of a model."""
         return dict(await self._call("get_model_metadata", timeout, model, as_json=True))
 
     async def config(self, model: str, timeout: float) -> dict[str, Any]:
@@ -64,14 +64,14 @@ class AsyncGrpcTransport:
             return dict((await self._call("get_model_config", timeout, model, as_json=True))["config"])
 
     async def sleep(self, seconds: float) -> None:
-        """Wait, unless the transport is closed."""
+        """Wait; closing the transport ends the wait."""
         await self._run(asyncio.sleep(seconds))
 
     async def close(self) -> None:
-        """End all calls, pauses and the channel."""
+        """Cancel all calls and pauses, and close the channel."""
         self._closed = True
         if self._running:
-            await asyncio.sleep(self._until_grown(max(self._running.values())))
+            await asyncio.sleep(self._until_cancellable(max(self._running.values())))
         for task in self._running:
             task.cancel()
         if self._client:
@@ -85,7 +85,7 @@ class AsyncGrpcTransport:
             raise grpc_failure(error, self._closed) from None
 
     def _connected(self) -> triton_aio.InferenceServerClient:
-        """Tritonclient's client, made within the event loop that runs it from then on."""
+        """Return tritonclient's client, which is created in the event loop that uses it."""
         if self._closed:
             raise Failure("CANCELLED", "the client was closed")
         loop = asyncio.get_running_loop()
@@ -96,9 +96,10 @@ class AsyncGrpcTransport:
         return self._client
 
     async def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """The coroutine's result; cancelled with whoever awaits it, a `Failure` where `close` cancelled it.
+        """Return the coroutine's result; raise `Failure` if `close` cancelled it.
 
-        A task of its own keeps the two apart: gRPC raises CancelledError for both.
+        Cancelling the task that awaits it cancels the coroutine, too. A separate task distinguishes the two: gRPC
+        raises CancelledError for both.
         """
         task, loop = asyncio.ensure_future(coroutine), asyncio.get_running_loop()
         self._running[task] = loop.time()
@@ -107,7 +108,7 @@ class AsyncGrpcTransport:
             await asyncio.wait([task])
         finally:
             if not task.done():
-                loop.call_later(self._until_grown(self._running[task]), task.cancel)
+                loop.call_later(self._until_cancellable(self._running[task]), task.cancel)
         if task.cancelled():
             raise Failure("CANCELLED", "the client was closed")
         return task.result()
@@ -115,9 +116,9 @@ class AsyncGrpcTransport:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         del self._running[task]
         if not task.cancelled():
-            task.exception()  # which nobody asks for where it was cancelled too late
+            task.exception()  # retrieved, or asyncio would log it after a late cancellation
 
     @staticmethod
-    def _until_grown(began: float) -> float:
-        """Seconds until a call may be cancelled."""
+    def _until_cancellable(began: float) -> float:
+        """Return seconds until a call may be cancelled."""
         return max(0.0, began + YOUNG - asyncio.get_running_loop().time())

@@ -1,7 +1,7 @@
 """Triton's HTTP protocol with binary tensors, over the connections of the standard library.
 
-tritonclient's own HTTP client is bound to one thread (gevent), its time limit starts anew with every packet, and
-with TLS it needs functions that Python 3.12 dropped; only its codec is used.
+tritonclient's own HTTP client is bound to one thread (gevent), its time limit restarts with every packet, and for
+TLS it needs functions that Python 3.12 removed; only its codec is used.
 """
 
 import http.client
@@ -23,15 +23,15 @@ from tritone_client.transport.common import Statistics, Tensors, Tls, arrays, by
 from tritone_client.transport.exchange import exchange
 from tritone_client.transport.request import Request
 
-# Triton's own mapping of its error codes to HTTP; 502 is a proxy's word for the same as 503.
+# Triton's own mapping of its error codes to HTTP; a proxy's 502 means the same as 503.
 HTTP_STATUS = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 502: "UNAVAILABLE", 503: "UNAVAILABLE"}
 
 
 class HttpTransport:
-    """Triton's HTTP protocol with binary tensors, over a pool of kept connections."""
+    """Triton's HTTP protocol with binary tensors, over a pool of persistent connections."""
 
     def __init__(self, address: Address, tls: Tls, headers: Mapping[str, str]) -> None:
-        # A header that the page of another web site cannot send: a server may require it (--require-header).
+        # Pages of other web sites cannot send this header; a server may require it (--require-header).
         self._address, self._headers = address, {"x-tritone": "1", **headers}
         self._context = None
         if address.tls:
@@ -44,7 +44,7 @@ class HttpTransport:
         self._closed = False
 
     def infer(self, request: Request, timeout: float) -> Tensors:
-        """Run one inference; the wanted outputs by name."""
+        """Run one inference, and return the requested outputs by name."""
         inputs, outputs = tensors(triton_http, request)
         client = triton_http.InferenceServerClient
         body, json_bytes = client.generate_request_body(inputs, outputs=outputs)
@@ -57,20 +57,20 @@ class HttpTransport:
             return arrays(client.parse_response_body(data, header_length=header_length), request)
 
     def live(self, timeout: float) -> bool:
-        """Whether the server runs."""
+        """Return whether the server is live."""
         return self._exchange("GET", "/v2/health/live", timeout)[0].status == 200
 
     def ready(self, timeout: float, model: str = "") -> bool:
-        """Whether the server, or one of its models, can take requests."""
+        """Return whether the server, or one of its models, can take requests."""
         path = f"/v2/models/{quote(model, safe='')}/ready" if model else "/v2/health/ready"
         return self._exchange("GET", path, timeout)[0].status == 200
 
     def statistics(self, timeout: float) -> Statistics:
-        """What Triton has counted of each loaded model, by name."""
+        """Return Triton's counters of each loaded model, by name."""
         return by_name(self._json("GET", "/v2/models/stats", timeout))
 
     def metadata(self, model: str, timeout: float) -> dict[str, Any]:
-        """Triton's metadata of a model."""
+        """Return Triton's metadata of a model."""
         with reading_answer():
             return dict(self._json("GET", f"/v2/models/{quote(model, safe='')}", timeout))
 
@@ -80,7 +80,7 @@ class HttpTransport:
             return dict(self._json("GET", f"/v2/models/{quote(model, safe='')}/config", timeout))
 
     def close(self) -> None:
-        """End all calls and connections."""
+        """Cancel all calls and close all connections."""
         with self._lock:
             self._closed = True
             for connection in self._busy:
@@ -99,25 +99,25 @@ class HttpTransport:
 
     @staticmethod
     def _check(response: http.client.HTTPResponse, data: bytes) -> None:
-        """Raise the failure that an answer other than 200 tells of."""
+        """Raise the failure that an answer with a status other than 200 reports."""
         if response.status == 200:
             return
         try:
             raise Failure(HTTP_STATUS.get(response.status, "INTERNAL"), str(json.loads(data)["error"]))
-        except (ValueError, KeyError, TypeError, RecursionError):  # not Triton's words: those of a proxy
+        except (ValueError, KeyError, TypeError, RecursionError):  # the text of a proxy, not of Triton
             status = "UNAVAILABLE" if HTTP_STATUS.get(response.status) == "UNAVAILABLE" else "INTERNAL"
             raise Failure(status, f"HTTP status {response.status} {response.reason}") from None
 
     def _exchange(
         self, method: str, path: str, timeout: float, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> tuple[http.client.HTTPResponse, bytes]:
-        """One request and its answer, whatever its status."""
+        """Send one request, and return its answer, whatever its status."""
         deadline = time.monotonic() + timeout
         connection = self._take()
         reusable = False
         try:
-            whole_path, all_headers = self._address.path + path, {**self._headers, **(headers or {})}
-            response, data = exchange(connection, method, whole_path, deadline, body, all_headers)
+            full_path, all_headers = self._address.path + path, {**self._headers, **(headers or {})}
+            response, data = exchange(connection, method, full_path, deadline, body, all_headers)
             reusable = not response.will_close
             return response, data
         except TimeoutError:
@@ -130,7 +130,7 @@ class HttpTransport:
             self._give_back(connection, reusable)
 
     def _take(self) -> http.client.HTTPConnection:
-        """An idle connection, or a new one that is not connected yet."""
+        """Return an idle connection, or a new one that is not connected yet."""
         with self._lock:
             if self._closed:
                 raise Failure("CANCELLED", "the client was closed")

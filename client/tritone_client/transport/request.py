@@ -1,4 +1,4 @@
-"""A recording and its options as the tensors that a served system takes. Pure functions: nothing is sent here."""
+"""A recording and its options as the input tensors of a system. Pure functions: nothing is sent here."""
 
 import hashlib
 import json
@@ -20,15 +20,13 @@ Recording = str | Path | bytes | tuple[npt.ArrayLike, int]
 INPUTS = ("AUDIO", "PCM", "SAMPLE_RATE", "OPTIONS")
 ARGUMENTS = frozenset({"self", "recording", "model", "timeout", "granularity", "embedding"})  # of the methods
 
-MAX_BYTES = 256 << 20  # 25 minutes of WAV at CD quality; the server has a lower limit of its own and says it
-
-
-BLANKS = 64  # each of two kinds: as many bits as the keys of Triton's cache have
+MAX_BYTES = 256 << 20  # 25 minutes of WAV at CD quality; the server has a lower limit of its own, and reports it
+BLANKS = 64  # of two kinds: as many bits as the keys of Triton's cache have
 
 
 @dataclass(frozen=True)
 class Request:
-    """One inference: the model's name, its input tensors by name, and the outputs wanted."""
+    """One inference: the model's name, its input tensors by name, and the requested outputs."""
 
     model: str
     inputs: dict[str, npt.NDArray[Any]]
@@ -36,12 +34,12 @@ class Request:
 
     @property
     def size(self) -> int:
-        """Return the bytes of the inputs."""
+        """Bytes of the inputs."""
         return sum(array.nbytes if array.dtype != object else len(array[0]) for array in self.inputs.values())
 
     @property
     def sha256(self) -> str:
-        """What RESULT calls this request by, in hexadecimal: of the recording, a zero byte and OPTIONS as sent."""
+        """The hash that RESULT reports, in hexadecimal: of the recording, a zero byte and OPTIONS as sent."""
         options = self.inputs.get("OPTIONS")
         digest = self._recording_hash.copy()
         digest.update(b"" if options is None else options[0])
@@ -49,11 +47,11 @@ class Request:
 
     @property
     def past_cache(self) -> "Request":
-        """The same request in bytes that no cache knows: with blanks behind its options, which JSON allows."""
+        """The same request in bytes that no cache holds: with random blanks after its options, as JSON allows."""
         options = self.inputs["OPTIONS"][0] if "OPTIONS" in self.inputs else b"{}"
         blanks = "".join(secrets.choice(" \t") for _ in range(BLANKS)).encode()
         again = replace(self, inputs={**self.inputs, "OPTIONS": bytes_tensor(options + blanks)})
-        again.__dict__["_recording_hash"] = self._recording_hash  # which takes a millisecond for each megabyte
+        again.__dict__["_recording_hash"] = self._recording_hash  # computing it takes a millisecond per megabyte
         return again
 
     @cached_property
@@ -72,30 +70,30 @@ def check_names(options: Mapping[str, object]) -> None:
     """Raise `InvalidRecording` for options that are arguments of the client's methods."""
     if taken := sorted(ARGUMENTS & options.keys()):
         raise InvalidRecording(
-            f"'{taken[0]}' is an argument of the client and no option of the server: leave it out."
+            f"'{taken[0]}' is an argument of the client, not an option of the server: leave it out."
         )
 
 
 def build_request(
     recording: Recording, model: str, options: dict[str, object], outputs: tuple[str, ...]
 ) -> Request:
-    """The request for `recording`: the path of an audio file, its bytes, or `(samples, sample rate in Hz)`.
+    """Return the request for `recording`: the path of an audio file, its bytes, or `(samples, sample rate in Hz)`.
 
-    Options that are None are left to the server. Raises `InvalidRecording` for what cannot be sent.
+    Options that are None are not sent. Raises `InvalidRecording` for anything that cannot be sent.
     """
     inputs = (
         pcm_tensors(*recording) if isinstance(recording, tuple) else {"AUDIO": bytes_tensor(encoded(recording))}
     )
     options = {name: value for name, value in options.items() if value is not None}
     try:
-        text = json.dumps(options, sort_keys=True)  # sorted: equal options are equal keys of the server's cache
+        text = json.dumps(options, sort_keys=True)  # sorted: equal options get equal keys in the server's cache
     except TypeError as error:
         raise InvalidRecording(f"Options must be JSON values: {error}, in {options}.") from None
     return Request(model, inputs | {"OPTIONS": bytes_tensor(text.encode())}, outputs)
 
 
 def encoded(recording: str | Path | bytes) -> bytes:
-    """The bytes of an encoded recording, read from its file if a path is given."""
+    """Return the bytes of an encoded recording, read from its file if a path is given."""
     if isinstance(recording, bytes | bytearray | memoryview):
         name, data = "The recording", bytes(recording)
     else:
@@ -103,11 +101,11 @@ def encoded(recording: str | Path | bytes) -> bytes:
             raise InvalidRecording(
                 f"A recording is a path, bytes or (samples, sample rate), not {recording!r:.80}."
             )
-        path = Path(os.path.expanduser(recording))  # as it is where there is no such user
+        path = Path(os.path.expanduser(recording))  # unchanged if there is no such user
         name = f"'{path}'"
         try:
             if path.is_dir():
-                raise InvalidRecording(f"{name} is a directory: give the files in it.")
+                raise InvalidRecording(f"{name} is a directory: name the files in it.")
             if path.stat().st_size > MAX_BYTES:
                 raise InvalidRecording(too_large(name, path.stat().st_size))
             data = path.read_bytes()
@@ -123,15 +121,15 @@ def encoded(recording: str | Path | bytes) -> bytes:
 
 
 def too_large(name: str, size: int) -> str:
-    """The sentence for a recording that is beyond `MAX_BYTES`."""
-    sizes = f"{size / 2**20:.0f} MiB, more than the {MAX_BYTES / 2**20:.0f}"
-    return f"{name} has {sizes} that can be sent: cut or compress it."
+    """Return the message for a recording that is larger than `MAX_BYTES`."""
+    return f"{name} has {size / 2**20:.0f} MiB, but the limit is {MAX_BYTES >> 20} MiB: cut or compress it."
 
 
 def pcm_tensors(samples: npt.ArrayLike, sample_rate: int) -> dict[str, npt.NDArray[Any]]:
-    """Tensors `PCM` float32 [n] and `SAMPLE_RATE` int32 [1] of samples [n] or [n, channels], float or int16.
+    """Return the tensors `PCM` float32 [n] and `SAMPLE_RATE` int32 [1].
 
-    Channels are mixed by their mean; int16 is scaled by 1/32768, so that full scale is 1 either way.
+    The samples are [n] or [n, channels], float or int16. Channels are averaged; int16 is scaled by 1/32768, so
+    that full scale is 1 in both cases.
     """
     array = np.asarray(samples)
     if array.dtype.kind != "f" and (array.dtype.kind, array.dtype.itemsize) != ("i", 2):
@@ -160,5 +158,5 @@ def pcm_tensors(samples: npt.ArrayLike, sample_rate: int) -> dict[str, npt.NDArr
 
 
 def bytes_tensor(data: bytes) -> npt.NDArray[np.object_]:
-    """A BYTES [1] tensor; as objects, because NumPy's own bytes type drops trailing zero bytes."""
+    """Return a BYTES [1] tensor; of objects, because NumPy's own bytes type drops trailing zero bytes."""
     return np.array([data], dtype=np.object_)

@@ -1,6 +1,6 @@
-"""Trying again: exponential pauses with full jitter, only after curable failures, never beyond the deadline.
+"""Retries: exponential pauses with full jitter, only after temporary failures, never beyond the deadline.
 
-Full jitter (a pause drawn uniformly from 0 to the bound) keeps many refused clients from coming back together:
+Full jitter (a pause drawn uniformly from 0 to the bound) keeps many rejected clients from returning together:
 M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 """
 
@@ -12,20 +12,23 @@ from typing import Any
 from tritone_client.errors import Failure, is_curable
 from tritone_client.flow import Attempt, Flow, Pause
 
-FIRST_PAUSE = 0.1  # seconds: about one execution of a network, so that a full queue has moved
-LONGEST_PAUSE = 2.0  # seconds: a server that is back is noticed soon
+FIRST_PAUSE = 0.1  # seconds: about one execution of a network, after which a full queue has moved
+LONGEST_PAUSE = 2.0  # seconds, so that a client soon notices that the server is back
 
 
 def pause(attempt: int) -> float:
-    """Seconds to wait after failed attempt number `attempt` (from 0): uniform in [0, min(2, 0.1 * 2**attempt)]."""
+    """Return the seconds to wait after failed attempt `attempt` (from 0).
+
+    The pause is uniform in [0, min(2, 0.1 * 2**attempt)].
+    """
     return random.uniform(0.0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempt, 10)))
 
 
 class Attempts:
     """The attempts at one call: how long each may take, and whether another follows a failure.
 
-    `timeout` (seconds) is the deadline of all attempts and pauses together; `retries` bounds the number of further
-    attempts, None leaves that to the deadline.
+    `timeout` (seconds) limits all attempts and pauses together; `retries` limits the number of further attempts,
+    None means no limit but the deadline.
     """
 
     def __init__(self, timeout: float, retries: int | None) -> None:
@@ -37,13 +40,13 @@ class Attempts:
         self._cause: Failure | None = None
 
     def left(self) -> float:
-        """Seconds until the deadline."""
+        """Return the seconds until the deadline."""
         return self._deadline - time.monotonic()
 
     def pause_after(self, failure: Failure) -> float:
-        """Seconds to wait before the next attempt.
+        """Return the seconds to wait before the next attempt.
 
-        Raises the last `Failure` that says more than that time was over, where there is no next attempt.
+        If there is no next attempt, raises the last `Failure` that says more than that the time ran out.
         """
         left = self.left()
         if not is_curable(failure):
