@@ -1,4 +1,4 @@
-"""Thin client of Tritone: send a recording as it is, get its labels back.
+"""Thin client of Tritone: send a recording as it is and get its labels.
 
 >>> from tritone_client import Client
 >>> with Client("127.0.0.1:8001") as client:
@@ -7,7 +7,7 @@
 >>> prediction.label, prediction.probability
 >>> speech.emotion, speech.confidence
 
-The names below are imported when they are used, so that a command which needs few of them starts at once.
+Each name below is imported when it is first used, so that a command that needs few of them starts quickly.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The client for event loops: the methods of `Client`, to await and to cancel."""
+"""The client for event loops: the methods of `Client`, which can be awaited and cancelled."""
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
@@ -23,16 +23,16 @@ class AsyncClient(Calls):
     """A connection to Tritone's server over gRPC, for any number of tasks of one event loop.
 
     Also an asynchronous context manager. Arguments, answers, retries and errors are those of `Client`. Cancelling
-    the task that awaits an answer, as `asyncio.timeout` does, ends the call at the server, too.
+    the task that awaits an answer, as `asyncio.timeout` does, also ends the call on the server.
 
     Parameters
     ----------
     url : `host:port` or a URL with the scheme grpc or grpcs.
     timeout : seconds for a whole call, retries included.
-    retries : further attempts after a failure that may cure itself (full queue, server or model restarting);
-        None allows as many as the timeout does.
-    root_certificates : PEM file of the authorities to trust with grpcs; None means the system's.
-    certificate : PEM file with this client's certificate, for servers that ask for one.
+    retries : further attempts after a temporary failure (full queue, server or model restarting);
+        None allows as many as fit into `timeout`.
+    root_certificates : PEM file of the authorities to trust with grpcs; None uses the system's.
+    certificate : PEM file with this client's certificate, for servers that require one.
     private_key : PEM file with the key of `certificate`.
     headers : sent with each request, such as an authorization.
 
@@ -56,7 +56,7 @@ class AsyncClient(Calls):
         self.address = parse_url(url)
         if self.address.protocol != "grpc":
             raise InvalidUrl(
-                f"AsyncClient speaks gRPC, not {self.address}: give the server's gRPC port, or use Client."
+                f"AsyncClient uses gRPC, not {self.address}: give the server's gRPC port, or use Client."
             )
         self.timeout = timeout
         self.retries = retries
@@ -74,7 +74,10 @@ class AsyncClient(Calls):
         timeout: float | None = None,
         **options: object,
     ) -> Prediction:
-        """The labels of a recording; arguments and errors as for `Client.classify`. A file is read in a thread."""
+        """Return the labels of a recording; arguments and errors as for `Client.classify`.
+
+        A file is read in a thread.
+        """
         flow = self._ask("classify", recording, timeout, model, top_k, embedding, options)
         answer: Prediction = await self._run(flow)
         return answer
@@ -89,7 +92,7 @@ class AsyncClient(Calls):
         timeout: float | None = None,
         **options: object,
     ) -> EmotionPrediction:
-        """The emotions in a recording of speech; arguments and errors as for `Client.emotion`."""
+        """Return the emotions in a recording of speech; arguments and errors as for `Client.emotion`."""
         flow = self._ask("emotion", recording, timeout, model, granularity, embedding, options)
         answer: EmotionPrediction = await self._run(flow)
         return answer
@@ -106,7 +109,7 @@ class AsyncClient(Calls):
         timeout: float | None = None,
         **options: object,
     ) -> AsyncIterator[StreamAnswer[Prediction]]:
-        """The labels of a long source while it arrives; arguments and errors as for `Client.classify_stream`."""
+        """Yield the labels of a long source while it arrives, like `Client.classify_stream`."""
         wanted: dict[str, Any] = {"top_k": top_k, **options}
         ask = partial(self.classify, model=model, timeout=timeout, **wanted)
         return answers_async(chunks, Windows(sample_rate, every, window), ask)
@@ -124,7 +127,7 @@ class AsyncClient(Calls):
         timeout: float | None = None,
         **options: object,
     ) -> AsyncIterator[StreamAnswer[EmotionPrediction]]:
-        """The emotions in speech while it arrives: as `classify_stream`, with the arguments of `emotion`."""
+        """Yield the emotions in speech while it arrives: as `classify_stream`, with the arguments of `emotion`."""
         wanted: dict[str, Any] = {"granularity": granularity, "embedding": embedding, **options}
         ask = partial(self.emotion, model=model, timeout=timeout, **wanted)
         return answers_async(chunks, Windows(sample_rate, every, window), ask)
@@ -134,7 +137,7 @@ class AsyncClient(Calls):
         return await self._run(self._models())
 
     async def method(self, model: str, timeout: float | None = None) -> Method:
-        """Return the name of the method that asks a system. Raises `UnknownModel` for any other model."""
+        """Return the name of the method that asks `model`. Raises `UnknownModel` if it is not a system."""
         return await self._run(self._method(model, timeout))
 
     async def ping(self) -> None:
@@ -142,11 +145,11 @@ class AsyncClient(Calls):
         await self._run(self._ping())
 
     async def health(self) -> Health:
-        """Return the server's state at this moment; one attempt, without retries. Raises `ServerUnavailable`."""
+        """Return the server's current state; one attempt, without retries. Raises `ServerUnavailable`."""
         return await self._run(self._health())
 
     async def close(self) -> None:
-        """End all connections; calls still running in other tasks fail."""
+        """Close all connections; calls still running in other tasks fail."""
         await self._transport.close()
 
     async def __aenter__(self) -> "AsyncClient":

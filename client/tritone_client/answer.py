@@ -1,6 +1,6 @@
-"""One shape of answer, for everything that shows, counts or writes answers, whichever system gave them.
+"""The common interface of answers, for everything that shows, counts or writes them.
 
-`Prediction` and `EmotionPrediction` have it besides fields of their own.
+`Prediction` and `EmotionPrediction` implement it and have further fields of their own.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Ranked:
-    """A label and its probability; `label_zh` is its Chinese name, empty where there is none."""
+    """A label and its probability; `label_zh` is its Chinese name, empty if there is none."""
 
     label: str
     label_zh: str
@@ -31,7 +31,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Vote:
-    """The label that most slices have, and their share."""
+    """The label that most slices have, and the share of slices that have it."""
 
     label: str
     share: float
@@ -39,7 +39,7 @@ class Vote:
 
 @dataclass(frozen=True)
 class Weights:
-    """Where the network's weights come from; with `demo` weights a label means nothing for real recordings."""
+    """Where the network's weights come from; labels of `demo` weights mean nothing for real recordings."""
 
     origin: str
     source: str
@@ -49,7 +49,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where the network ran and how: "CPU" or the GPU's name; "float32", "bfloat16", "float16" or "int8"."""
+    """Where the network ran ("CPU" or the GPU's name) and how ("float32", "bfloat16", "float16" or "int8")."""
 
     device: str
     precision: str
@@ -66,7 +66,7 @@ class Tick:
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """What the network saw of a part: uint8 [height, width, 3].
+    """The input of the network for one part of the recording, as an image uint8 [height, width, 3].
 
     `overlay`, of the same shape, shows where the network looked; None unless the answer is explained. `ticks` are
     marks on the frequency axis; time runs from the part's `start` to its `end`.
@@ -87,7 +87,7 @@ class Frames:
 
 
 class Answer(Protocol):
-    """What a system says about a recording."""
+    """The answer of a system to one recording."""
 
     @property
     def model(self) -> str:
@@ -95,23 +95,23 @@ class Answer(Protocol):
 
     @property
     def best(self) -> Ranked | None:
-        """The label that answers the question; None where the recording is silent."""
+        """The most probable label; None if the recording is silent."""
 
     @property
     def ranking(self) -> tuple[Ranked, ...]:
-        """Labels, the most probable first; empty where the recording is silent."""
+        """Labels, the most probable first; empty if the recording is silent."""
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Label and probability of each part of the recording, in time."""
+        """Label and probability of each part of the recording, in the order of time."""
 
     @property
     def parts_total(self) -> int | None:
-        """Slices in the recording, of which `parts` may be some; None where `parts` are a timeline."""
+        """Number of slices in the recording, of which `parts` may be some; None if `parts` are a timeline."""
 
     @property
     def vote(self) -> Vote | None:
-        """The label that most slices have; None where `parts` are a timeline."""
+        """The label that most slices have; None if `parts` are a timeline."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -119,27 +119,27 @@ class Answer(Protocol):
 
     @property
     def probabilities(self) -> npt.NDArray[np.float32]:
-        """Return the probability of each of `labels`, float32 [labels]."""
+        """The probability of each of `labels`, float32 [labels]."""
 
     @property
     def row_probabilities(self) -> npt.NDArray[np.float32]:
-        """The probabilities whose mean answers, float32 [rows, labels]: one row per slice, or one in all."""
+        """The probabilities that are averaged, float32 [rows, labels]: one row per slice, or one in all."""
 
     @property
     def agreement(self) -> float | None:
-        """Share of the parts whose label is the best; None unless the options ask for it."""
+        """Share of the parts whose label is `best`; None unless the options ask for it."""
 
     @property
     def images(self) -> tuple[Image, ...]:
-        """What the network saw; empty unless the options ask for it."""
+        """Images of the network's input; empty unless the options ask for them."""
 
     @property
     def frames(self) -> Frames | None:
-        """Scores of short frames; None unless asked for."""
+        """Scores of short frames; None unless requested."""
 
     @property
     def embedding(self) -> npt.NDArray[np.float32] | None:
-        """An array float32 [values], the network's features; None unless asked for."""
+        """The network's features, float32 [values]; None unless requested."""
 
     @property
     def needs_review(self) -> bool | None:
@@ -147,15 +147,15 @@ class Answer(Protocol):
 
     @property
     def uncertainty(self) -> dict[str, float]:
-        """Its measures by name, from 0 (sure) to 1; empty unless asked for."""
+        """Measures of uncertainty by name, from 0 (certain) to 1; empty unless requested."""
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What the rules of musical knowledge changed, a sentence each."""
+        """What the rules of musical knowledge changed, one sentence per rule."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences that a person should read."""
+        """Remarks of the server for people, one sentence each."""
 
     @property
     def weights(self) -> Weights:
@@ -163,19 +163,19 @@ class Answer(Protocol):
 
     @property
     def runtime(self) -> Runtime | None:
-        """Where the network ran and how; None where the server does not report it."""
+        """Where the network ran and how; None if the server does not report it."""
 
     @property
     def duration(self) -> float:
-        """Seconds of the recording."""
+        """Duration of the recording in seconds."""
 
     @property
     def seconds(self) -> float:
-        """Wall time of the call, retries included."""
+        """Wall time of the call in seconds, retries included."""
 
     @property
     def raw(self) -> dict[str, Any]:
-        """The server's RESULT as it came."""
+        """The server's RESULT, unchanged."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the server's RESULT and what goes with it, ready for JSON."""
+        """Return the server's RESULT and the wall time, ready for JSON."""

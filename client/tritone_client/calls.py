@@ -1,4 +1,4 @@
-"""What both clients do, as flows: try again, ask past a poisoned cache, turn failures into exceptions."""
+"""The calls of both clients, as flows: retry, bypass a poisoned cache, turn failures into exceptions."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -16,11 +16,11 @@ from tritone_client.transport.common import Tensors
 from tritone_client.transport.request import Recording, Request, build_request
 from tritone_client.transport.retry import tried
 
-Given = TypeVar("Given")
-Parse = Callable[[Tensors, float], Given]
+T = TypeVar("T")
+Parse = Callable[[Tensors, float], T]
 """Output tensors and the seconds that the call took -> the answer."""
 
-MUCH = 4 << 20  # bytes that take a few milliseconds to hash
+LARGE = 4 << 20  # bytes, which take a few milliseconds to hash
 
 
 def genre_request(
@@ -45,7 +45,7 @@ def emotion_request(
     """Return the request of `emotion`."""
     outputs = emotion_outputs(granularity, embedding)
     options = dict(options or {})
-    if "FRAME_EMBEDDINGS" in outputs:  # which the server leaves empty otherwise
+    if "FRAME_EMBEDDINGS" in outputs:  # the server leaves it empty without this option
         options["frame_embeddings"] = True
     return build_request(recording, model, options, outputs)
 
@@ -54,25 +54,25 @@ KINDS: dict[Method, tuple[Callable[..., Request], Parse[Any]]] = {
     "classify": (genre_request, parse_prediction),
     "emotion": (emotion_request, parse_emotion),
 }
-"""A method of the client -> what makes its request, and what reads its answer."""
+"""A method of the client -> the function that builds its request, and the one that parses its answer."""
 
 
 def is_answer_to(request: Request, answer: Any) -> bool:
-    """Return whether an answer is to this request, by its hash; True for a server that reports no hash.
+    """Return whether the answer belongs to the request, by its hash; True if the server reports no hash.
 
-    The keys of Triton's cache are hashes of 64 bits: another recording can be made that has the same key.
+    The keys of Triton's cache are hashes of 64 bits: an attacker can make another recording with the same key.
     """
     return "sha256" not in answer.raw or answer.raw["sha256"] == request.sha256
 
 
 class Calls:
-    """Flows of the calls to a server; `Client` and `AsyncClient` run them.
+    """The calls to a server as flows, which `Client` and `AsyncClient` run.
 
     Attributes
     ----------
     address : where the server is.
     timeout : seconds for a whole call, retries included.
-    retries : further attempts after a failure that may cure itself; None for as many as `timeout` allows.
+    retries : further attempts after a temporary failure; None for as many as fit into `timeout`.
     """
 
     address: Address
@@ -87,9 +87,9 @@ class Calls:
         timeout: float | None,
         *arguments: Any,
     ) -> Flow[Any]:
-        """The answer of a method; asked past the cache where the first answer is to another request.
+        """Return the answer of a method; bypass the cache if the first answer belongs to another request.
 
-        `arguments` are those of the method's request behind the recording. A file is read in a thread.
+        `arguments` are the arguments of the method's request after recording. A file is read in a thread.
         """
         start = time.monotonic()
         build, parse = KINDS[method]
@@ -98,21 +98,24 @@ class Calls:
         )
         timeout = self.timeout if timeout is None else timeout
         answer = parse((yield from self._infer(request, method, timeout)), time.monotonic() - start)
-        is_long = request.size > MUCH
+        is_long = request.size > LARGE
         if (yield Work(partial(is_answer_to, request, answer), is_long)):
             return answer
         again = request.past_cache
-        left = max(start + timeout - time.monotonic(), 1e-3)  # a moment at least: then the call itself is late
+        left = max(start + timeout - time.monotonic(), 1e-3)  # at least a moment: the call itself then times out
         answer = parse((yield from self._infer(again, method, left)), time.monotonic() - start)
         if (yield Work(partial(is_answer_to, again, answer), is_long)):
             return answer
         raise InferenceFailed(
-            f"The server at {self.address} answered another request than this one, also past its cache "
-            "(RESULT has another SHA-256): ask again, and report it to those who run the server."
+            f"The server at {self.address} answered a different request, even past its cache "
+            "(the SHA-256 in RESULT differs): try again, and report it to the server's operator."
         )
 
     def _infer(self, request: Request, method: Method, timeout: float | None) -> Flow[Tensors]:
-        """The outputs of one inference; `UnknownModel` names the method that asks a system, if it is another."""
+        """Return the outputs of one inference.
+
+        The `UnknownModel` for a system that another method asks names that method.
+        """
         try:
             outputs: Tensors = yield from self._call(
                 partial(self._transport.infer, request), timeout, request.model
@@ -122,9 +125,9 @@ class Calls:
             raise (yield from self._other_method(request, method, timeout)) or error from None
 
     def _other_method(self, request: Request, asked: Method, timeout: float | None) -> Flow[TritoneError | None]:
-        """The exception that says why a system cannot be asked so; None where the model is no system.
+        """Return the exception for a system that `asked` cannot ask; None if the model is not a system.
 
-        Triton's text names just one missing output.
+        Triton's own error only names one missing output.
         """
         try:
             method = yield from self._method(request.model, timeout)
@@ -132,37 +135,37 @@ class Calls:
             return None
         if method != asked:
             return UnknownModel(
-                f"Model '{request.model}' answers other questions: ask it with the method {method}() or the "
-                f"command `tritone {method}`."
+                f"Model '{request.model}' belongs to another method: use {method}() or the command "
+                f"`tritone {method}`."
             )
         if "EMBEDDING" in request.outputs:
             return InvalidRecording(f"Model '{request.model}' has no embedding: ask without it.", "option")
-        return None  # the server has another version
+        return None  # the server has a different version
 
     def _method(self, model: str, timeout: float | None = None) -> Flow[Method]:
-        """The method that asks a system. Raises `UnknownModel` for any other model."""
+        """Return the method that asks `model`. Raises `UnknownModel` if it is not a system."""
         config = yield from self._call(partial(self._transport.config, model), timeout, model, retries=0)
         return method_of(model, config)
 
     def _models(self) -> Flow[tuple[System, ...]]:
-        """The systems that the server has loaded, by name."""
+        """Return the systems that the server has loaded, by name."""
         served = yield from self._call(self._transport.statistics)
-        found = []
+        loaded = []
         for name in systems(served):
             network = f"{name}_network"
             ready = yield from self._call(partial(self._transport.ready, model=name))
             metadata: dict[str, Any] = {}
             if network in served:
                 metadata = yield from self._call(partial(self._transport.metadata, network))
-            found.append(served_system(name, ready, served, metadata))
-        return tuple(found)
+            loaded.append(served_system(name, ready, served, metadata))
+        return tuple(loaded)
 
     def _ping(self) -> Flow[None]:
         """Raise `ServerUnavailable` unless a server answers; one attempt."""
         yield from self._call(self._transport.live, retries=0)
 
     def _health(self) -> Flow[Health]:
-        """The state of the server at this moment; one attempt. Raises `ServerUnavailable`."""
+        """Return the current state of the server; one attempt. Raises `ServerUnavailable`."""
         live = yield from self._call(self._transport.live, retries=0)
         ready = yield from self._call(self._transport.ready, retries=0)
         served = yield from self._call(self._transport.statistics, retries=0)
@@ -178,7 +181,7 @@ class Calls:
         model: str = "",
         retries: int | None = None,
     ) -> Flow[Any]:
-        """The result of `attempt`, tried until the deadline. Raises the exception for its last failure."""
+        """Return the result of `attempt`, retried until the deadline. Raises the exception for the last one."""
         start = time.monotonic()
         try:
             return (

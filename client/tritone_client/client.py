@@ -1,4 +1,4 @@
-"""The client for threads: ask about recordings and streams, list systems, look at the server's health."""
+"""The client for threads: classify recordings and streams, list systems, check the server's health."""
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,12 +25,12 @@ class Client(Calls):
     Parameters
     ----------
     url : `host:port` or a URL with the scheme grpc, grpcs, http or https.
-    protocol : "grpc" or "http" where the URL has no scheme; otherwise port 8000 means HTTP, any other gRPC.
+    protocol : "grpc" or "http" for a URL without a scheme; by default port 8000 means HTTP, any other gRPC.
     timeout : seconds for a whole call, retries included.
-    retries : further attempts after a failure that may cure itself (full queue, server or model restarting);
-        None allows as many as the timeout does.
-    root_certificates : PEM file of the authorities to trust with grpcs and https; None means the system's.
-    certificate : PEM file with this client's certificate, for servers that ask for one.
+    retries : further attempts after a temporary failure (full queue, server or model restarting);
+        None allows as many as fit into `timeout`.
+    root_certificates : PEM file of the authorities to trust with grpcs and https; None uses the system's.
+    certificate : PEM file with this client's certificate, for servers that require one.
     private_key : PEM file with the key of `certificate`.
     headers : sent with each request, such as an authorization.
 
@@ -71,18 +71,18 @@ class Client(Calls):
         timeout: float | None = None,
         **options: object,
     ) -> Prediction:
-        """The labels of a recording.
+        """Return the labels of a recording.
 
         Parameters
         ----------
         recording : path of an audio file, its bytes, or `(samples, sample rate in Hz)` with samples [n] or
             [n, channels], float in [-1, 1] or int16.
         model : the system to ask.
-        top_k : how many labels to rank.
-        embedding : whether the network's features are wanted; of a system that has them, such as `musicnn_msd`.
-        timeout : seconds for this call instead of the client's.
+        top_k : number of labels to rank.
+        embedding : whether to return the network's features; only some systems have them, such as `musicnn_msd`.
+        timeout : seconds for this call, instead of the client's timeout.
         options : further options of the server, such as `profile="article-a"` or `denoise="quietest"`; None
-            leaves one to the server. `pictures=1` to 4 brings `pictures`, `explain=1` to 4 also `explanation`.
+            means the server's default. `pictures=1` to 4 adds `pictures`, `explain=1` to 4 also `explanation`.
 
         Raises
         ------
@@ -102,17 +102,17 @@ class Client(Calls):
         timeout: float | None = None,
         **options: object,
     ) -> EmotionPrediction:
-        """The emotions in a recording of speech.
+        """Return the emotions in a recording of speech.
 
         Parameters
         ----------
         recording : as for `classify`.
         model : the system to ask.
-        granularity : "frame" for scores, and embeddings, of each 20 ms as well.
-        embedding : whether the network's features are wanted, 4 KB for the recording or for each frame.
-        timeout : seconds for this call instead of the client's.
-        options : further options of the server, such as `smoothing=1.0` and `min_segment=0.3` (seconds, of the
-            timeline); None leaves one to the server.
+        granularity : "frame" adds the scores (and embeddings) of every 20 ms.
+        embedding : whether to return the network's features: 4 KB for the recording, or for each frame.
+        timeout : seconds for this call, instead of the client's timeout.
+        options : further options of the server, such as `smoothing=1.0` and `min_segment=0.3` (seconds, for the
+            timeline); None means the server's default.
 
         Raises
         ------
@@ -134,20 +134,21 @@ class Client(Calls):
         timeout: float | None = None,
         **options: object,
     ) -> Iterator[StreamAnswer[Prediction]]:
-        """The labels of a long source, again and again while it arrives, in memory that does not grow with it.
+        """Yield the labels of a long source at intervals while it arrives, in constant memory.
 
         Parameters
         ----------
-        chunks : the sound as it comes: bytes of int16, little-endian, mono, or samples as for `classify`, in
-            chunks of any size. The next is taken when the answers that are due have been taken.
+        chunks : the sound as it arrives: bytes of int16, little-endian, mono, or samples as for `classify`, in
+            chunks of any size. The next chunk is taken when the caller has taken all answers that are due.
         sample_rate : in Hz.
-        every : seconds of sound from one answer to the next. Half a second or more at the end is answered, too.
-        window : seconds of sound that an answer is about: the last ones, or all there is yet.
-        model : as for `classify`, and so are `top_k`, `timeout` (for each answer) and `options`.
+        every : seconds of sound from one answer to the next. A rest of half a second or more is answered, too.
+        window : seconds of sound that each answer covers: the last ones, or all sound so far.
+        model, top_k, options : as for `classify`.
+        timeout : seconds for each answer.
 
         Raises
         ------
-        as `classify`; but a window that is refused is an answer with an `error`, and the stream goes on.
+        As `classify`; but a rejected window is an answer with an `error`, and the stream continues.
         """
         wanted: dict[str, Any] = {"top_k": top_k, **options}
         ask = partial(self.classify, model=model, timeout=timeout, **wanted)
@@ -166,7 +167,7 @@ class Client(Calls):
         timeout: float | None = None,
         **options: object,
     ) -> Iterator[StreamAnswer[EmotionPrediction]]:
-        """The emotions in speech while it arrives: as `classify_stream`, with the arguments of `emotion`."""
+        """Yield the emotions in speech while it arrives: as `classify_stream`, with the arguments of `emotion`."""
         wanted: dict[str, Any] = {"granularity": granularity, "embedding": embedding, **options}
         ask = partial(self.emotion, model=model, timeout=timeout, **wanted)
         return answers(chunks, Windows(sample_rate, every, window), ask)
@@ -176,7 +177,7 @@ class Client(Calls):
         return self._run(self._models())
 
     def method(self, model: str, timeout: float | None = None) -> Method:
-        """Return the name of the method that asks a system. Raises `UnknownModel` for any other model."""
+        """Return the name of the method that asks `model`. Raises `UnknownModel` if it is not a system."""
         return self._run(self._method(model, timeout))
 
     def ping(self) -> None:
@@ -184,11 +185,11 @@ class Client(Calls):
         self._run(self._ping())
 
     def health(self) -> Health:
-        """Return the server's state at this moment; one attempt, without retries. Raises `ServerUnavailable`."""
+        """Return the server's current state; one attempt, without retries. Raises `ServerUnavailable`."""
         return self._run(self._health())
 
     def close(self) -> None:
-        """End all connections; calls still running in other threads fail."""
+        """Close all connections; calls still running in other threads fail."""
         self._closed.set()
         self._transport.close()
 
@@ -206,5 +207,5 @@ class Client(Calls):
         if isinstance(step, Attempt):
             return step.call(step.seconds)
         if isinstance(step, Pause):
-            return self._closed.wait(step.seconds)  # a closed client does not sleep on
+            return self._closed.wait(step.seconds)  # closing the client ends the pause
         return step.function()

@@ -1,4 +1,4 @@
-"""Files of users: which endings recordings have, and how results are written so that none is ever half a file."""
+"""Users' files: the extensions of recordings, and how results are written so that no file is ever incomplete."""
 
 import os
 import shutil
@@ -16,12 +16,12 @@ SUFFIXES = (
     *(".ogg", ".opus", ".rf64", ".snd", ".sph", ".spx", ".voc", ".w64", ".wav", ".wave", ".weba", ".webm", ".wma"),
     ".wmv",
 )
-"""Endings of recordings, in small letters."""
+"""Extensions of recordings, in lower case."""
 
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Raise `OutputFailed` where the operating system refuses to write `path`."""
+    """Raise `OutputFailed` if the operating system refuses to write `path`."""
     try:
         yield
     except OSError as error:
@@ -32,20 +32,20 @@ def writing(path: str | Path) -> Iterator[None]:
 def replacing(
     path: str | Path, *, temporary: str | Path | None = None, like: str | Path | None = None
 ) -> Iterator[BinaryIO]:
-    """Open a new file that takes the place of `path` when the block ends: complete, and on the disk.
+    """Open a new file that replaces `path` when the block ends: complete, and flushed to disk.
 
-    Nothing changes where the block raises.
+    Nothing changes if the block raises.
 
     Parameters
     ----------
-    path : the file to make or replace.
-    temporary : where the new file is written meanwhile, in the same folder; a hidden unique name unless given.
-    like : the file whose permissions the new one gets; `path` itself unless given. Ignored where there is none.
+    path : the file to create or replace.
+    temporary : path of the new file while it is written, in the same folder; by default a hidden unique name.
+    like : the file whose permissions the new one gets, by default `path` itself; ignored if it does not exist.
 
     Raises
     ------
     OSError
-        As the operating system says; see `writing`.
+        The operating system's error; see `writing`.
     """
     target = os.path.realpath(path)
     new = os.fspath(temporary or os.path.join(os.path.dirname(target), f".{uuid4().hex}"))
@@ -65,7 +65,7 @@ def replacing(
 
 
 def sync_folder(path: str | Path) -> None:
-    """Bring the name of a new file to the disk."""
+    """Flush the folder of a new file to disk, so that its name survives a power failure."""
     folder = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -1,7 +1,7 @@
 """Calls that are written once, for threads and for event loops.
 
-A flow is a generator: it yields steps, gets their results, and returns the answer. `run` carries the steps out in
-a thread, `run_async` in an event loop.
+A flow is a generator: it yields steps, receives their results, and returns the answer. `run` carries out the steps
+in a thread, `run_async` in an event loop.
 """
 
 from collections.abc import Awaitable, Callable, Generator
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Attempt:
-    """Call a transport, which has `seconds` for it; in an event loop the call returns an awaitable."""
+    """Call a transport with a limit of `seconds`; in an event loop the call returns an awaitable."""
 
     call: Callable[[float], Any]
     seconds: float
@@ -28,7 +28,7 @@ class Pause:
 
 @dataclass(frozen=True)
 class Work:
-    """Call a function; `is_long` if it would hold an event loop up, as reading a file does."""
+    """Call a function; `is_long` if it would block an event loop, as reading a file does."""
 
     function: Callable[[], Any]
     is_long: bool
@@ -39,7 +39,7 @@ Flow = Generator[Step, Any, T]
 
 
 def run(flow: Flow[T], carry_out: Callable[[Step], Any]) -> T:
-    """Carry out the steps of a flow; returns what it returns, raises what it raises."""
+    """Carry out the steps of a flow, and return its result or raise its exception."""
     try:
         step = next(flow)
         while True:
@@ -57,7 +57,7 @@ def run(flow: Flow[T], carry_out: Callable[[Step], Any]) -> T:
 
 
 async def run_async(flow: Flow[T], carry_out: Callable[[Step], Awaitable[Any]]) -> T:
-    """Carry out the steps of a flow in an event loop; as `run`."""
+    """Carry out the steps of a flow in an event loop, like `run`."""
     try:
         step = next(flow)
         while True:

@@ -1,4 +1,4 @@
-"""`answer_html` by the name that it is documented by; it is in `display.html`."""
+"""The documented name of `answer_html`, which is implemented in `display.html`."""
 
 from tritone_client.display.html import answer_html
 

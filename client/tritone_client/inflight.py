@@ -1,4 +1,4 @@
-"""Many questions to one server: a few in flight at a time, answered in order, ended at once by Ctrl-C."""
+"""Many questions to one server: a few in flight at a time, answered in order, interrupted at once by Ctrl-C."""
 
 import signal
 import threading
@@ -13,30 +13,30 @@ from tritone_client.defaults import IN_FLIGHT
 from tritone_client.errors import TritoneError
 
 Question = TypeVar("Question")
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 
 
 def in_order(
     client: Client,
-    ask: Callable[[Question], Answer],
+    ask: Callable[[Question], T],
     questions: Sequence[Question],
     *,
     at_once: int = IN_FLIGHT,
     progress: Callable[[Sequence[Question]], Iterable[Question]] = iter,
-) -> Generator[tuple[Question, Answer | TritoneError], None, None]:
-    """`ask` the server each question, `at_once` at a time; the answers in the questions' order.
+) -> Generator[tuple[Question, T | TritoneError], None, None]:
+    """Yield each question with its answer, in order, while `at_once` calls are in flight.
 
-    `progress` wraps what is gone through, to show how far it is. To be closed, so that an interruption ends the
-    calls wherever it strikes; closed before its end, it closes the client.
+    `progress` wraps the questions to show the progress. Close this generator, so that an interruption at any point
+    ends the calls; closing it before its end closes the client.
     """
 
-    def attempt(question: Question) -> Answer | TritoneError:
+    def attempt(question: Question) -> T | TritoneError:
         try:
             return ask(question)
         except TritoneError as error:
             return error
 
-    client.ping()  # a server that is not there is told at once, not after a timeout for each question
+    client.ping()  # report a missing server at once, not after a timeout for each question
     pool = ThreadPoolExecutor(at_once)
     try:
         with interruption() as interrupt:
@@ -56,29 +56,29 @@ def in_order(
 
 @contextmanager
 def interruption() -> Iterator[Callable[[], None]]:
-    """What raises KeyboardInterrupt if Ctrl-C was pressed by now; pressed twice, it is raised at once.
+    """Give a function that raises KeyboardInterrupt if Ctrl-C was pressed; a second Ctrl-C raises it at once.
 
-    Python raises it wherever the main thread stands, also between the steps by which a future gives its lock
-    back and takes it again: then a RuntimeError about that lock comes out instead.
+    Python's own handler raises it anywhere in the main thread, also between the steps by which a future releases
+    its lock and acquires it again: a RuntimeError about that lock would be raised instead.
     """
-    usual = signal.getsignal(signal.SIGINT)
-    struck = False
+    previous = signal.getsignal(signal.SIGINT)
+    pressed = False
 
-    def note(number: int, frame: object) -> None:
-        nonlocal struck
-        struck = True
-        signal.signal(signal.SIGINT, usual)
+    def remember(number: int, frame: object) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.signal(signal.SIGINT, previous)
 
     def interrupt() -> None:
-        if struck:
+        if pressed:
             raise KeyboardInterrupt
 
-    # Not where Ctrl-C is ignored, as in a shell's background, nor where Python lets no handler be set.
-    mine = usual is signal.default_int_handler and threading.current_thread() is threading.main_thread()
-    if mine:
-        signal.signal(signal.SIGINT, note)
+    # Not if Ctrl-C is ignored, as in a shell's background, nor if Python does not allow a handler here.
+    replaces = previous is signal.default_int_handler and threading.current_thread() is threading.main_thread()
+    if replaces:
+        signal.signal(signal.SIGINT, remember)
     try:
         yield interrupt
     finally:
-        if mine:
-            signal.signal(signal.SIGINT, usual)
+        if replaces:
+            signal.signal(signal.SIGINT, previous)

@@ -1,4 +1,4 @@
-"""Long sound that arrives bit by bit, cut into windows of which each is a recording to ask about."""
+"""Long sound that arrives in chunks, cut into windows; each window is sent as one recording."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from tritone_client.transport.request import pcm_tensors
 
 Chunk = bytes | npt.ArrayLike
 Samples = tuple[npt.NDArray[np.generic], int]  # a recording, as `Client.classify` takes it
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 
-SHORTEST_REST = 0.5  # seconds at the end that are worth an answer
-MOST_CHANNELS = 8  # more columns than rows are channels up to here: chunks may be as short as they like
+SHORTEST_REST = 0.5  # seconds of sound at the end that get an answer of their own
+MOST_CHANNELS = 8  # up to here columns are channels even if a short chunk has fewer rows
 
 
 @dataclass(frozen=True)
-class StreamAnswer(Generic[Answer]):
+class StreamAnswer(Generic[T]):
     """The answer for the sound from `start` to `end` seconds of a stream.
 
-    Either `prediction`, or `error` where the server refused this part, such as silence.
+    It has either a `prediction`, or an `error` if the server rejected this part, such as silence.
     """
 
     start: float
     end: float
-    prediction: Answer | None
+    prediction: T | None
     error: InvalidRecording | None
 
 
@@ -42,20 +42,20 @@ class Cut:
 
 
 class Windows:
-    """What is asked about a stream: each `every` seconds of sound, the last `window` seconds, or all there is.
+    """The windows of a stream: after every `every` seconds of sound the last `window` seconds, or all so far.
 
-    Keeps twice as much as a window, however long the stream or its chunks.
+    Keeps at most twice the size of a window, however long the stream or its chunks are.
 
     Parameters
     ----------
     sample_rate : in Hz.
     every : seconds of sound from one answer to the next.
-    window : seconds that an answer is about; less than `every` leaves out what is between.
+    window : seconds that an answer covers; if less than `every`, the sound in between is skipped.
 
     Raises
     ------
     InvalidRecording
-        The sample rate is none.
+        The sample rate is not valid.
     ValueError
         `every` or `window` is not positive.
     """
@@ -68,37 +68,38 @@ class Windows:
         self._sample_rate = int(sample_rate)
         self._every = every * sample_rate
         self._window = round(window * sample_rate)
-        self._heard = self._answered = self._cuts = 0  # samples, samples, windows
-        self._odd = b""  # half a sample, whose other half comes with the next bytes
+        self._received = self._answered = self._cuts = 0  # samples, samples, windows
+        self._odd = b""  # half a sample, whose other half is in the next chunk
         self._buffer: npt.NDArray[np.generic] | None = None
         self._filled = 0
 
     def push(self, chunk: Chunk) -> Iterator[Cut]:
-        """The windows that end within `chunk`: bytes of int16, little-endian, mono, or samples as for `classify`.
+        """Yield the windows that end within `chunk`.
 
-        Raises `InvalidRecording` for what is neither, or is not like the chunks before.
+        A chunk is bytes of int16, little-endian, mono, or samples as for `classify`. Raises `InvalidRecording` for
+        anything else, and for a chunk of another type or shape than those before.
         """
         samples = self._samples(chunk)
         while len(samples) and self._buffer is not None:
-            count = round((self._cuts + 1) * self._every) - self._heard
+            count = round((self._cuts + 1) * self._every) - self._received
             self._keep(self._buffer, samples[:count])
             samples = samples[count:]
-            if self._heard == round((self._cuts + 1) * self._every):
+            if self._received == round((self._cuts + 1) * self._every):
                 self._cuts += 1
                 yield self._cut()
 
     def rest(self) -> Iterator[Cut]:
-        """At the end of the stream: one more window if half a second or more came after the last."""
-        if self._heard - self._answered >= SHORTEST_REST * self._sample_rate:
+        """Yield one more window, at the end of the stream, if half a second or more came after the last."""
+        if self._received - self._answered >= SHORTEST_REST * self._sample_rate:
             yield self._cut()
 
     def _samples(self, chunk: Chunk) -> npt.NDArray[np.generic]:
-        """The chunk as an array, checked."""
+        """Return the chunk as an array, checked."""
         if isinstance(chunk, bytes | bytearray | memoryview):
             data = self._odd + bytes(chunk)
-            whole = len(data) // 2
-            self._odd = data[2 * whole :]
-            samples: npt.NDArray[np.generic] = np.frombuffer(data, "<i2", whole)
+            count = len(data) // 2
+            self._odd = data[2 * count :]
+            samples: npt.NDArray[np.generic] = np.frombuffer(data, "<i2", count)
         else:
             samples = np.atleast_1d(np.asarray(chunk))
         if not samples.size:
@@ -108,19 +109,19 @@ class Windows:
             self._buffer = np.empty((2 * self._window, *samples.shape[1:]), samples.dtype)
         if (samples.dtype, samples.shape[1:]) != (self._buffer.dtype, self._buffer.shape[1:]):
             kinds = [f"{a.dtype} {['n', *a.shape[1:]]}".replace("'", "") for a in (samples, self._buffer)]
-            raise InvalidRecording(f"A chunk is {kinds[0]} where those before were {kinds[1]}: send all alike.")
+            raise InvalidRecording(f"A chunk is {kinds[0]}, but earlier ones were {kinds[1]}: send all alike.")
         return samples
 
     @staticmethod
     def _check(samples: npt.NDArray[np.generic], sample_rate: int) -> None:
-        """Raise `InvalidRecording` for samples that a recording could not be made of, however many came."""
+        """Raise `InvalidRecording` for samples that cannot be part of a recording, however few there are."""
         if samples.ndim < 3 and samples.shape[1:] <= (MOST_CHANNELS,):
             samples = np.zeros((MOST_CHANNELS, *samples.shape[1:]), samples.dtype)
         pcm_tensors(samples, sample_rate)
 
     def _keep(self, buffer: npt.NDArray[np.generic], samples: npt.NDArray[np.generic]) -> None:
-        """Append to the buffer; when it is full, what windows to come can reach moves to its front."""
-        self._heard += len(samples)
+        """Append to the buffer; when it is full, move the samples of future windows to its front."""
+        self._received += len(samples)
         samples = samples[-self._window :]
         if self._filled + len(samples) > len(buffer):
             kept = self._window - len(samples)
@@ -130,20 +131,18 @@ class Windows:
         self._filled += len(samples)
 
     def _cut(self) -> Cut:
-        """The window that ends here."""
-        assert self._buffer is not None, "only what was kept is cut"
+        """Return the window that ends here."""
+        assert self._buffer is not None, "samples are kept before a window is cut"
         samples = self._buffer[max(self._filled - self._window, 0) : self._filled].copy()
-        self._answered = self._heard
-        start, end = (n / self._sample_rate for n in (self._heard - len(samples), self._heard))
+        self._answered = self._received
+        start, end = (n / self._sample_rate for n in (self._received - len(samples), self._received))
         return Cut(start, end, (samples, self._sample_rate))
 
 
-def answers(
-    chunks: Iterable[Chunk], windows: Windows, ask: Callable[[Samples], Answer]
-) -> Iterator[StreamAnswer[Answer]]:
-    """Ask about each window of a stream, in turn."""
+def answers(chunks: Iterable[Chunk], windows: Windows, ask: Callable[[Samples], T]) -> Iterator[StreamAnswer[T]]:
+    """Yield the answer for each window of a stream, in order."""
 
-    def answer(cut: Cut) -> StreamAnswer[Answer]:
+    def answer(cut: Cut) -> StreamAnswer[T]:
         try:
             return StreamAnswer(cut.start, cut.end, ask(cut.recording), None)
         except InvalidRecording as error:
@@ -155,11 +154,11 @@ def answers(
 
 
 async def answers_async(
-    chunks: AsyncIterable[Chunk], windows: Windows, ask: Callable[[Samples], Awaitable[Answer]]
-) -> AsyncIterator[StreamAnswer[Answer]]:
-    """`answers` for an event loop."""
+    chunks: AsyncIterable[Chunk], windows: Windows, ask: Callable[[Samples], Awaitable[T]]
+) -> AsyncIterator[StreamAnswer[T]]:
+    """Yield the answer for each window of a stream, like `answers`, in an event loop."""
 
-    async def answer(cut: Cut) -> StreamAnswer[Answer]:
+    async def answer(cut: Cut) -> StreamAnswer[T]:
         try:
             return StreamAnswer(cut.start, cut.end, await ask(cut.recording), None)
         except InvalidRecording as error:

@@ -1,4 +1,4 @@
-"""The systems that a server has: their steps, their state, and the method that asks each."""
+"""The systems of a server: their steps, their state, and the client's method that asks each."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ METHODS: dict[str, Method] = {"genre": "classify", "emotion": "emotion"}
 class System:
     """A served system, and whether it takes requests.
 
-    `platform` is what runs its network, such as `onnxruntime_onnx`; empty while that is not loaded.
+    `platform` names what runs its network, such as `onnxruntime_onnx`; empty while the network is not loaded.
     """
 
     name: str
@@ -29,7 +29,7 @@ class System:
 
 @dataclass(frozen=True)
 class Health:
-    """Whether the server runs, whether all its models take requests, and whether each system does."""
+    """Whether the server is live, whether all its models take requests, and whether each system does."""
 
     live: bool
     ready: bool
@@ -37,7 +37,7 @@ class Health:
 
 
 def systems(models: Collection[str]) -> list[str]:
-    """Return the names of the systems whose steps are among the served models, loaded themselves or not."""
+    """Return the names of the systems that have a step among `models`, themselves loaded or not."""
     return sorted(
         {name.removesuffix(f"_{step}") for name in models for step in STEPS if name.endswith(f"_{step}")}
     )
@@ -46,16 +46,16 @@ def systems(models: Collection[str]) -> list[str]:
 def served_system(
     name: str, ready: bool, served: Mapping[str, Mapping[str, Any]], network: Mapping[str, Any]
 ) -> System:
-    """Return a system, by Triton's statistics of all models and its metadata of the system's network."""
+    """Return a system, from Triton's statistics of all models and its metadata of the system's network."""
     with reading_answer():
         version = served[name]["version"] if name in served else ""
         return System(name, str(version), ready, str(network["platform"]) if network else "")
 
 
 def method_of(model: str, config: Mapping[str, Any]) -> Method:
-    """Return the method that asks `model`, by its configuration. Raises `UnknownModel` for any other model."""
+    """Return the method that asks `model`, by its configuration. Raises `UnknownModel` if it is not a system."""
     with reading_answer():
         task = config.get("parameters", {}).get("task", {}).get("string_value", "")
     if task not in METHODS:
-        raise UnknownModel(f"Model '{model}' takes no recordings: `tritone models` lists those that do.")
+        raise UnknownModel(f"Model '{model}' takes no recordings: `tritone models` lists the systems that do.")
     return METHODS[task]

@@ -178,9 +178,7 @@ def test_no_server():
 
 def test_addresses_that_cannot_be_used(tmp_path: Path):
     for url in ("http://127.0.0.1:8000", "https://triton.example", "127.0.0.1:8000"):
-        with pytest.raises(
-            tritone_client.InvalidUrl, match=r"speaks gRPC, not https?://.*: give the server's gRPC"
-        ):
+        with pytest.raises(tritone_client.InvalidUrl, match=r"uses gRPC, not https?://.*: give the server's gRPC"):
             AsyncClient(url)
     with pytest.raises(tritone_client.InvalidUrl, match="write grpcs://"):
         AsyncClient(root_certificates="ca.pem")

@@ -107,7 +107,7 @@ def test_a_busy_server_is_asked_again(client: Client, monkeypatch: pytest.Monkey
 
 def test_a_queue_that_stays_full(client: Client):
     start = time.monotonic()
-    with pytest.raises(tritone_client.ServerBusy, match=r"still full after .*\(Exceeds maximum queue size\)"):
+    with pytest.raises(tritone_client.ServerBusy, match=r"still busy after .*\(Exceeds maximum queue size\)"):
         client.classify(b"x", behave="busy", times=10**9, timeout=0.5)
     assert time.monotonic() - start < 3
 
@@ -165,7 +165,7 @@ def test_an_answer_to_another_recording_is_asked_for_past_the_cache(client: Clie
         echo = client.classify(recording, behave="poisoned").raw["echo"]
         assert echo["options"] == {"behave": "poisoned", "top_k": 5}
         assert client.classify(recording).raw["sha256"]
-        with pytest.raises(tritone_client.InferenceFailed, match="answered another request than this one"):
+        with pytest.raises(tritone_client.InferenceFailed, match="answered a different request"):
             client.classify(recording, behave="mixed")
 
 
@@ -175,7 +175,7 @@ def test_the_asynchronous_client_asks_past_the_cache_as_well(triton: Triton):
             return await client.classify(recording, behave=behave)
 
     assert asyncio.run(ask("poisoned")).label == asyncio.run(ask("poisoned", bytes(5 << 20))).label == "Opera"
-    with pytest.raises(tritone_client.InferenceFailed, match="another request"):
+    with pytest.raises(tritone_client.InferenceFailed, match="a different request"):
         asyncio.run(ask("mixed"))
 
 

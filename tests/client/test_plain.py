@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tritone_client import errors
-from tritone_client.bulk.progress import say
+from tritone_client.bulk.progress import print_lines
 from tritone_client.plain import formatted, json_text, plain
 
 from tests.support import answers
@@ -42,7 +42,7 @@ def test_tables_and_lines(mark: str, capsys: pytest.CaptureFixture):
     for text in printed:
         assert f"a\\u{ord(mark):04x}b" in text and not (mark != "\n" and mark in text)
         assert name not in text
-    say(name, name)
+    print_lines(name, name)
     assert capsys.readouterr().err == f"a\\u{ord(mark):04x}b\n" * 2
 
 

@@ -105,8 +105,8 @@ def test_memory_is_bounded_by_the_window():
         ([np.zeros(10, np.int32)], "float or int16, not int32"),
         ([np.zeros((2, 500))], r"\[2, 500\] look like \[channels, n\]"),
         ([np.zeros((2, 2, 2))], r"not \[2, 2, 2\]"),
-        ([b"1234", np.zeros(5)], r"float64 \[n\] where those before were int16 \[n\]"),
-        ([np.zeros((5, 2)), np.zeros(5)], r"float64 \[n\] where those before were float64 \[n, 2\]"),
+        ([b"1234", np.zeros(5)], r"float64 \[n\], but earlier ones were int16 \[n\]"),
+        ([np.zeros((5, 2)), np.zeros(5)], r"float64 \[n\], but earlier ones were float64 \[n, 2\]"),
     ],
 )
 def test_chunks_that_are_no_sound(chunks: list[Chunk], message: str):
