@@ -104,10 +104,12 @@ def test_what_is_refused(client: Client):
 
 @pytest.mark.parametrize("asked", [{}, {"embedding": True, "granularity": "frame"}])
 def test_a_system_of_the_other_kind_names_the_method(client: Client, asked: dict[str, object]):
-    message = r"'vgg19_bn_cqt' answers .* the method classify\(\) or the command `tritone classify`\.$"
+    message = r"'vgg19_bn_cqt' belongs to another method: use classify\(\) or the command `tritone classify`\.$"
     with pytest.raises(UnknownModel, match=message):
         client.emotion(SPEECH, model="vgg19_bn_cqt", **asked)
-    message = r"'emotion2vec_plus_large' answers .* the method emotion\(\) or the command `tritone emotion`\.$"
+    message = (
+        r"'emotion2vec_plus_large' belongs to another method: use emotion\(\) or the command `tritone emotion`\.$"
+    )
     with pytest.raises(UnknownModel, match=message):
         client.classify(SPEECH, model="emotion2vec_plus_large")
     # A front for bare files and a step are no systems, whatever outputs they lack or have.

@@ -21,6 +21,7 @@ from tritone_client.answers.fields import Fields
 from tritone_client.answers.prediction import parse_prediction
 from tritone_client.bulk.engine import Bulk
 from tritone_client.bulk.results import Results
+from tritone_client.bulk.sources import Source
 from tritone_client.errors import MAX_ANSWER
 from tritone_client.monitoring.statistics import parse, scrape
 from tritone_client.transport import exchange
@@ -129,7 +130,7 @@ def test_tensors_that_are_no_answer(genre: Any, emotion: Any, name: str, change:
 
 @pytest.mark.parametrize("value", [10**400, float("nan"), float("inf"), "1", True, None])
 def test_numbers_are_finite(value: object):
-    with pytest.raises(ValueError, match=r"RESULT\.a is no number"):
+    with pytest.raises(ValueError, match=r"RESULT\.a is not a valid number"):
         Fields({"a": value}).number("a")
 
 
@@ -236,12 +237,12 @@ def test_metrics_come_in_time_and_are_read_in_time():
             scrape(f"{url}/metrics", 0.5, {})
         assert time.monotonic() - start < 0.9
     start = time.monotonic()
-    with pytest.raises(ValueError, match="no sample"):
+    with pytest.raises(ValueError, match="not a sample"):
         parse("nv" + " " * 100_000 + "\0 x")
     assert time.monotonic() - start < 1
 
 
-TOO_LARGE = "larger than the 256 MB that are taken: send a shorter recording"
+TOO_LARGE = "larger than the limit of 256 MB: send a shorter recording"
 
 
 def endless(connection: socket.socket, head: bytes) -> None:
@@ -276,7 +277,7 @@ def test_a_compressed_answer_is_refused():
     """A thousandth of what it becomes is sent."""
     body = gzip.compress(bytes(10 << 20))
     head = HEAD + f"Content-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    refused = pytest.raises(InferenceFailed, match=r"the answer is compressed \(gzip\), which was not asked for")
+    refused = pytest.raises(InferenceFailed, match=r"the answer is compressed \(gzip\), which was not requested")
     with http_server(lambda connection: connection.sendall(head + body)) as url, Client(url) as client, refused:
         client.classify(b"x")
 
@@ -302,7 +303,7 @@ def test_an_answer_that_is_none_is_a_row_and_the_run_goes_on(tmp_path: Path):
     for file in files:
         Path(file).write_text(Path(file).name)
     with Results(str(tmp_path / "out.jsonl"), "m", {}) as results:
-        asyncio.run(Bulk(ask, None, results).run(iter([(file, None) for file in files])))
+        asyncio.run(Bulk(ask, None, results).run(map(Source, files)))
     rows = bulk_answers.read_rows(tmp_path / "out.jsonl")
     failed = [row for row in rows if "cause" in row]
     assert len(rows) == 10 and [(Path(row["file"]).name, row["cause"]) for row in failed] == [

@@ -1,1 +1,1 @@
-"""What systems answer: the output tensors of a server, checked and read into predictions."""
+"""The answers of systems: a server's output tensors, checked and parsed into predictions."""

@@ -1,4 +1,4 @@
-"""The emotions in a recording of speech, as a whole and frame by frame."""
+"""The emotions in a recording of speech: for the whole recording, as a timeline, and for each frame."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -10,12 +10,12 @@ from tritone_client.answer import Frames, Part, Ranked, Runtime, Weights
 from tritone_client.answers.fields import (
     Fields,
     Tensors,
-    doubt,
     labels_of,
     result_of,
     runtime,
     shares,
     tensor,
+    uncertainty,
     weights,
 )
 from tritone_client.display.figures import plot_answer
@@ -33,7 +33,7 @@ EMOTION_OUTPUTS = ("RESULT", "SCORES", "LABELS")
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of one emotion, from `start` to `end` seconds; `confidence` is its mean smoothed score there."""
+    """A stretch with one emotion, from `start` to `end` seconds; `confidence` is its mean smoothed score."""
 
     start: float
     end: float
@@ -43,33 +43,33 @@ class Segment:
 
 @dataclass(frozen=True, eq=False)
 class EmotionPrediction:
-    """What a system says about the emotions in a recording.
+    """The emotions in a recording of speech.
 
     Attributes
     ----------
     model : the system that answered.
-    emotion : the emotion with the highest score; None where the recording is silent.
-    emotion_zh : its Chinese name; None where the recording is silent.
-    confidence : its score; None where the recording is silent.
+    emotion : the emotion with the highest score; None if the recording is silent.
+    emotion_zh : its Chinese name; None if the recording is silent.
+    confidence : its score; None if the recording is silent.
     scores : the score of every emotion, in the order of `labels`; they sum to 1.
     labels : all emotions, in the order of the columns of `frame_scores`.
-    segments : the timeline, smoothed, without gaps; empty where the recording is silent.
-    frame_scores : float32 [frames, emotions], not smoothed; None unless asked for with granularity "frame".
+    segments : the timeline, smoothed, without gaps; empty if the recording is silent.
+    frame_scores : float32 [frames, emotions], not smoothed; None unless requested with granularity "frame".
     frame_hop : seconds from the start of one frame to the start of the next.
-    embedding : float32 [1024], mean over the frames; None unless asked for.
-    frame_embeddings : float32 [frames, 1024]; None unless asked for, with granularity "frame".
-    silence : whether the recording is silent; all scores are equal then.
-    windows : parts that the server cut the recording into; with more than one the answer is an approximation.
+    embedding : float32 [1024], mean over the frames; None unless requested.
+    frame_embeddings : float32 [frames, 1024]; None unless requested with granularity "frame".
+    silence : whether the recording is silent; then all scores are equal.
+    windows : number of parts into which the server cut the recording; with several, the answer is approximate.
     duration : seconds of the recording.
     needs_review : whether a person should check this answer; None unless the options ask for `uncertainty`.
-    uncertainty : its measures by name, from 0 (sure) to 1; empty unless asked for.
-    runtime : where the network ran and how; None where the server does not report it.
+    uncertainty : measures of uncertainty by name, from 0 (certain) to 1; empty unless requested.
+    runtime : where the network ran and how; None if the server does not report it.
     weights : where the network's weights come from.
-    notes : sentences that a person should read.
+    notes : remarks of the server for people, one sentence each.
     seconds : wall time of the call, retries included.
-    raw : the server's RESULT as it came.
+    raw : the server's RESULT, unchanged.
 
-    Those of `Answer` are here, too: `best`, `ranking`, `parts`, `probabilities`, `frames`.
+    The attributes of `Answer` are available, too: `best`, `ranking`, `parts`, `probabilities`, `frames`.
     """
 
     model: str
@@ -96,7 +96,7 @@ class EmotionPrediction:
 
     @property
     def computed(self) -> Runtime | None:
-        """Return `runtime`, by its name before version 0.2."""
+        """Return `runtime`, under its name before version 0.2."""
         return self.runtime
 
     @property
@@ -108,7 +108,7 @@ class EmotionPrediction:
 
     @property
     def ranking(self) -> tuple[Ranked, ...]:
-        """Return all emotions, first `best`, the others by their scores."""
+        """Return all emotions: `best` first, the others by their scores."""
         if self.best is None:
             return ()
         chinese = dict(zip(self.labels, self.raw.get("labels_zh") or (), strict=False))
@@ -145,7 +145,7 @@ class EmotionPrediction:
 
     @property
     def images(self) -> tuple[()]:
-        """Return nothing: the network takes samples."""
+        """Return an empty tuple: the network takes samples, not images."""
         return ()
 
     @property
@@ -155,13 +155,13 @@ class EmotionPrediction:
 
     @property
     def remarks(self) -> tuple[()]:
-        """Return nothing: there are no rules for emotions."""
+        """Return an empty tuple: there are no rules for emotions."""
         return ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The server's RESULT and the wall time, ready for JSON; with frame scores also these and their labels.
+        """Return the server's RESULT and the wall time, ready for JSON.
 
-        Embeddings are left out: they are arrays for `numpy.save`.
+        Frame scores and their labels are included if there are any; embeddings are not: save them as arrays.
         """
         frames = {}
         if self.frame_scores is not None:
@@ -169,11 +169,11 @@ class EmotionPrediction:
         return self.raw | frames | {"seconds": round(self.seconds, 4)}
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows."""
+        """Return the HTML that a notebook shows."""
         return answer_html(self)
 
     def plot(self) -> "Figure":
-        """Return a Matplotlib figure of emotions and the timeline.
+        """Return a Matplotlib figure of the emotions and the timeline.
 
         Raises `ImportError` without the extra `plot`.
         """
@@ -181,12 +181,12 @@ class EmotionPrediction:
 
 
 def rounded(scores: npt.NDArray[np.float32]) -> list[Any]:
-    """Scores as lists for JSON, to six decimals, which is what float32 holds of them."""
+    """Return scores as lists for JSON, with six decimals, the precision of float32."""
     return list(np.round(scores.astype(np.float64), 6).tolist())
 
 
 def emotion_outputs(granularity: Granularity, embedding: bool) -> tuple[str, ...]:
-    """The output tensors to ask for. Raises `InvalidRecording` for a granularity that there is not."""
+    """Return the names of the outputs to request. Raises `InvalidRecording` for an unknown granularity."""
     if granularity not in get_args(Granularity):
         raise InvalidRecording(f"The granularity must be 'utterance' or 'frame', not {granularity!r}.")
     frames = granularity == "frame"
@@ -195,14 +195,14 @@ def emotion_outputs(granularity: Granularity, embedding: bool) -> tuple[str, ...
 
 
 def parse_emotion(tensors: Tensors, seconds: float) -> EmotionPrediction:
-    """The prediction in a system's output tensors. Raises `InferenceFailed` if they are no such answer."""
+    """Return the prediction in a system's output tensors. Raises `InferenceFailed` if they are malformed."""
     with reading_answer():
         raw = result_of(tensors)
         result, labels = Fields(raw), labels_of(tensors)
         silence = result.flag("silence")
         known: dict[str, Any] = dict.fromkeys(("emotion", "emotion_zh", "confidence"))
         if result.has("labels_zh"):
-            result.texts("labels_zh")  # which is read when the answer is shown
+            result.texts("labels_zh")  # checked here, read when the answer is shown
         if not silence:
             known = {
                 "emotion": result.one_of("emotion", labels),
@@ -227,17 +227,17 @@ def parse_emotion(tensors: Tensors, seconds: float) -> EmotionPrediction:
             seconds=seconds,
             raw=raw,
             runtime=runtime(result),
-            **doubt(result),
+            **uncertainty(result),
         )
 
 
 def parse_segment(entry: Fields, labels: tuple[str, ...]) -> Segment:
-    """A stretch of one emotion, by RESULT."""
+    """Return a segment from its entry in RESULT."""
     return Segment(
         entry.seconds("start"), entry.seconds("end"), entry.one_of("emotion", labels), entry.share("confidence")
     )
 
 
 def parse_embedding(tensors: Tensors, name: str, *shape: None) -> npt.NDArray[np.float32] | None:
-    """The network's features, None where they were not asked for."""
+    """Return the network's features, or None if they were not requested."""
     return tensor(tensors, name, np.float32, *shape) if name in tensors else None

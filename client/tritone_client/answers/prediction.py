@@ -1,4 +1,4 @@
-"""The answer to one recording: labels with probabilities."""
+"""The labels of a recording, with their probabilities."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ from tritone_client.answer import Image, Part, Ranked, Runtime, Tick, Vote, Weig
 from tritone_client.answers.fields import (
     Fields,
     Tensors,
-    doubt,
     labels_of,
     result_of,
     runtime,
     shares,
     tensor,
+    uncertainty,
     weights,
 )
 from tritone_client.display.figures import overlay, plot_answer
@@ -32,12 +32,12 @@ OUTPUTS = ("RESULT", "PROBABILITIES", "LABELS", "SLICE_PROBABILITIES")
 
 @dataclass(frozen=True)
 class Slice(Part):
-    """The answer for one slice of the recording, from `start` to `end` seconds."""
+    """The label of one slice of the recording, from `start` to `end` seconds, and its probability."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A label that a rule made more or less probable, by `factor` and then so that all sum to 1 again."""
+    """A label whose probability a rule multiplied by `factor`, before all were scaled to sum to 1 again."""
 
     label: str
     factor: float
@@ -47,7 +47,7 @@ class Change:
 
 @dataclass(frozen=True)
 class AppliedRule:
-    """A rule of musical knowledge that changed the answer, because of these features of the recording."""
+    """A rule of musical knowledge that changed the answer, and the features of the recording that caused it."""
 
     rule: str
     because: dict[str, float]
@@ -56,7 +56,7 @@ class AppliedRule:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a system says about a recording.
+    """The labels of a recording.
 
     Attributes
     ----------
@@ -66,31 +66,31 @@ class Prediction:
     labels : all labels, in the order of `probabilities`.
     probabilities : float32 [classes], the mean over the slices unless `voting` or `rules` changes it.
     slice_probabilities : float32 [slices, classes].
-    slices : label and probability of each slice, in time.
-    slices_total : slices in the recording; more than `len(slices)` where the server took only some of them.
+    slices : label and probability of each slice, in the order of time.
+    slices_total : number of slices in the recording; more than `len(slices)` if the server used only some.
     vote : majority vote over the slices.
-    levels : coarser label sets by name, each ranked; empty where the system has none.
+    levels : coarser label sets by name, each ranked; empty if the system has none.
     duration : seconds of the recording.
     profile : the preprocessing profile that was used.
     needs_review : whether a person should check this answer; None unless the options ask for `uncertainty`.
-    uncertainty : its measures by name, from 0 (sure) to 1; empty unless asked for.
+    uncertainty : measures of uncertainty by name, from 0 (certain) to 1; empty unless requested.
     agreement : share of the slices whose own label is `label`; None unless `segments` or `voting` is set.
     rules : what the rules of musical knowledge changed; empty unless the options ask for `rules`.
     explained : which of `slices` are explained; empty unless the options ask for `explain`.
     explanation : float32 [explained, 14, 14] in [0, 1], how much the network looked at each place, row 0 at
-        the top of the picture; None unless asked for.
-    pictured : which of `slices` have a picture, explained ones first, then by how sure they are of the answer;
+        the top of the picture; None unless requested.
+    pictured : which of `slices` have a picture: explained ones first, then by their probability of the answer;
         empty unless the options ask for `pictures` or `explain`.
-    pictures : uint8 [pictured, 224, 224, 3], what the network saw of these slices; None unless asked for.
-    ticks : marks on the frequency axis of `pictures`; empty where the server reports none.
-    embedding : float32 [values], the network's features, mean over the slices; None unless asked for.
-    runtime : where the network ran and how; None where the server does not report it.
+    pictures : uint8 [pictured, 224, 224, 3], the network's input for these slices; None unless requested.
+    ticks : marks on the frequency axis of `pictures`; empty if the server reports none.
+    embedding : float32 [values], the network's features, mean over the slices; None unless requested.
+    runtime : where the network ran and how; None if the server does not report it.
     weights : where the network's weights come from.
-    notes : sentences that a person should read.
+    notes : remarks of the server for people, one sentence each.
     seconds : wall time of the call, retries included.
-    raw : the server's RESULT as it came.
+    raw : the server's RESULT, unchanged.
 
-    Those of `Answer` are here, too: `best`, `ranking`, `parts`, `images`, `remarks`.
+    The attributes of `Answer` are available, too: `best`, `ranking`, `parts`, `images`, `remarks`.
     """
 
     model: str
@@ -124,7 +124,7 @@ class Prediction:
 
     @property
     def computed(self) -> Runtime | None:
-        """Return `runtime`, by its name before version 0.2."""
+        """Return `runtime`, under its name before version 0.2."""
         return self.runtime
 
     @property
@@ -155,7 +155,7 @@ class Prediction:
 
     @property
     def images(self) -> tuple[Image, ...]:
-        """Return `pictures` with their slices, and what explains them."""
+        """Return `pictures` with their slices and explanations."""
         pictures = () if self.pictures is None else self.pictures
         explained = 0 if self.explanation is None else len(self.explained)
         return tuple(
@@ -169,16 +169,16 @@ class Prediction:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Return what each of `rules` changed, and why, a sentence each."""
+        """Return what each of `rules` changed, and why, one sentence per rule."""
         return tuple(map(remark, self.rules))
 
     def overlay(self, index: int) -> npt.NDArray[np.uint8]:
         """Return picture `index` in grey, with orange where the network looked: uint8 [224, 224, 3].
 
-        Raises `ValueError` where no explanation was asked for.
+        Raises `ValueError` if no explanation was requested.
         """
         if self.explanation is None or self.pictures is None:
-            raise ValueError("This prediction has no explanation: ask for it with explain=1 to 4.")
+            raise ValueError("This prediction has no explanation: request it with explain=1 to 4.")
         return overlay(self.pictures[index], self.explanation[index])
 
     def to_dict(self) -> dict[str, Any]:
@@ -187,7 +187,7 @@ class Prediction:
         return self.raw | {"probabilities": probabilities, "seconds": round(self.seconds, 4)}
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows."""
+        """Return the HTML that a notebook shows."""
         return answer_html(self)
 
     def plot(self) -> "Figure":
@@ -209,7 +209,7 @@ def remark(rule: AppliedRule) -> str:
 
 
 def prediction_outputs(options: Mapping[str, object], embedding: bool = False) -> tuple[str, ...]:
-    """The output tensors to ask for, by the options."""
+    """Return the names of the outputs to request for these options."""
     wanted = {
         "EMBEDDING": embedding,
         "EXPLANATION": options.get("explain"),
@@ -219,13 +219,13 @@ def prediction_outputs(options: Mapping[str, object], embedding: bool = False) -
 
 
 def parse_prediction(tensors: Tensors, seconds: float) -> Prediction:
-    """The prediction in a system's output tensors. Raises `InferenceFailed` if they are no such answer."""
+    """Return the prediction in a system's output tensors. Raises `InferenceFailed` if they are malformed."""
     with reading_answer():
         raw = result_of(tensors)
         result, labels = Fields(raw), labels_of(tensors)
         slices = tuple(parse_slice(entry, labels) for entry in result.objects("slices"))
-        pictured, pictures = parse_shown(tensors, raw, "PICTURES", len(slices))
-        explained, explanation = parse_shown(tensors, raw, "EXPLANATION", len(slices))
+        pictured, pictures = parse_images(tensors, raw, "PICTURES", len(slices))
+        explained, explanation = parse_images(tensors, raw, "EXPLANATION", len(slices))
         if explained != pictured[: len(explained)] and pictures is not None:
             raise ValueError("RESULT.explanation and RESULT.pictures name different slices")
         vote = result.object("vote")
@@ -257,45 +257,45 @@ def parse_prediction(tensors: Tensors, seconds: float) -> Prediction:
             ticks=parse_ticks(result),
             embedding=tensor(tensors, "EMBEDDING", np.float32, None) if "EMBEDDING" in tensors else None,
             runtime=runtime(result),
-            **doubt(result),
+            **uncertainty(result),
         )
 
 
 def parse_slice(entry: Fields, labels: tuple[str, ...]) -> Slice:
-    """A slice, by RESULT."""
+    """Return a slice from its entry in RESULT."""
     return Slice(
         entry.seconds("start"), entry.seconds("end"), entry.one_of("label", labels), entry.share("probability")
     )
 
 
-# A slice's size in each tensor that shows slices, and RESULT's entry that tells which.
-SHOWN: dict[str, tuple[tuple[int | None, ...], npt.DTypeLike]] = {
+# Tensors of images -> the shape of one slice's entry, and its dtype.
+IMAGES: dict[str, tuple[tuple[int | None, ...], npt.DTypeLike]] = {
     "PICTURES": ((None, None, 3), np.uint8),
     "EXPLANATION": ((None, None), np.float32),
 }
 
 
-def parse_shown(
+def parse_images(
     tensors: Tensors, raw: dict[str, Any], name: str, slices: int
 ) -> tuple[tuple[int, ...], npt.NDArray[Any] | None]:
-    """Which slices are shown in a tensor, by RESULT, and that tensor, None where it was not asked for."""
+    """Return which slices a tensor shows, by RESULT, and the tensor, None if it was not requested."""
     entry = raw.get(name.lower()) or (raw.get("explanation") if name == "PICTURES" else None) or {"slices": []}
-    places = Fields(entry, f"RESULT.{name.lower()}").places("slices", slices)
+    indices = Fields(entry, f"RESULT.{name.lower()}").indices("slices", slices)
     if name not in tensors:
-        return places, None
-    size, dtype = SHOWN[name]
-    return places, tensor(tensors, name, dtype, len(places), *size)
+        return indices, None
+    shape, dtype = IMAGES[name]
+    return indices, tensor(tensors, name, dtype, len(indices), *shape)
 
 
 def parse_ticks(result: Fields) -> tuple[Tick, ...]:
-    """Return the marks on the frequency axis of the pictures, by RESULT."""
+    """Return the marks on the frequency axis of the pictures, from RESULT."""
     if not result.has("pictures") or not result.object("pictures").has("ticks"):
         return ()
     return tuple(Tick(tick.share("at"), tick.text("label")) for tick in result.object("pictures").objects("ticks"))
 
 
 def applied_rule(entry: Fields) -> AppliedRule:
-    """A rule that was applied, by RESULT."""
+    """Return an applied rule from its entry in RESULT."""
     changes = (
         Change(c.text("label"), c.number("factor"), c.share("before"), c.share("after"))
         for c in entry.objects("changes")
@@ -304,8 +304,8 @@ def applied_rule(entry: Fields) -> AppliedRule:
 
 
 def ranked(result: Fields, name: str, labels: tuple[str, ...] = ()) -> tuple[Ranked, ...]:
-    """RESULT's list of labels as it is ranked there, one at least; of these `labels` alone, if there are any."""
-    found = tuple(
+    """Return a ranked list of RESULT, which must not be empty; if `labels` are given, it may hold only these."""
+    entries = tuple(
         Ranked(
             entry.one_of("label", labels) if labels else entry.text("label"),
             entry.text("label_zh") if entry.has("label_zh") else "",
@@ -313,6 +313,6 @@ def ranked(result: Fields, name: str, labels: tuple[str, ...] = ()) -> tuple[Ran
         )
         for entry in result.objects(name)
     )
-    if not found:
+    if not entries:
         raise ValueError(f"RESULT.{name} is empty")
-    return found
+    return entries
