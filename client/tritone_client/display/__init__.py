@@ -1,1 +1,1 @@
-"""Shows answers and results: HTML, SVG, figures of Matplotlib, tables on a terminal."""
+"""Shows answers and results: HTML, SVG, Matplotlib figures, tables on a terminal."""

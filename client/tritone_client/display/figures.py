@@ -1,4 +1,4 @@
-"""Images: what a network looked at, laid over what it saw; and figures of Matplotlib (extra `plot`)."""
+"""Overlays of what a network looked at on its input, and Matplotlib figures (extra `plot`)."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -17,44 +17,43 @@ if TYPE_CHECKING:
 
 
 ORANGE = (255.0, 96.0, 0.0)
-STRONGEST = 0.75  # of the orange, where the map is 1: the picture stays visible beneath
+STRONGEST = 0.75  # opacity of the orange where the map is 1: the image stays visible beneath
 
 
-def overlay(picture: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """The picture uint8 [height, width, 3] in grey, the orange the stronger the more the network looked there.
+def overlay(image: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Return an image uint8 [height, width, 3] in grey, with more orange where the network looked more.
 
-    `heat` float32 [rows, columns] in [0, 1] covers the whole picture, row 0 at its top.
+    `heat` float32 [rows, columns] in [0, 1] covers the whole image, row 0 at its top.
     """
-    height, width, _ = picture.shape
-    grey = picture.mean(axis=2, keepdims=True)
+    height, width, _ = image.shape
+    grey = image.mean(axis=2, keepdims=True)
     smooth = interpolation(height, len(heat)) @ heat @ interpolation(width, heat.shape[1]).T
-    laid: npt.NDArray[np.uint8] = np.rint(grey + STRONGEST * smooth[..., None] * (np.array(ORANGE) - grey)).astype(
-        np.uint8
-    )
-    return laid
+    mixed = grey + STRONGEST * smooth[..., None] * (np.array(ORANGE) - grey)
+    rounded: npt.NDArray[np.uint8] = np.rint(mixed).astype(np.uint8)
+    return rounded
 
 
 def interpolation(size: int, cells: int) -> npt.NDArray[np.float64]:
-    """Weights [size, cells] of linear interpolation between the cells' centres, constant beyond the outer ones."""
+    """Return weights [size, cells] of linear interpolation between the cells' centres, constant at the edges."""
     position = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
     weights: npt.NDArray[np.float64] = np.maximum(1 - np.abs(position[:, None] - np.arange(cells)), 0)
     return weights
 
 
 def literal(text: object) -> str:
-    """A text as Matplotlib shows it: between two dollars it would read a formula, and fail of one that is none."""
+    """Return a text for Matplotlib, which would read text between two dollar signs as a formula."""
     return plain(text).replace("$", r"\$")
 
 
 def can_plot() -> bool:
-    """Whether Matplotlib is installed, which the extra `plot` brings."""
+    """Return whether Matplotlib is installed, which the extra `plot` installs."""
     return find_spec("matplotlib") is not None
 
 
 def plot_confusion(
     stream: BinaryIO, title: str, labels: Sequence[str], confusion: Sequence[Sequence[int]]
 ) -> None:
-    """Write a confusion matrix as a PNG: counts, the darker the larger their share of the true label's answers."""
+    """Write a confusion matrix as a PNG: counts, darker for a larger share of the true label's recordings."""
     from matplotlib.figure import Figure
 
     counts = np.array(confusion)
@@ -75,29 +74,29 @@ def plot_confusion(
 def plot_answer(answer: Answer) -> "Figure":
     """Return a figure of an answer: ranked labels, parts over time with the scores of frames, images.
 
-    Labels are English: Matplotlib's own font has no Chinese. Raises `ImportError` without Matplotlib.
+    Labels are in English: Matplotlib's own font has no Chinese. Raises `ImportError` without Matplotlib.
     """
     if not can_plot():
-        raise ImportError("plot() needs Matplotlib: pip install 'tritone-client[plot]' brings it.")
+        raise ImportError("plot() needs Matplotlib: run pip install 'tritone-client[plot]'.")
     from matplotlib.figure import Figure
 
     best = answer.best
     ranked = [(entry.label, entry.probability) for entry in answer.ranking]
-    if best is None:  # silence: no label is ahead
+    if best is None:  # silence: all labels are equally probable
         ranked = list(zip(answer.labels, answer.probabilities.tolist(), strict=True))
     heights = [0.6 + 0.3 * len(ranked), 1.3] + [2.3] * bool(answer.images)  # inches
     figure = Figure(figsize=(7, sum(heights)), layout="constrained")
     figure.suptitle("silence" if best is None else literal(f"{best.label} {best.probability:.0%}"))
-    rooms = figure.subfigures(len(heights), height_ratios=heights)
-    plot_bars(rooms[0].subplots(), ranked, answer.labels)
-    time = rooms[1].subplots()
+    rows = figure.subfigures(len(heights), height_ratios=heights)
+    plot_bars(rows[0].subplots(), ranked, answer.labels)
+    time = rows[1].subplots()
     plot_parts(time, answer.parts, answer.labels)
     if answer.frames is not None:
         seconds = (np.arange(len(answer.frames.scores)) + 0.5) * answer.frames.hop
         for index, scores in enumerate(answer.frames.scores.T):
             time.plot(seconds, scores, color=colour(index), linewidth=0.8)
     if answer.images:
-        columns = rooms[2].subplots(1, len(answer.images), squeeze=False)[0]
+        columns = rows[2].subplots(1, len(answer.images), squeeze=False)[0]
         for axes, image in zip(columns, answer.images, strict=True):
             axes.imshow(image.picture if image.overlay is None else image.overlay)
             caption = f"{image.part.start:.1f}–{image.part.end:.1f} s: {image.part.label}"
@@ -112,10 +111,10 @@ def plot_answer(answer: Answer) -> "Figure":
 
 
 def plot_bars(axes: "Axes", ranked: Sequence[tuple[str, float]], labels: Sequence[str]) -> None:
-    """Draw a bar for each label, in its colour, with its probability behind it."""
+    """Draw a bar for each label, in its colour, with its probability at the end."""
     names, shares = [label for label, _ in ranked], [share for _, share in ranked]
-    drawn = axes.barh(list(map(literal, names)), shares, color=[colour_of(label, labels) for label in names])
-    axes.bar_label(drawn, [f"{share:.1%}" for share in shares], padding=3)
+    drawn_bars = axes.barh(list(map(literal, names)), shares, color=[colour_of(label, labels) for label in names])
+    axes.bar_label(drawn_bars, [f"{share:.1%}" for share in shares], padding=3)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.12)
     axes.xaxis.set_visible(False)
@@ -123,7 +122,7 @@ def plot_bars(axes: "Axes", ranked: Sequence[tuple[str, float]], labels: Sequenc
 
 
 def plot_parts(axes: "Axes", parts: Sequence[Part], labels: Sequence[str]) -> None:
-    """Draw parts of a recording over time: each in its label's colour, as high as its probability."""
+    """Draw the parts of a recording over time: each in its label's colour, as high as its probability."""
     for part in parts:
         width = part.end - part.start
         shade = colour_of(part.label, labels)

@@ -1,7 +1,7 @@
 """Answers as HTML, for notebooks and the web page: one fragment, without scripts, links or style sheets.
 
-Colours are the labels' own or shares of the text's, so that the fragment is legible on light and on dark ground.
-Everything that a server says, numbers as well, is text by `shown`; what has a length or a place is `drawn`.
+Colours are those of the labels, or the text's with less opacity, so that the fragment is legible on a light and on
+a dark background. `shown` escapes every value from the server, also numbers; lengths and positions are `drawn`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from tritone_client.display.svg import Block, area, clock, colour_of, drawn, png
 from tritone_client.display.texts import TEXTS, Language
 from tritone_client.plain import formatted
 
-FEW = 9  # labels that are all shown; of more, the first BARS
+FEW = 9  # up to this many labels are all shown; of more labels, the first BARS
 BARS = 5
 MUTED = "opacity:.68"
 AXIS = "font-size:.75em;opacity:.65;font-variant-numeric:tabular-nums"
@@ -27,13 +27,13 @@ RUNNERS = {
 
 
 def shown(value: object, form: str = "") -> str:
-    """What a server says as a text of HTML: a number in this form, anything else as it is."""
+    """Return a value from the server as HTML text: a number in this format, anything else as it is."""
     return escape(formatted(value, form))
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A value that is `shown` where a text is filled with it."""
+    """A value from the server for `str.format`, which escapes it by `shown`."""
 
     value: object
 
@@ -43,7 +43,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Reader:
-    """In which language an answer is read, and what its labels are called in Chinese, as far as it tells."""
+    """The display language, and the labels' Chinese names if the server sent them."""
 
     language: Language
     chinese: dict[str, str]
@@ -51,31 +51,31 @@ class Reader:
     def __getitem__(self, key: str) -> str:
         return TEXTS[self.language][key]
 
-    def say(self, key: str, **values: object) -> str:
-        """A sentence in the reader's language, filled with what a server says, as HTML."""
+    def sentence(self, key: str, **values: object) -> str:
+        """Return a sentence in the reader's language, filled with values from the server, as HTML."""
         return self[key].format(**{name: Shown(value) for name, value in values.items()})
 
     def measure(self, name: str) -> str:
-        """A measure of uncertainty in the reader's language; one that is new here as the server names it."""
+        """Return the name of a measure of uncertainty in the reader's language, or the server's name for it."""
         return TEXTS[self.language].get(name, name)
 
     def name(self, label: str) -> str:
-        """The label in the reader's language, as HTML."""
+        """Return the label in the reader's language, as HTML."""
         return shown(self.names(label)[0])
 
     def both(self, label: str) -> str:
-        """The label in the reader's language and, muted, in the other, as HTML."""
+        """Return the label in the reader's language and, muted, in the other, as HTML."""
         first, *other = map(shown, self.names(label))
         return first + "".join(f' <span style="font-weight:400;{MUTED}">{name}</span>' for name in other)
 
     def names(self, label: str) -> list[str]:
-        """The label's one or two names, that in the reader's language first."""
+        """Return the label's one or two names, first the one in the reader's language."""
         found = [label, *filter(None, [self.chinese.get(label)])]
         return found[::-1] if self.language == "zh" else found
 
 
 def answer_html(answer: Answer, language: Language = "en", remarks: Sequence[str] = ()) -> str:
-    """Return an answer as a fragment of HTML; `remarks` are further sentences beside the answer's own notes."""
+    """Return an answer as a fragment of HTML; `remarks` are sentences in addition to the answer's own notes."""
     reader = Reader(language, {entry.label: entry.label_zh for entry in answer.ranking})
     content = [headline(answer.best, answer.needs_review, reader)]
     if answer.best is None:
@@ -123,7 +123,7 @@ def bars(ranked: Iterable[Ranked], labels: tuple[str, ...], reader: Reader) -> s
 
 
 def meter(share: float, fill: str, height: int = 8) -> str:
-    """A share of 1 as a bar."""
+    """Return a share of 1 as a bar."""
     return (
         f'<div style="height:{height}px;border-radius:{height}px;overflow:hidden;{TRACK}">'
         f'<div style="width:{100 * drawn(share, 1):.1f}%;height:100%;border-radius:inherit;background:{fill}">'
@@ -132,12 +132,12 @@ def meter(share: float, fill: str, height: int = 8) -> str:
 
 
 def percent(share: object) -> str:
-    """In percent, with a decimal below ten so that small ones are told apart; as HTML."""
+    """Return a share in percent as HTML, with a decimal below 10 % so that small shares differ."""
     return shown(share, ".1%" if drawn(share) < 0.0995 else ".0%")
 
 
 def section(title: str, explanation: str, content: str) -> str:
-    """A part of the answer beneath its title."""
+    """Return a section of the answer with its title."""
     return (
         f'<div style="margin:1.3em 0"><div style="margin-bottom:.45em"><b style="font-weight:600">{title}</b> '
         f'<span style="font-size:.85em;{MUTED}">{explanation}</span></div>{content}</div>'
@@ -145,22 +145,22 @@ def section(title: str, explanation: str, content: str) -> str:
 
 
 def timeline(answer: Answer, reader: Reader) -> str:
-    """Return the parts as a strip; nothing where one slice is the whole recording."""
+    """Return the parts as a strip over time; nothing if one slice is the whole recording."""
     explanation = reader["timeline_of"]
     if answer.parts_total is not None:
         if len(answer.parts) < 2:
             return ""
-        explanation = reader.say("slices_of", used=len(answer.parts), total=answer.parts_total)
+        explanation = reader.sentence("slices_of", used=len(answer.parts), total=answer.parts_total)
     if answer.agreement is not None:
-        explanation += "; " + reader.say("agreement", share=answer.agreement)
+        explanation += "; " + reader.sentence("agreement", share=answer.agreement)
     content = strip_of(answer, reader)
-    if answer.frames is None:  # whose areas have the legend otherwise
+    if answer.frames is None:  # with frames, their areas have the legend
         content += legend((part.label for part in answer.parts), answer, reader)
     return section(reader["slices"], explanation, content)
 
 
 def frames(answer: Answer, reader: Reader) -> str:
-    """Return the scores of all frames as areas; nothing where they were not asked for."""
+    """Return the scores of all frames as areas; nothing if they were not requested."""
     if answer.frames is None:
         return ""
     areas = area(answer.frames.scores, len(answer.frames.scores) * drawn(answer.frames.hop))
@@ -175,18 +175,18 @@ def strip_of(answer: Answer, reader: Reader) -> str:
             part.start, part.end, colour_of(part.label, answer.labels), part.probability, caption(part, reader)
         )
 
-    # The last part may be padded, and end behind the recording.
+    # The last part may be padded, and end after the recording.
     seconds = max(map(drawn, [answer.duration, *(part.end for part in answer.parts[-1:])]))
     return strip([block(part) for part in answer.parts], seconds)
 
 
 def caption(part: Part, reader: Reader) -> str:
-    """Return when a part is, its label and its probability, as HTML."""
+    """Return a part's start and end, its label and its probability, as HTML."""
     return f"{clock(part.start)} – {clock(part.end)}: {reader.name(part.label)} {percent(part.probability)}"
 
 
 def legend(labels: Iterable[str], answer: Answer, reader: Reader) -> str:
-    """What the colours mean, each label once."""
+    """Return the legend of the colours, with each label once."""
     entries = "".join(
         '<span style="display:inline-flex;align-items:center;gap:.4em">'
         f'<span style="width:.7em;height:.7em;border-radius:.2em;flex:none;'
@@ -198,7 +198,7 @@ def legend(labels: Iterable[str], answer: Answer, reader: Reader) -> str:
 
 
 def images(answer: Answer, reader: Reader) -> str:
-    """Return what the network saw and, beside it, where it looked; nothing where it was not asked for."""
+    """Return images of the network's input and of where it looked; nothing if they were not requested."""
     if not answer.images:
         return ""
     rows = []
@@ -221,7 +221,7 @@ def images(answer: Answer, reader: Reader) -> str:
 
 
 def scale(ticks: Sequence[Tick]) -> str:
-    """Return the frequency axis beside a picture: pitches or Hz."""
+    """Return the frequency axis at the side of an image: pitches or Hz."""
     marks = "".join(
         f'<span style="position:absolute;right:0;top:{100 * (1 - drawn(tick.at, 1)):.1f}%;'
         f'transform:translateY(-50%)">{shown(tick.label)}</span>'
@@ -229,13 +229,13 @@ def scale(ticks: Sequence[Tick]) -> str:
     )
     if not marks:
         return ""
-    # As high as the picture: the times beneath that take 1.5em.
+    # As high as the image: the times beneath it take 1.5em.
     style = f"position:relative;flex:none;width:2.4em;margin-bottom:1.5em;{AXIS}"
     return f'<div class="tritone-scale" style="{style}">{marks}</div>'
 
 
 def times(part: Part) -> str:
-    """Return the time axis beneath a picture: from the part's start to its end."""
+    """Return the time axis beneath an image: from the part's start to its end."""
     return (
         f'<div style="display:flex;justify-content:space-between;height:1.5em;{AXIS}">'
         f"<span>{clock(part.start)}</span><span>{clock(part.end)}</span></div>"
@@ -243,7 +243,7 @@ def times(part: Part) -> str:
 
 
 def uncertainty(answer: Answer, reader: Reader) -> str:
-    """The measures as small bars, and why a person should look; nothing where they were not asked for."""
+    """Return the measures as small bars, and why a person should listen; nothing if they were not requested."""
     if not answer.uncertainty:
         return ""
     measures = "".join(
@@ -256,19 +256,19 @@ def uncertainty(answer: Answer, reader: Reader) -> str:
     if answer.needs_review and review:
         by, threshold = review["by"], review["threshold"]
         value = answer.uncertainty.get(by, "")
-        why = box(reader.say("reviewed_by", measure=reader.measure(by), value=value, threshold=threshold))
+        why = box(reader.sentence("reviewed_by", measure=reader.measure(by), value=value, threshold=threshold))
     style = "display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5em,1fr));gap:.6em 1.4em;margin-top:.7em"
     return section(reader["uncertainty"], reader["uncertainty_of"], f'{why}<div style="{style}">{measures}</div>')
 
 
 def notes(answer: Answer, reader: Reader, remarks: Sequence[str]) -> str:
-    """What a person should read, a box each; demo weights in other languages, too, than the server's English."""
+    """Return each note for people as a box; the note on demo weights is translated, the server's are English."""
     demo = [reader["demo"]] if answer.weights.demo and reader.language != "en" else []
     return "".join(box(shown(note)) for note in (*demo, *answer.remarks, *answer.notes, *remarks))
 
 
 def box(content: str) -> str:
-    """A sentence that should not be overlooked."""
+    """Return a sentence in a highlighted box."""
     return (
         f'<div class="tritone-note" style="margin:.5em 0;padding:.5em .8em;border-radius:0 6px 6px 0;{AMBER};'
         f'font-size:.9em">{content}</div>'
@@ -276,13 +276,13 @@ def box(content: str) -> str:
 
 
 def facts(answer: Answer, reader: Reader) -> str:
-    """By what, where, how and how fast the answer was computed."""
+    """Return the line about the computation: time, system, device, precision, profile and duration."""
     parts = [f"{1000 * answer.seconds:.0f} ms", shown(answer.model)]
     if where := answer.runtime:
         parts += [shown(where.device), shown(f"{where.precision} ({RUNNERS.get(where.backend, where.backend)})")]
     parts += [
-        reader.say("profile", profile=answer.raw.get("profile", "")),
-        reader.say("sound", seconds=answer.duration),
+        reader.sentence("profile", profile=answer.raw.get("profile", "")),
+        reader.sentence("sound", seconds=answer.duration),
     ]
     line = " · ".join(parts)
     return f'<div class="tritone-facts" style="margin-top:1em;font-size:.85em;{MUTED}">{line}</div>'

@@ -1,4 +1,4 @@
-"""Strips over time as inline SVG, and pictures as PNG data URIs; nothing but NumPy and zlib is needed."""
+"""Strips over time as inline SVG, and images as PNG data URIs; it needs only NumPy and zlib."""
 
 import base64
 import math
@@ -10,18 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-# By the label's place among all. Contrast is 3:1 and more both on white and on the page's dark ground, #16181d.
+# By the label's index. The contrast is at least 3:1, both on white and on the page's dark background, #16181d.
 COLOURS = (
     *("#4a8fd6", "#c2594e", "#2f9e77", "#9470c9", "#b07d12", "#1c9fbd", "#c25f8c", "#5d8935"),
     *("#7186e0", "#c8713f", "#00897c", "#b06fc0", "#7d8590", "#0c83bb", "#9c6b4a", "#3f9a5c"),
 )
-COLUMNS = 400  # of an area: as many as a screen shows apart
+COLUMNS = 400  # of an area: more would not be visible on a screen
 HEIGHT = 44  # px of a strip
 
 
 @dataclass(frozen=True)
 class Block:
-    """A stretch of a strip, from `start` to `end` seconds; `height` is a share of 1, `title` HTML for a mouse."""
+    """A stretch of a strip, from `start` to `end` seconds; `height` from 0 to 1; `title` is a tooltip (HTML)."""
 
     start: float
     end: float
@@ -31,17 +31,17 @@ class Block:
 
 
 def colour(index: int) -> str:
-    """The colour of the label at this place among all."""
+    """Return the colour of the label with this index."""
     return COLOURS[index % len(COLOURS)]
 
 
 def colour_of(label: str, labels: Sequence[str]) -> str:
-    """The colour of a label; the first for one that is not among these."""
+    """Return the colour of a label; the first colour if it is not among `labels`."""
     return colour(labels.index(label) if label in labels else 0)
 
 
 def drawn(value: object, high: float = math.inf) -> float:
-    """A number from 0 to `high` as it can be drawn; 0 in the place of anything else, such as NaN."""
+    """Return a number clipped to 0 to `high`, so that it can be drawn; 0 for anything else, such as NaN."""
     try:
         number = float(value) if isinstance(value, int | float | np.number) else 0.0
     except OverflowError:
@@ -50,9 +50,9 @@ def drawn(value: object, high: float = math.inf) -> float:
 
 
 def strip(blocks: Sequence[Block], duration: float) -> str:
-    """Blocks over a time axis from 0 to `duration` seconds, each filled up to its height.
+    """Return blocks over a time axis from 0 to `duration` seconds, each filled up to its height.
 
-    Where blocks overlap, the earlier ends where the later begins. Nothing for what takes no time.
+    Where blocks overlap, the earlier one ends where the later one begins. The result is empty without a duration.
     """
     if not drawn(duration) or not blocks:
         return ""
@@ -70,7 +70,10 @@ def strip(blocks: Sequence[Block], duration: float) -> str:
 
 
 def area(scores: npt.NDArray[np.float32], duration: float) -> str:
-    """Stacked areas over a time axis: float32 [frames, classes], rows of sum 1; means where frames are many."""
+    """Return stacked areas of scores [frames, classes], whose rows sum to 1, over a time axis.
+
+    More than `COLUMNS` frames are averaged.
+    """
     count = min(len(scores), COLUMNS)
     if not count or not drawn(duration):
         return ""
@@ -92,7 +95,7 @@ def area(scores: npt.NDArray[np.float32], duration: float) -> str:
 
 
 def drawing(shapes: str) -> str:
-    """Shapes in 1000 by 100 units, as wide as there is room."""
+    """Return an SVG with shapes in 1000 by 100 units, as wide as its container."""
     return (
         '<svg viewBox="0 0 1000 100" preserveAspectRatio="none" aria-hidden="true" '
         f'style="display:block;width:100%;height:{HEIGHT}px">{shapes}</svg>'
@@ -100,7 +103,7 @@ def drawing(shapes: str) -> str:
 
 
 def axis(duration: float) -> str:
-    """The times beneath a strip: its beginning, round steps, its end; nothing for what takes no time."""
+    """Return the times beneath a strip: its beginning, round steps, its end; nothing without a duration."""
     if not drawn(duration):
         return ""
     step = next(
@@ -120,7 +123,7 @@ def axis(duration: float) -> str:
 
 
 def clock(value: object) -> str:
-    """Seconds as `1:05` from a minute on, below it as `12 s`, `5.5 s` or `0.25 s`."""
+    """Return seconds as `1:05` from one minute on, otherwise as `12 s`, `5.5 s` or `0.25 s`."""
     seconds = drawn(value)
     if seconds >= 60:
         return f"{round(seconds) // 60}:{round(seconds) % 60:02d}"
@@ -129,16 +132,16 @@ def clock(value: object) -> str:
     return f"{seconds:.2g} s"
 
 
-def png_uri(picture: npt.NDArray[np.uint8]) -> str:
-    """uint8 [height, width, 3] as the data URI of a PNG."""
-    return "data:image/png;base64," + base64.b64encode(png(picture)).decode()
+def png_uri(image: npt.NDArray[np.uint8]) -> str:
+    """Return an image uint8 [height, width, 3] as the data URI of a PNG."""
+    return "data:image/png;base64," + base64.b64encode(png(image)).decode()
 
 
-def png(picture: npt.NDArray[np.uint8]) -> bytes:
-    """uint8 [height, width, 3] as a PNG (RFC 2083: 8 bits, RGB, no filter)."""
-    height, width, _ = picture.shape
+def png(image: npt.NDArray[np.uint8]) -> bytes:
+    """Return an image uint8 [height, width, 3] as a PNG (RFC 2083: 8 bits, RGB, no filter)."""
+    height, width, _ = image.shape
     rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each row begins with its filter: 0, none
-    rows[:, 1:] = picture.reshape(height, -1)
+    rows[:, 1:] = image.reshape(height, -1)
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(

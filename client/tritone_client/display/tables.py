@@ -13,19 +13,19 @@ from tritone_client.plain import plain
 from tritone_client.systems import Health, System
 
 BAR = 10  # characters of a full probability bar
-PARTS = 8  # of a timeline shown; the others are counted
+PARTS = 8  # parts of a timeline that are shown; the others are counted
 
 
 def marked(text: object) -> str:
-    """Any text as rich prints it in one line: rich reads marks in brackets, and passes control characters on."""
+    """Return a text for rich, in one line: rich would interpret brackets, and print control characters."""
     return escape(plain(text))
 
 
 def record(file: str, answer: Answer | TritoneError) -> dict[str, Any]:
-    """Return one file's answer for a line of JSON."""
+    """Return one file's answer as a record for a line of JSON."""
     if isinstance(answer, TritoneError):
         return {"file": file, "error": str(answer), "cause": type(answer).__name__}
-    return {"file": file} | answer.to_dict() | {"file": file}  # a server may name one, too
+    return {"file": file} | answer.to_dict() | {"file": file}  # first, and even if the server sends a `file`
 
 
 def print_answers(
@@ -34,14 +34,14 @@ def print_answers(
     columns: Sequence[str],
     runners_up: int,
 ) -> None:
-    """Print a row per file, with the sentence of each that failed; then each note once.
+    """Print a row per file, with the error of each that failed; then each note once.
 
     Parameters
     ----------
     console : where to print.
     answers : files, each with its answer or error.
-    columns : headings of the label, its probability, the next labels and, if wanted, the parts.
-    runners_up : how many labels beside the best to show at most.
+    columns : headings of the label, its probability, the next labels and, optionally, the parts.
+    runners_up : maximum number of labels to show after the best.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("file", overflow="fold", min_width=8)
@@ -75,7 +75,7 @@ def cells(answer: Answer, runners_up: int) -> list[str]:
 
 
 def summary(answer: Answer) -> str:
-    """Return how many slices have the label that most of them have, or the stretches of a timeline."""
+    """Return the share of slices that have the most frequent label, or the segments of a timeline."""
     if answer.vote is None:
         return timeline(answer.parts)
     vote = f"{answer.vote.share:.0%} of {len(answer.parts)}"
@@ -83,22 +83,22 @@ def summary(answer: Answer) -> str:
 
 
 def timeline(parts: Sequence[Part]) -> str:
-    """Return `neutral 0.0–1.8, happy 1.8–4.2` for two parts; no more than `PARTS` of them."""
+    """Return `neutral 0.0–1.8, happy 1.8–4.2` for two parts; at most `PARTS` of them."""
     shown = [f"{part.label} {part.start:.1f}–{part.end:.1f}" for part in parts[:PARTS]]
     hidden = len(parts) - len(shown)
     return ", ".join(shown) + (f" and {hidden} more" if hidden else "")
 
 
 def bar(share: float) -> str:
-    """A share of 1 as a bar and in percent."""
+    """Return a share from 0 to 1 as a bar and in percent."""
     filled = round(BAR * share)
     return f"[green]{'━' * filled}[/][dim]{'─' * (BAR - filled)}[/] {share:4.0%}"
 
 
 def print_systems(console: Console, systems: Sequence[System]) -> None:
-    """A row per served system."""
+    """Print a row per served system."""
     if not systems:
-        console.print("The server has no systems of Tritone.")
+        console.print("The server has no Tritone systems.")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("system", "state", "version", "platform"):
@@ -110,7 +110,7 @@ def print_systems(console: Console, systems: Sequence[System]) -> None:
 
 
 def print_health(console: Console, health: Health, url: str) -> None:
-    """A line for the server and one per system."""
+    """Print a line for the server and one per system."""
     lines = {f"server {url}": health.ready} | {f"system {name}": ready for name, ready in health.systems.items()}
     for name, ready in lines.items():
         console.print(f"{'[green]ready[/]    ' if ready else '[red]not ready[/]'}  {marked(name)}")

@@ -1,4 +1,4 @@
-"""The words of an answer shown to people, in English and Chinese; sentences of the server stay as they came."""
+"""The texts around an answer, in English and Chinese; sentences of the server are not translated."""
 
 from typing import Literal
 
@@ -7,18 +7,18 @@ Language = Literal["en", "zh"]
 TEXTS: dict[Language, dict[str, str]] = {
     "en": {
         "silence": "Silence",
-        "silent": "There is no sound to tell an emotion from.",
+        "silent": "The recording is silent: there is no emotion to recognise.",
         "review": "Needs review",
         "reviewed_by": "{measure} is {value:.2f}, above {threshold:.2f}: a person should listen.",
         "slices": "Over time",
-        "slices_of": "{used} slices of {total}; the higher, the more probable",
-        "timeline_of": "smoothed; the higher, the surer",
+        "slices_of": "{used} of {total} slices; higher is more probable",
+        "timeline_of": "smoothed; higher is more certain",
         "frames": "Every 20 ms",
         "frames_of": "not smoothed; the scores sum to 1",
         "pictures": "What the network saw",
-        "explained": "in orange where it looked",
-        "uncertainty": "How unsure",
-        "uncertainty_of": "0 is sure, 1 is not",
+        "explained": "orange: where it looked",
+        "uncertainty": "Uncertainty",
+        "uncertainty_of": "0 is certain, 1 is uncertain",
         "entropy": "Entropy",
         "margin": "Margin",
         "variation_ratio": "Variation ratio",
