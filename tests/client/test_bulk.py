@@ -16,6 +16,7 @@ from tritone_client.answers.prediction import Prediction
 from tritone_client.bulk import engine
 from tritone_client.bulk.engine import Bulk, Stopped
 from tritone_client.bulk.results import Results
+from tritone_client.bulk.sources import Source
 from tritone_client.errors import (
     DeadlineExceeded,
     InferenceFailed,
@@ -70,12 +71,12 @@ class Run:
         self.files = [str(folder / str(i)) for i in range(files)]
         for path in self.files:
             Path(path).write_text(Path(path).name)
-        self.options = {"in_flight": 4, "tell": self.told.append} | options
+        self.options = {"in_flight": 4, "report": self.told.append} | options
 
     def __call__(self, source: list[str] | None = None) -> "Run":
         with Results(str(self.out), MODEL, {}) as results:
             self.bulk = Bulk(self.server.ask, self.server.ping, results, **self.options)
-            asyncio.run(self.bulk.run(iter([(path, None) for path in source or self.files])))
+            asyncio.run(self.bulk.run(iter([Source(path) for path in source or self.files])))
         return self
 
     @property
@@ -135,7 +136,7 @@ def test_a_name_is_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_a_folder_that_could_not_be_read_is_a_row(tmp_path: Path):
     run = Run(tmp_path, 1, fine)
     with Results(str(run.out), MODEL, {}) as results:
-        found = [("folder", InvalidRecording("No.")), (run.files[0], None)]
+        found = [Source("folder", InvalidRecording("No.")), Source(run.files[0])]
         asyncio.run(Bulk(run.server.ask, run.server.ping, results).run(iter(found)))
     assert [(row["file"], row.get("error")) for row in read_rows(run.out)][:1] == [("folder", "No.")]
 
@@ -159,7 +160,7 @@ def test_a_server_that_only_refuses(tmp_path: Path):
             raise ServerBusy("Full.")
 
     run, start = Run(tmp_path, 9, behave, patience=0.3), time.monotonic()
-    with pytest.raises(Stopped, match=r"^Full\. Nothing was answered for 0\.3 s\.$"):
+    with pytest.raises(Stopped, match=r"^Full\. There was no answer for 0\.3 s\.$"):
         run()
     assert 0.3 < time.monotonic() - start < 2
     assert [Path(row["file"]).name for row in read_rows(run.out)] == ["0"]
@@ -182,7 +183,7 @@ def test_a_server_that_is_away_for_a_while(tmp_path: Path, error: type[Exception
     assert 0 < len(again) <= 8
     first, last = (run.server.asked.index(PROBE), len(run.server.asked) - run.server.asked[::-1].index(PROBE))
     assert last - first > 5 and set(run.server.asked[first:last]) == {PROBE}
-    assert run.told[0] == "No server. Going on when it is back, for up to 300 s."
+    assert run.told[0] == "No server. Waiting up to 300 s for the server to come back."
     assert run.told[1:] == ["The server is back after 0 s."]
 
 
@@ -192,7 +193,7 @@ def test_a_server_that_does_not_come_back(tmp_path: Path):
             raise ServerUnavailable("No server.")
 
     run = Run(tmp_path, 60, behave, patience=0.2)
-    with pytest.raises(Stopped, match=r"^No server\. Nothing was answered for 0\.2 s\.$"):
+    with pytest.raises(Stopped, match=r"^No server\. There was no answer for 0\.2 s\.$"):
         run()
     assert 16 <= len(read_rows(run.out)) <= 20
     run.server.behave = fine
@@ -237,7 +238,7 @@ def test_a_network_that_hangs_ends_the_run(tmp_path: Path):
             raise DeadlineExceeded("No answer within 0.03 s.")
 
     run = Run(tmp_path, 40, behave, patience=0.1)
-    with pytest.raises(Stopped, match=r"No answer within 0.03 s\. Nothing was answered for 0\.1 s\.$"):
+    with pytest.raises(Stopped, match=r"No answer within 0.03 s\. There was no answer for 0\.1 s\.$"):
         run()
     rows = read_rows(run.out)
     assert len([row for row in rows if "cause" not in row]) == 5 and len(rows) <= 5 + 4
@@ -262,9 +263,9 @@ def test_a_file_that_takes_the_server_away_does_not_end_the_run(tmp_path: Path):
     beside: list[int] = []
     run = Run(tmp_path, 40, behave, in_flight=8)
     assert run().failures == {"7": "ServerUnavailable"}
-    assert len(down) == 1 + engine.LIVES and beside[1:] == [0] * engine.LIVES
+    assert len(down) == 1 + engine.ATTEMPTS_ALONE and beside[1:] == [0] * engine.ATTEMPTS_ALONE
     (error,) = (row["error"] for row in read_rows(run.out) if "error" in row)
-    assert error == "The server went away all 3 times that it had this alone: No server."
+    assert error == "The server stopped each of 3 times while it had only this file: No server."
 
 
 def test_a_disk_that_is_full_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -287,7 +288,7 @@ def test_a_run_that_is_cancelled_ends_its_calls(tmp_path: Path):
             raise
 
     def source() -> Any:
-        yield from ((path, None) for path in run.files)
+        yield from map(Source, run.files)
         release.wait(30)
 
     async def interrupted() -> None:
@@ -313,9 +314,9 @@ def test_a_slow_source_holds_nothing_up(tmp_path: Path):
         answered.set()
 
     def source() -> Any:
-        yield run.files[0], None
+        yield Source(run.files[0])
         assert answered.wait(10) and synced.wait(10)
-        yield run.files[1], None
+        yield Source(run.files[1])
 
     class Noted(Results):
         """Tells when rows reach the disk."""
@@ -336,6 +337,7 @@ import asyncio, sys
 from tests.client.bulk_answers import prediction
 from tritone_client.bulk.engine import Bulk
 from tritone_client.bulk.results import Results
+from tritone_client.bulk.sources import Source
 
 def resident():
     with open("/proc/self/statm") as stream:
@@ -349,7 +351,7 @@ def source():
         if i in (files // 10, files - 1):
             print(resident())
         steps = "/".join("." if bit == "1" else "" for bit in f"{i:017b}")  # which lead nowhere
-        yield f"{sys.argv[1]}/{steps}/song.mp3", None
+        yield Source(f"{sys.argv[1]}/{steps}/song.mp3")
 
 answer, files = prediction(), int(sys.argv[2])
 with Results(sys.argv[1] + "/out.csv", "vgg19_bn_cqt", {}) as results:

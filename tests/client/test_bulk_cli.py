@@ -82,12 +82,12 @@ def test_killed_and_the_server_restarted(tmp_path: Path):
         with Client(server.grpc) as client, ThreadPoolExecutor(8) as pool:
             answers = pool.map(partial(alone, client), files)
         assert found == dict(zip(map(str, files), answers, strict=True))
-        assert told[0].startswith("No server can be reached at grpc://") and "for up to 300 s." in told[0]
+        assert told[0].startswith("No server can be reached at grpc://") and "Waiting up to 300 s" in told[0]
         assert told[1].startswith("The server is back after ")
-        assert told[-2] == "Failed rows: 10 InvalidRecording. --retry-failed asks for them again."
+        assert told[-2] == "Failed rows: 10 InvalidRecording. Use --retry-failed to send these files again."
         assert re.fullmatch(
             rf"{2000 - kept} files in [\d.]+ s \(\d+\.?\d*/s\): \d+ answered, \d+ failed; {out} "
-            rf"\(2000 rows, {kept} of them from before\)",
+            rf"\(2000 rows, {kept} of them from earlier runs\)",
             told[-1],
         )
 
@@ -98,8 +98,8 @@ def test_killed_and_the_server_restarted(tmp_path: Path):
             told = third.communicate(timeout=60)[1].splitlines()
         assert third.returncode == 3 and rows_in(slow) == len(read_rows(slow))
         assert re.fullmatch(
-            rf"tritone: No server can be .* Nothing was answered for 0.5 s. {rows_in(slow)} rows are in '{slow}': "
-            "the same command goes on.",
+            rf"tritone: No server can be .* There was no answer for 0.5 s. {rows_in(slow)} rows are in '{slow}': "
+            "run the same command to continue.",
             told[-1],
         )
 
@@ -118,8 +118,8 @@ def test_failed_files_again(triton: Triton, songs: Path, tmp_path: Path):
     done = run(songs, out, triton.grpc)
     assert done.returncode == 1 and done.stdout == ""
     told = done.stderr.splitlines()
-    assert told[0] == "Note, of 7 files: These are demo weights: the label means nothing for real music."
-    assert told[1] == "Failed rows: 1 InvalidRecording. --retry-failed asks for them again."
+    assert told[0] == "Note (7 files): These are demo weights: the label means nothing for real music."
+    assert told[1] == "Failed rows: 1 InvalidRecording. Use --retry-failed to send these files again."
     assert re.fullmatch(rf"8 files in \d\.\d s \([\d.]+/s\): 7 answered, 1 failed; {out}", told[2])
     (songs / "0.wav").write_text("whole")
     before = out.read_bytes()
@@ -170,15 +170,15 @@ def test_files_that_a_folder_leaves_out(triton: Triton, songs: Path):
     for name in ("a.txt", "b.txt", "c.jpg"):
         (songs / name).touch()
     (songs / "link.wav").symlink_to(__file__)
-    left_out = "Left out 3 files by their endings (.txt 2, .jpg 1) and 1 link that leaves the folder; a list may"
+    skipped = "Skipped 3 files by extension (.txt 2, .jpg 1) and 1 link that leaves the folder; a list may"
     for _ in range(2):  # the second time the folder holds the rows, too
         done = run(songs, out, triton.grpc)
-        assert done.returncode == 1 and len(read_rows(out)) == 8 and done.stderr.count(left_out) == 1
+        assert done.returncode == 1 and len(read_rows(out)) == 8 and done.stderr.count(skipped) == 1
     for song in (*songs.glob("?.wav"), out):
         song.unlink()
     done = run(songs, out, triton.grpc)
     assert done.returncode == 2 and not out.exists() and done.stderr.count("\n") == 1
-    assert done.stderr.startswith(f"tritone: '{songs}' holds no recordings to send. {left_out}")
+    assert done.stderr.startswith(f"tritone: '{songs}' contains no recordings. {skipped}")
     for path in songs.iterdir():
         path.unlink()
     for _ in range(2):
@@ -205,13 +205,17 @@ def test_an_interruption(triton: Triton, songs: Path, tmp_path: Path):
         process.stdin.flush()
         wait_until(lambda: rows_in(tmp_path / "out.parquet.journal") == 2)
         other = run(songs, out, triton.grpc)
-        assert other.returncode == 2 and f"Another run writes to '{out}'" in other.stderr
+        assert other.returncode == 2 and f"Another run is writing to '{out}'" in other.stderr
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
         told = process.stderr.read()
-    assert told == f"tritone: Interrupted. 2 rows are in '{out}.journal': the same command goes on.\n"
+    assert told == f"tritone: Interrupted. 2 rows are in '{out}.journal': run the same command to continue.\n"
     done = run("-", out, triton.grpc, input="\n".join(f"{songs}/{i}.wav" for i in range(1, 8)))
-    assert done.returncode == 0 and len(read_rows(out)) == 7 and "(7 rows, 2 of them from before)" in done.stderr
+    assert (
+        done.returncode == 0
+        and len(read_rows(out)) == 7
+        and "(7 rows, 2 of them from earlier runs)" in done.stderr
+    )
     assert sorted(os.listdir(tmp_path)) == ["out.parquet", "songs"]
 
 
@@ -221,7 +225,7 @@ def test_a_full_disk(triton: Triton, songs: Path, tmp_path: Path):
     done = subprocess.run(limited, capture_output=True, text=True, timeout=60)
     kept = len(read_rows(out))
     assert done.returncode == 3 and 0 < kept < 8
-    again = f"{kept} rows are in '{out}': the same command goes on."
+    again = f"{kept} rows are in '{out}': run the same command to continue."
     assert done.stderr == f"tritone: '{out}' cannot be written: File too large. {again}\n"
 
 
@@ -254,4 +258,4 @@ def test_progress_where_nobody_looks(triton: Triton, songs: Path, tmp_path: Path
         timeout=60,
     )
     assert re.search(r"^\d of 8 files: [\d.]+/s, \d\.\d s left(, 1 failed)?$", done.stderr, re.M), done.stderr
-    assert done.stderr.count("Left out 1 file by its ending (.txt 1);") == 2  # early, and at the end
+    assert done.stderr.count("Skipped 1 file by extension (.txt 1);") == 2  # early, and at the end

@@ -93,8 +93,8 @@ def test_without_being_asked_for(tmp_path: Path):
 @pytest.mark.parametrize(
     ("first", "told"),
     [
-        (True, "holds answers with embeddings: add --embedding, or name another file."),
-        (False, "holds answers without embeddings: leave out --embedding, or name another file."),
+        (True, "holds answers with embeddings: add --embedding, or use another file."),
+        (False, "holds answers without embeddings: leave out --embedding, or use another file."),
     ],
 )
 def test_rows_with_and_without_are_not_mixed(tmp_path: Path, suffix: str, first: bool, told: str):
@@ -111,8 +111,8 @@ def test_embeddings_of_another_size_are_not_mixed(tmp_path: Path, suffix: str):
     """As of a server that was started again with another network."""
     out = tmp_path / f"out{suffix}"
     run(out, {"a": embedded(1, 2, 3)})
-    told = rf"'{MODEL}' have 2 now: name another file for these\.$"
-    with pytest.raises(OutputFailed, match=r"holds embeddings of 3 values, and those of " + told):
+    message = rf"holds embeddings of 3 values, but those of '{MODEL}' now have 2: use another file\.$"
+    with pytest.raises(OutputFailed, match=message):
         run(out, {"b": embedded(1, 2)})
     assert run(out, {"b": embedded(4, 5, 6)}) == ["b"]
     assert [row["embedding"] for row in read_rows(out)] == [[1, 2, 3], [4, 5, 6]]
@@ -125,7 +125,7 @@ def test_an_embedding_that_no_run_wrote(tmp_path: Path, embedding: object):
     row = {"file": "b", "model": MODEL, "options": {}, "embedding": embedding}
     with out.open("a") as stream:
         stream.write(json.dumps(row) + "\n")
-    with pytest.raises(OutputFailed, match="row 2 is none that `tritone bulk` wrote"):
+    with pytest.raises(OutputFailed, match="row 2 was not written by `tritone bulk`"):
         run(out, {})
 
 
@@ -170,7 +170,7 @@ def test_the_command_of_speech(triton: Triton, songs: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("out", "model", "told"),
     [
-        ("out.csv", MODEL, "'out.csv' has no room for embeddings: end its name in .parquet or .jsonl."),
+        ("out.csv", MODEL, "'out.csv' cannot hold embeddings: use a .parquet or .jsonl file."),
         ("out.parquet", "vgg19_bn_cqt", "Model 'vgg19_bn_cqt' has no embedding: ask without it."),
     ],
 )

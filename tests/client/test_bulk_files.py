@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tritone_client.bulk.sources import ENDINGS, LeftOut, count_files, find_files
+from tritone_client.bulk.sources import EXTENSIONS, Skipped, count_files, find_files
 from tritone_client.errors import InvalidRecording
 
 
@@ -51,13 +51,13 @@ def test_links_that_leave_a_folder(tmp_path: Path):
     (songs / "nowhere.mp3").symlink_to(tmp_path / "nowhere.mp3")
     (tmp_path / "link").symlink_to(songs)
     for folder in (songs, tmp_path / "link"):
-        left_out = LeftOut()
-        names = {os.path.relpath(path, folder) for path, _ in find_files(str(folder), left_out)}
+        skipped = Skipped()
+        names = {os.path.relpath(path, folder) for path, _ in find_files(str(folder), skipped)}
         assert names == {"deep/a.mp3", "inside.mp3"}
-        assert left_out.sentence == "Left out 3 links that leave the folder; a list may name any file."
+        assert skipped.sentence == "Skipped 3 links that leave the folder; a list may name any file."
 
 
-def test_what_is_left_out_is_counted(tmp_path: Path):
+def test_what_is_skipped_is_counted(tmp_path: Path):
     names = ["a.mp3", "b.txt", "deep/c.TXT", "deep/mp3", "Vol. 1\n by X"]
     names += [f"x.{ending}" for ending in ("jpg", "pdf", "cue", "log", "nfo")]
     hidden = [".d.txt", ".hidden/e.txt", "rows.csv", "deep/rows.csv.lock"]  # or the run's own
@@ -65,20 +65,20 @@ def test_what_is_left_out_is_counted(tmp_path: Path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "outside.mp3").symlink_to(__file__)
-    left_out, counted = LeftOut(f"{tmp_path}/rows.csv"), LeftOut("rows.csv")
-    assert len(list(find_files(str(tmp_path), left_out))) == count_files(str(tmp_path), counted) == 1
-    assert left_out.sentence == counted.sentence
-    assert left_out.endings[".txt"] == left_out.endings["without one"] == 2 and left_out.files == 9
-    assert left_out.sentence.startswith("Left out 9 files by their endings (")
-    assert left_out.sentence.endswith(", others 2) and 1 link that leaves the folder; a list may name any file.")
+    skipped, counted = Skipped(f"{tmp_path}/rows.csv"), Skipped("rows.csv")
+    assert len(list(find_files(str(tmp_path), skipped))) == count_files(str(tmp_path), counted) == 1
+    assert skipped.sentence == counted.sentence
+    assert skipped.extensions[".txt"] == skipped.extensions["none"] == 2 and skipped.files == 9
+    assert skipped.sentence.startswith("Skipped 9 files by extension (")
+    assert skipped.sentence.endswith(", others 2) and 1 link that leaves the folder; a list may name any file.")
 
 
 def test_endings_are_counted_in_limited_memory():
-    left_out = LeftOut()
-    for i in range(3 * ENDINGS):
-        left_out.add_file(f"song.{i}")
-    assert left_out.files == 3 * ENDINGS and len(left_out.endings) == ENDINGS
-    assert f"others {3 * ENDINGS - 5})" in left_out.sentence
+    skipped = Skipped()
+    for i in range(3 * EXTENSIONS):
+        skipped.add_file(f"song.{i}")
+    assert skipped.files == 3 * EXTENSIONS and len(skipped.extensions) == EXTENSIONS
+    assert f"others {3 * EXTENSIONS - 5})" in skipped.sentence
 
 
 def test_a_folder_without_recordings(tmp_path: Path):
@@ -87,8 +87,7 @@ def test_a_folder_without_recordings(tmp_path: Path):
     with pytest.raises(InvalidRecording) as caught:
         find_files(str(tmp_path))
     assert str(caught.value) == (
-        f"'{tmp_path}' holds no recordings to send. "
-        "Left out 1 file by its ending (.txt 1); a list may name any file."
+        f"'{tmp_path}' contains no recordings. Skipped 1 file by extension (.txt 1); a list may name any file."
     )
 
 
@@ -138,7 +137,7 @@ def test_a_pipe_is_read_as_it_comes_and_not_counted():
 def test_what_is_no_source(tmp_path: Path):
     song = tmp_path / "song.mp3"
     song.write_bytes(b"ID3\x03\x00\x00")
-    with pytest.raises(InvalidRecording, match="is no list of paths, but a binary file: `tritone classify`"):
+    with pytest.raises(InvalidRecording, match="is a binary file, not a list of paths: use `tritone classify`"):
         find_files(str(song))
     with pytest.raises(InvalidRecording, match=r"'nowhere' cannot be read \(No such file or directory\): name a"):
         find_files("nowhere")

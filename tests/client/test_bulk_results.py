@@ -100,7 +100,7 @@ def test_a_row_stays_a_row_whatever_a_server_says(tmp_path: Path, suffix: str):
     assert run(out, rows) == ["a", "b", "c"] and run(out, rows) == []
     first, second, third = read_rows(out)
     assert (first["file"], first.get("cause"), third.get("cause")) == ("a", None, None)
-    assert second["cause"] == "InferenceFailed" and "more than the 4194304 of any row" in second["error"]
+    assert second["cause"] == "InferenceFailed" and "more than the limit of 4194304" in second["error"]
     assert not any(mark in out.read_bytes() for mark in (b"\0 ", b"\x1b", b"\xe2\x80\xae")) or suffix == ".parquet"
 
 
@@ -181,7 +181,7 @@ def test_rows_of_another_question_are_not_mixed_with_ours(tmp_path: Path, suffix
     ):
         with pytest.raises(OutputFailed) as caught:
             run(out, {"b": prediction()}, model, options)
-        assert f'{MODEL} with {{"segments": 5}}, not of {told}: name another file' in str(caught.value)
+        assert f'{MODEL} with {{"segments": 5}}, not of {told}: use another file' in str(caught.value)
     assert out.read_bytes() == before and os.listdir(tmp_path) == [out.name]
 
 
@@ -201,7 +201,7 @@ def test_rows_of_another_question_are_not_mixed_with_ours(tmp_path: Path, suffix
 def test_what_no_run_wrote_is_left_alone(tmp_path: Path, name: str, content: bytes):
     out = tmp_path / name
     out.write_bytes(content)
-    with pytest.raises(OutputFailed, match=r"is none that `tritone bulk` wrote|no Parquet file of `tritone bulk`"):
+    with pytest.raises(OutputFailed, match=r"was not written by `tritone bulk`|not a Parquet file of"):
         run(out, {"a": prediction()})
     assert out.read_bytes() == content and os.listdir(tmp_path) == [name]
 
@@ -209,7 +209,7 @@ def test_what_no_run_wrote_is_left_alone(tmp_path: Path, name: str, content: byt
 def test_another_table_is_left_alone(tmp_path: Path):
     out = tmp_path / "table.parquet"
     parquet.write_table(pa.table({"file": ["a"]}), out)
-    with pytest.raises(OutputFailed, match="no Parquet file of `tritone bulk`"):
+    with pytest.raises(OutputFailed, match="not a Parquet file of `tritone bulk`"):
         run(out, {"a": prediction()})
     assert parquet.read_table(out).to_pydict() == {"file": ["a"]}
 
@@ -229,7 +229,7 @@ def test_a_second_run_is_kept_away(tmp_path: Path, suffix: str):
     out = tmp_path / f"out{suffix}"
     with Results(str(out), MODEL, {}) as first:
         first.add("a", prediction())
-        with pytest.raises(OutputFailed, match=f"Another run writes to '{out}'"):
+        with pytest.raises(OutputFailed, match=f"Another run is writing to '{out}'"):
             run(out, {"b": prediction()})
         first.add("c", prediction())
     assert run(out, {"b": prediction(), "c": prediction()}) == ["b"]
@@ -335,12 +335,12 @@ def test_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("out", "told"),
     [
-        ("results.txt", r"'results.txt' ends in none of .jsonl, .csv, .parquet: name it"),
+        ("results.txt", r"'results.txt' must end in one of .jsonl, .csv, .parquet: the extension"),
         (
             "nowhere/out.csv",
-            r"'nowhere/out.csv' cannot be written: there is no folder '.*/nowhere', make it first",
+            r"'nowhere/out.csv' cannot be written: there is no folder '.*/nowhere', create it first",
         ),
-        ("folder.csv", r"'folder.csv' is no regular file"),
+        ("folder.csv", r"'folder.csv' is not a regular file"),
     ],
 )
 def test_where_rows_cannot_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, told: str):
@@ -354,7 +354,7 @@ def test_where_rows_cannot_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, o
 def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     check_out(str(tmp_path / "out.parquet"))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(OutputFailed, match=r"needs pyarrow \(.*\): pip install 'tritone-client\[parquet\]'\."):
+    with pytest.raises(OutputFailed, match=r"needs pyarrow \(.*\): run pip install 'tritone-client\[parquet\]'\."):
         check_out(str(tmp_path / "out.parquet"))
     check_out(str(tmp_path / "out.csv"))
 

@@ -23,7 +23,7 @@ from tests.support.command import tritone
 from tests.support.triton import Triton
 
 FORMATS = pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
-HOW = "`tritone bulk --embedding --out FILE.parquet` writes one that can be searched."
+HOW = "`tritone bulk --embedding --out FILE.parquet` writes a file that can be searched."
 
 
 def write(
@@ -112,7 +112,7 @@ def test_rows_without_a_direction_are_left_out(tmp_path: Path):
 @pytest.mark.parametrize(
     ("embedding", "told"),
     [
-        ([1, 2], r"holds embeddings of 3 values, and this one has 2: ask the model that made the file\.$"),
+        ([1, 2], r"holds embeddings of 3 values, but this one has 2: use the model of that run\.$"),
         ([0, 0, 0], "not all zero, not array"),
         ([1, math.nan, 1], "finite numbers"),
         ([[1, 2, 3]], "list of finite numbers"),
@@ -122,7 +122,7 @@ def test_what_nothing_is_similar_to(tmp_path: Path, embedding: Any, told: str):
     out = write(tmp_path / "out.jsonl", [[1, 2, 3]])
     with pytest.raises(InvalidResults, match=told):
         nearest(out, embedding)
-    with pytest.raises(InvalidResults, match="One row at least must be wanted, not 0"):
+    with pytest.raises(InvalidResults, match="`top` must be at least 1, not 0"):
         nearest(out, [1, 2, 3], top=0)
 
 
@@ -159,16 +159,16 @@ def test_files_that_cannot_be_searched(tmp_path: Path, suffix: str, batch: int, 
         models: f"'{models}' holds answers of musicnn_msd with {{}} and of musicnn_mtt with {{}}, which cannot",
         options: f"'{options}' holds answers of " + 'musicnn_msd with {"segments": 5} and of musicnn_msd with {},',
         sizes: f"'{sizes}' holds embeddings of 2 and of 3 values, which cannot be compared",
-        other: f"'{other}' is no file that `tritone bulk` wrote: {HOW}",
+        other: f"'{other}' was not written by `tritone bulk`: {HOW}",
     }
     for name, sentence in told.items():
         with pytest.raises(InvalidResults) as caught:
             nearest(name, [1, 2])
         assert str(caught.value).startswith(sentence)
     parquet.write_table(pa.table({"file": ["a"], "embedding": [[1.0, 2.0]]}), "table.parquet")
-    with pytest.raises(InvalidResults, match=r"^'table\.parquet' is no file that `tritone bulk` wrote"):
+    with pytest.raises(InvalidResults, match=r"^'table\.parquet' was not written by `tritone bulk`"):
         nearest("table.parquet", [1, 2])
-    with pytest.raises(InvalidResults, match=r"^'out\.csv' ends in neither \.parquet nor \.jsonl: "):
+    with pytest.raises(InvalidResults, match=r"^'out\.csv' does not end in \.parquet or \.jsonl: "):
         nearest("out.csv", [1, 2])
     Path(f"folder{suffix}").mkdir()
     with pytest.raises(InvalidResults, match=r"^'folder\S+' cannot be read \(Is a directory\)|^'folder"):
@@ -178,7 +178,9 @@ def test_files_that_cannot_be_searched(tmp_path: Path, suffix: str, batch: int, 
 def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     out = write(tmp_path / "out.parquet", [[1, 2]])
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(InvalidResults, match=r"needs pyarrow \(.*\): pip install 'tritone-client\[parquet\]'\."):
+    with pytest.raises(
+        InvalidResults, match=r"needs pyarrow \(.*\): run pip install 'tritone-client\[parquet\]'\."
+    ):
         nearest(out, [1, 2])
 
 
@@ -266,7 +268,7 @@ def test_the_command_of_speech(triton: Triton, songs: Path, tmp_path: Path):
     (tmp_path / "silence.wav").write_bytes(b"\xff\xff")
     done = tritone("similar", tmp_path / "silence.wav", "--in", out, "--url", triton.grpc)
     assert done.returncode == 1 and done.stderr.endswith(
-        "silence.wav' is silent, so that nothing is similar to it: name another recording.\n"
+        "silence.wav' is silent, so nothing is similar to it: use another recording.\n"
     )
 
 

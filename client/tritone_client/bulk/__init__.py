@@ -1,1 +1,1 @@
-"""`tritone bulk` and `tritone similar`: a row for each recording of a library, and similar ones among them."""
+"""`tritone bulk` and `tritone similar`: a row per recording of a library, and search for similar ones."""

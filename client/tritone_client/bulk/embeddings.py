@@ -1,6 +1,6 @@
-"""The embeddings that `tritone bulk --embedding` left in a file, read a batch at a time.
+"""Reads the embeddings in a file that `tritone bulk --embedding` wrote, one batch at a time.
 
-A million rows of 200 values are 800 MB: what reads them here holds one batch.
+A million rows of 200 values are 800 MB; only one batch is in memory.
 """
 
 import json
@@ -19,9 +19,9 @@ from tritone_client.transport.request import check_names
 
 BATCH = 4096  # rows that are in memory at a time
 COLUMNS = ("file", "label", "model", "options", "embedding")
-HOW = "`tritone bulk --embedding --out FILE.parquet` writes one that can be searched"
+HOW = "`tritone bulk --embedding --out FILE.parquet` writes a file that can be searched"
 
-Asked = tuple[str, str]  # a model, and its options as JSON text, which can be compared
+Query = tuple[str, str]  # a model, and its options as JSON text, which can be compared
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,36 +30,38 @@ class Batch:
 
     Attributes
     ----------
-    files : the recordings of those rows that have an embedding, as the run wrote their names.
-    labels : their most probable label, or emotion.
+    files : the recordings of the rows that have an embedding, as the run wrote their names.
+    labels : the most probable label or emotion of each.
     embeddings : float32 [files, values].
-    asked : what all the rows, also those without an embedding, are answers to.
+    queries : model and options of all rows, also of those without an embedding.
     """
 
     files: list[str]
     labels: list[str | None]
     embeddings: npt.NDArray[np.float32] = field(repr=False)
-    asked: set[Asked]
+    queries: set[Query]
 
 
 def read(path: str) -> Iterator[Batch]:
-    """The rows of a file, a batch at a time; at least one embedding in each batch, and one question for all.
+    """Yield the rows of a file in batches with at least one embedding, all of one model and its options.
 
     Raises `InvalidResults` for a file that cannot be searched: missing, of another kind, without embeddings, or
-    with those of several models, options or sizes.
+    with embeddings of several models, options or sizes.
     """
     batches = {".parquet": parquet_batches, ".jsonl": jsonl_batches}.get(os.path.splitext(path)[1].lower())
     if not batches:
-        raise InvalidResults(f"'{path}' ends in neither .parquet nor .jsonl: {HOW}.")
-    asked: set[Asked] = set()
+        raise InvalidResults(f"'{path}' does not end in .parquet or .jsonl: {HOW}.")
+    queries: set[Query] = set()
     sizes: set[int] = set()
     try:
         for batch in batches(path):
-            asked |= batch.asked
-            if len(asked) > 1:
-                both = " and of ".join(f"{model} with {options}" for model, options in sorted(asked, key=str)[:2])
+            queries |= batch.queries
+            if len(queries) > 1:
+                both = " and of ".join(
+                    f"{model} with {options}" for model, options in sorted(queries, key=str)[:2]
+                )
                 raise InvalidResults(
-                    f"'{path}' holds answers of {both}, which cannot be compared: keep a file for each."
+                    f"'{path}' holds answers of {both}, which cannot be compared: use a file for each."
                 )
             if batch.files:
                 sizes.add(batch.embeddings.shape[1])
@@ -73,9 +75,9 @@ def read(path: str) -> Iterator[Batch]:
         raise InvalidResults(f"'{path}' has no row with an embedding: {HOW}.")
 
 
-def question(path: str) -> tuple[str, dict[str, Any]]:
-    """The model and the options that the rows of a file are answers of. Raises as `read`."""
-    ((model, text),) = next(read(path)).asked
+def query_of(path: str) -> tuple[str, dict[str, Any]]:
+    """Return the model and the options of all rows of a file. Raises the exceptions of `read`."""
+    ((model, text),) = next(read(path)).queries
     try:
         options = json.loads(text)
         check_names(options)
@@ -85,49 +87,50 @@ def question(path: str) -> tuple[str, dict[str, Any]]:
 
 
 def parquet_batches(path: str) -> Iterator[Batch]:
-    """The batches of a Parquet file."""
+    """Yield the batches of a Parquet file."""
     try:
         import pyarrow as pa
         from pyarrow import compute, parquet
     except ImportError as error:
-        raise InvalidResults(f"'{path}' needs pyarrow ({error}): pip install 'tritone-client[parquet]'.") from None
+        raise InvalidResults(
+            f"'{path}' needs pyarrow ({error}): run pip install 'tritone-client[parquet]'."
+        ) from None
     try:
         with parquet.ParquetFile(path) as file:
             check_columns(path, file.schema_arrow.names)
             for rows in file.iter_batches(BATCH, columns=list(COLUMNS)):
-                asked = set(zip(rows["model"].to_pylist(), rows["options"].to_pylist(), strict=True))
+                queries = set(zip(rows["model"].to_pylist(), rows["options"].to_pylist(), strict=True))
                 kept = rows.filter(rows["embedding"].is_valid())
                 firsts = compute.list_element(kept["embedding"], 0)
-                kept = kept.filter(
-                    compute.invert(compute.is_nan(firsts))
-                )  # which a run writes without an embedding
+                # NaN means that there is no embedding.
+                kept = kept.filter(compute.invert(compute.is_nan(firsts)))
                 sizes = set(compute.list_value_length(kept["embedding"]).to_pylist())
                 check_sizes(path, sizes)
                 values = kept["embedding"].flatten().to_numpy(zero_copy_only=False).astype(np.float32)
                 embeddings = values.reshape(kept.num_rows, *(sizes or {0}))
-                yield Batch(kept["file"].to_pylist(), kept["label"].to_pylist(), embeddings, asked)
+                yield Batch(kept["file"].to_pylist(), kept["label"].to_pylist(), embeddings, queries)
     except (pa.ArrowException, ValueError):
         raise foreign(path) from None
 
 
 def jsonl_batches(path: str) -> Iterator[Batch]:
-    """The batches of a JSONL file; a last row that is still being written is left out."""
+    """Yield the batches of a JSONL file, without a last row that is still being written."""
     with open(path, "rb") as stream:
-        whole = (record for record, is_whole in records(stream, quoted=False) if is_whole)
+        complete = (record for record, is_complete in records(stream, quoted=False) if is_complete)
         try:
-            while rows := [picked(path, Jsonl().decode(record)) for record in islice(whole, BATCH)]:
+            while rows := [columns_of(path, Jsonl().decode(record)) for record in islice(complete, BATCH)]:
                 kept = [row for row in rows if row["embedding"] is not None]
                 check_sizes(path, {len(row["embedding"]) for row in kept})
                 embeddings = np.array([row["embedding"] for row in kept], np.float32)
-                asked = {(row["model"], row["options"]) for row in rows}
-                yield Batch([row["file"] for row in kept], [row["label"] for row in kept], embeddings, asked)
+                queries = {(row["model"], row["options"]) for row in rows}
+                yield Batch([row["file"] for row in kept], [row["label"] for row in kept], embeddings, queries)
         except (ValueError, TypeError, KeyError):
             raise foreign(path) from None
 
 
-def picked(path: str, row: Row) -> Row:
-    """Of a row that holds all a server said, what a Parquet file has in `COLUMNS`."""
-    row = {"label": row.get("emotion"), **row}  # which an answer about speech has in its place
+def columns_of(path: str, row: Row) -> Row:
+    """Return the `COLUMNS` of a full row, as in a Parquet file."""
+    row = {"label": row.get("emotion"), **row}  # answers about speech have `emotion` instead of `label`
     check_columns(path, row)
     values = row["embedding"]
     return {
@@ -138,7 +141,7 @@ def picked(path: str, row: Row) -> Row:
 
 
 def check_columns(path: str, columns: Iterable[str]) -> None:
-    """Raise `InvalidResults` unless all of `COLUMNS` are there."""
+    """Raise `InvalidResults` unless all of `COLUMNS` exist."""
     missing = set(COLUMNS).difference(columns)
     if missing == {"embedding"}:
         raise InvalidResults(f"'{path}' holds no embeddings: {HOW}.")
@@ -154,5 +157,5 @@ def check_sizes(path: str, sizes: set[int]) -> None:
 
 
 def foreign(path: str) -> InvalidResults:
-    """The exception for a file of something else."""
-    return InvalidResults(f"'{path}' is no file that `tritone bulk` wrote: {HOW}.")
+    """Return the exception for a file that `tritone bulk` did not write."""
+    return InvalidResults(f"'{path}' was not written by `tritone bulk`: {HOW}.")

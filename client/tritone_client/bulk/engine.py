@@ -1,13 +1,13 @@
-"""The engine of `tritone bulk`: any number of files, a few in flight at a time, until each of them has a row.
+"""The engine of `tritone bulk`: any number of files, a few in flight at a time, until each file has a row.
 
-A file's own failure is its row. A server that is away, or has no room, is none: then that file is asked again.
+A failure of the file itself becomes its row. If the server is down or busy instead, the file is sent again:
 
- * Full queue: the worker whose file was refused pauses, longer each time, which leaves fewer in flight.
- * Away: all workers wait while one asks again and again what a little noise is. When that is answered, the files
-   that were in flight are asked alone, one after another, and then all go on. A file that takes the server away
-   whenever it is alone with it gets a row, so that one recording cannot end the run for all others.
- * Late: so many in flight may be more than a slow server answers in time. What was late is asked alone in the same
-   way, and has a row where it is late then, too.
+ * Full queue: the worker whose file was rejected pauses, longer each time, so that fewer files are in flight.
+ * Down: all workers wait while one probes the server with a short noise clip. When that is answered, the files
+   that were in flight are sent alone, one after another, and then all workers continue. A file that stops the
+   server each time it is sent alone gets a row, so that one recording cannot end the run for all others.
+ * Timeout: a slow server may not answer all files in flight in time. A file that timed out is sent alone in the
+   same way, and gets a row if it times out again.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ import numpy as np
 from tritone_client.answer import Answer
 from tritone_client.bulk.results import Results
 from tritone_client.bulk.rows import Outcome
-from tritone_client.bulk.sources import Found
+from tritone_client.bulk.sources import Source
 from tritone_client.errors import (
     DeadlineExceeded,
     InferenceFailed,
@@ -39,24 +39,24 @@ from tritone_client.errors import (
 from tritone_client.transport import retry
 from tritone_client.transport.request import Recording, encoded
 
-READERS = 32  # files that are read at a time, at most: some lie on the other side of a network
-LIVES = 3  # how often a server may go away over a recording that it has to itself
-EVERY = 1.0  # seconds between two looks: rows to the disk, progress to the screen
-MEMORY = 30.0  # seconds that the rate is a mean over
-NOTES = 100  # different notes that are counted
+READERS = 32  # maximum number of files that are read at a time: some may be on a network share
+ATTEMPTS_ALONE = 3  # how often a file is sent alone to a server that stops while it has this file
+EVERY = 1.0  # seconds between updates: rows to the disk, progress to the screen
+MEMORY = 30.0  # seconds over which the rate is averaged
+NOTES = 100  # maximum number of different notes that are counted
 
-AWAY = (ServerUnavailable, UnknownModel)  # a server that has just been restarted may not have its models yet
+AWAY = (ServerUnavailable, UnknownModel)  # a server that has just restarted may not have loaded its models yet
 
 
 class Stopped(TritoneError):
-    """The run ended before its end; its rows so far are kept."""
+    """The run ended early; its rows so far are kept."""
 
 
 class Ask(Protocol):
-    """`AsyncClient.classify` or `emotion` with model and options; without retries, which are ours."""
+    """`AsyncClient.classify` or `emotion` with model and options, without retries: these are done here."""
 
     def __call__(self, recording: Recording) -> Awaitable[Answer]:
-        """The answer to a recording."""
+        """Return the answer to a recording."""
 
 
 class Bulk:
@@ -64,19 +64,19 @@ class Bulk:
 
     Parameters
     ----------
-    ask : asks the server once.
-    ping : raises `TritoneError` where no server is.
+    ask : sends a recording to the server once.
+    ping : raises `TritoneError` if no server answers.
     results : where the rows go.
-    in_flight : files that are read or asked at a time.
-    patience : seconds without any answer after which a server that is away, or refuses, ends the run.
-    tell : says a sentence to whom it concerns.
+    in_flight : number of files that are read or sent at a time.
+    patience : seconds without any answer after which the run ends, if the server is down or busy.
+    report : prints a message for the user.
 
     Attributes
     ----------
-    asked, failed, for_review : files that this run wrote rows of, how many of them failed or need a review.
-    skipped : files that had a row from before, or were named before.
-    notes : how many answers came with which note.
-    waiting : whether the server is away.
+    asked, failed, for_review : number of files that got a row, that failed, and that need review in this run.
+    skipped : number of files that already had a row, or were named twice.
+    notes : note -> number of answers that had it.
+    waiting : whether the run waits for the server.
     """
 
     def __init__(
@@ -87,11 +87,11 @@ class Bulk:
         *,
         in_flight: int = 16,
         patience: float = 300.0,
-        tell: Callable[[str], object] = print,
+        report: Callable[[str], object] = print,
     ) -> None:
         self.asked = self.failed = self.for_review = self.skipped = 0
         self.notes, self.waiting = Counter[str](), False
-        self._ask, self._ping, self._results, self._tell = ask, ping, results, tell
+        self._ask, self._ping, self._results, self._report = ask, ping, results, report
         self._in_flight, self._patience = in_flight, patience
         self._pool = ThreadPoolExecutor(min(in_flight, READERS), "bulk")
         self._source = Lock()
@@ -99,11 +99,11 @@ class Bulk:
         self._pace = deque([(self._started, 0)])
         self._suspects = self._late = 0
 
-    async def run(self, files: Iterator[Found], look: Callable[[], object] = lambda: None) -> None:
-        """Ask for each file that has no row yet, and `look` once a second.
+    async def run(self, files: Iterator[Source], update: Callable[[], object] = lambda: None) -> None:
+        """Send each file that has no row yet, and call `update` once a second.
 
-        Raises `Stopped` where the server did not come back, `OutputFailed`, `InvalidRecording` for a list that
-        cannot be read on. Cancelled, it ends the calls in flight.
+        Raises `Stopped` if the server does not come back, `OutputFailed`, and `InvalidRecording` for a list that
+        cannot be read further. Cancelling it cancels the calls in flight.
         """
         self._admitted, self._alone = asyncio.Event(), asyncio.Lock()
         self._admitted.set()
@@ -114,12 +114,12 @@ class Bulk:
                 done, working = await asyncio.wait(working, timeout=EVERY, return_when=asyncio.FIRST_EXCEPTION)
                 for task in done:
                     task.result()
-                # Not in our own threads, which may all be waiting for a list to be written on.
+                # Not in the pool, whose threads may all be waiting for the next line of a list.
                 await asyncio.to_thread(self._results.sync)
                 self._pace.append((time.monotonic(), self.asked))
                 while self._pace[-1][0] - self._pace[0][0] > MEMORY:
                     self._pace.popleft()
-                look()
+                update()
         finally:
             for task in workers:
                 task.cancel()
@@ -128,21 +128,21 @@ class Bulk:
 
     @property
     def done(self) -> int:
-        """How many of the files that were named have a row."""
+        """Number of named files that have a row."""
         return self.asked + self.skipped
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the start."""
         return time.monotonic() - self._started
 
     @property
     def rate(self) -> float:
-        """Files per second of late."""
+        """Files per second in the last `MEMORY` seconds."""
         (start, before), now = self._pace[0], time.monotonic()
         return (self.asked - before) / (now - start) if now > start else 0.0
 
-    async def _work(self, files: Iterator[Found]) -> None:
+    async def _work(self, files: Iterator[Source]) -> None:
         loop = asyncio.get_running_loop()
         while taken := await loop.run_in_executor(self._pool, self._take, files):
             file, recording = taken
@@ -150,15 +150,15 @@ class Bulk:
             self._results.add(file, answer)
             self._count(answer)
 
-    def _take(self, files: Iterator[Found]) -> tuple[str, bytes | TritoneError] | None:
-        """The next file to ask, with its bytes or why there are none; None at the end. For several threads."""
+    def _take(self, files: Iterator[Source]) -> tuple[str, bytes | TritoneError] | None:
+        """Return the next file and its bytes, or why it cannot be read; None at the end. Thread-safe."""
         with self._source:
-            found = next((each for each in files if self._is_new(each[0])), None)
-        if found is None:
+            source = next((each for each in files if self._is_new(each.path)), None)
+        if source is None:
             return None
-        file, error = found
+        file, error = source
         try:
-            # A name is a name: ~ at its beginning is no home.
+            # A leading ~ is part of the file's name, not the home folder.
             return file, error or encoded(os.path.abspath(file) if file.startswith("~") else file)
         except TritoneError as unreadable:
             return file, unreadable
@@ -179,37 +179,39 @@ class Bulk:
                 self.notes[note] += 1
 
     async def _answer(self, recording: bytes) -> Outcome:
-        """The answer, or the recording's own failure, whatever the server does meanwhile."""
+        """Return the answer, or the recording's own failure, however often the server restarts meanwhile."""
         await self._admitted.wait()
         try:
             return await self._admit(recording)
         except (*AWAY, DeadlineExceeded) as error:
-            trouble: TritoneError = error
+            failure: TritoneError = error
             since = time.monotonic()
         self._suspects += 1
         self._admitted.clear()
         try:
             async with self._alone:
-                for life in range(LIVES):
-                    if isinstance(trouble, AWAY) and self._answered_at < since:
-                        await self._until_back(trouble)
+                for attempt in range(ATTEMPTS_ALONE):
+                    if isinstance(failure, AWAY) and self._answered_at < since:
+                        await self._until_back(failure)
                     try:
                         return await self._admit(recording)
                     except AWAY as error:
-                        trouble, since = error, time.monotonic()
+                        failure, since = error, time.monotonic()
                     except DeadlineExceeded as error:
-                        if life:  # at first others may still have been on their way
+                        if attempt:  # at the first, other files may still have been in flight
                             return self._too_late(error)
-            return ServerUnavailable(f"The server went away all {LIVES} times that it had this alone: {trouble}")
+            return ServerUnavailable(
+                f"The server stopped each of {ATTEMPTS_ALONE} times while it had only this file: {failure}"
+            )
         finally:
             self._suspects -= 1
             if not self._suspects:
                 self._admitted.set()
 
     async def _admit(self, recording: bytes) -> Outcome:
-        """The answer, or the recording's own failure, from a server that is there, if busy.
+        """Return the answer, or the recording's own failure; wait while the server is busy.
 
-        Raises `AWAY`, and `DeadlineExceeded` where the server is there.
+        Raises the exceptions in `AWAY`, and `DeadlineExceeded` if the server is up.
         """
         start = time.monotonic()
         for attempt in count():
@@ -232,16 +234,16 @@ class Bulk:
         raise AssertionError("unreachable")
 
     def _too_late(self, error: DeadlineExceeded) -> DeadlineExceeded:
-        """A file's own lateness. Raises `Stopped` where nothing else is answered: then it is the server's."""
+        """Return the timeout of a file. Raises `Stopped` if the server answers no other file either."""
         self._late += 1
-        if self._late >= LIVES:
+        if self._late >= ATTEMPTS_ALONE:
             self._check_patience(0.0, error)
         return error
 
     async def _until_back(self, away: TritoneError) -> None:
-        """Wait until the server answers something. Raises `Stopped`."""
+        """Wait until the server answers. Raises `Stopped` after `patience` seconds."""
         start, self.waiting = time.monotonic(), True
-        self._tell(f"{away} Going on when it is back, for up to {self._patience:g} s.")
+        self._report(f"{away} Waiting up to {self._patience:g} s for the server to come back.")
         for attempt in count():
             await asyncio.sleep(retry.pause(attempt))
             try:
@@ -253,20 +255,20 @@ class Bulk:
             else:
                 break
         self._answered_at, self.waiting = time.monotonic(), False
-        self._tell(f"The server is back after {self._answered_at - start:.0f} s.")
+        self._report(f"The server is back after {self._answered_at - start:.0f} s.")
 
     def _check_patience(self, start: float, error: TritoneError) -> None:
-        """Raise `Stopped` if nothing was answered for too long since `start`."""
+        """Raise `Stopped` if there was no answer for more than `patience` seconds since `start`."""
         if time.monotonic() - max(start, self._answered_at) > self._patience:
-            raise Stopped(f"{error} Nothing was answered for {self._patience:g} s.")
+            raise Stopped(f"{error} There was no answer for {self._patience:g} s.")
 
 
 async def check_options(ask: Ask) -> None:
-    """Raise a `TritoneError` where the server has no answer to anything, before every file fails of it."""
+    """Raise the `TritoneError` that every file would fail with, such as one for an unknown option."""
     with suppress(ServerBusy, DeadlineExceeded):
         await ask(noise())
 
 
 def noise() -> Recording:
-    """A second of noise, which no cache has the answer to."""
+    """Return a second of random noise, whose answer no cache holds."""
     return np.random.default_rng().normal(0, 0.1, 16_000).astype(np.float32), 16_000

@@ -16,13 +16,13 @@ NUMBERS = ("probability", "probability_2", "probability_3", "duration", "seconds
 
 
 def schema(values: int | None = None) -> Any:
-    """The columns of a CSV file with their types, then all labels, their probabilities, and maybe the embedding.
+    """Return the typed columns of a CSV file, then all labels, their probabilities, and optionally the embedding.
 
-    `values` are those of an embedding, 0 where no row has one, None for a file without that column. The lists have
-    a fixed size, which tensors and vector indices need. pyarrow writes no such list that is null: a row without an
-    embedding has NaN in every place.
+    `values` is the size of an embedding, 0 if no row has one, None for a file without that column. Embeddings
+    have a fixed size, which tensors and vector indices need. pyarrow cannot write a null in such a column: a row
+    without an embedding has NaN in every place.
 
-    Raises `ImportError` where pyarrow is not installed.
+    Raises `ImportError` if pyarrow is not installed.
     """
     import pyarrow as pa
 
@@ -48,12 +48,12 @@ def write(stream: BinaryIO, rows: Iterable[Row], values: int | None) -> None:
 
 
 def array_of(embedding: list[float] | None, values: int) -> npt.NDArray[np.float32]:
-    """An embedding, NaN without one; not as a list of Python's numbers, which takes ten times the memory."""
+    """Return an embedding as an array, of NaN if there is none; a list would take ten times the memory."""
     return np.array([np.nan] * values if embedding is None else embedding, np.float32)
 
 
 def read(path: str) -> Iterator[Row]:
-    """The rows of a file that `write` wrote, None for NaN. Raises `ValueError` for another."""
+    """Yield the rows of a file that `write` wrote, None for NaN. Raises `ValueError` for any other file."""
     from pyarrow import parquet
 
     with parquet.ParquetFile(path) as file:  # ArrowInvalid is a ValueError
@@ -69,7 +69,7 @@ def read(path: str) -> Iterator[Row]:
 
 
 def size_of(columns: Any) -> int | None:
-    """Values of an embedding in a file with these columns; None where there is no such column."""
+    """Return the values of an embedding in a file with these columns; None without such a column."""
     import pyarrow as pa
 
     place = columns.get_field_index("embedding")

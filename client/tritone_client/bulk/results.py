@@ -1,9 +1,9 @@
-"""The rows of a bulk run on disk: every file there once, whatever ends the run.
+"""The rows of a bulk run on disk: exactly one per file, however the run ends.
 
-A row is appended as it comes, by one write, and reaches the disk within a second (`sync`). A run that is killed
-leaves its last row torn at worst, and the next run cuts that off. What else changes a file (failed rows removed,
-Parquet) is written to `<file>.new` and renamed when it is complete. Rows of a Parquet file are kept in
-`<file>.journal` until all are there. `<file>.lock` keeps a second run away; that of a killed run does not.
+Each row is appended by one write, and reaches the disk within a second (`sync`). A killed run may leave an
+incomplete last row, which the next run cuts off. All other changes (removing failed rows, writing Parquet) go to
+`<file>.new`, which is renamed when it is complete. The rows of a Parquet file are kept in `<file>.journal` until
+the run ends. `<file>.lock` keeps a second run out; the lock of a killed run does not.
 """
 
 import errno
@@ -38,17 +38,17 @@ SUFFIXES = (".jsonl", ".csv", ".parquet")
 
 
 def check_out(out: str, embedding: bool = False) -> None:
-    """Raise `OutputFailed` unless rows, maybe with embeddings, can be written to `out`. Nothing is made."""
+    """Raise `OutputFailed` unless rows, with embeddings or without, can be written to `out`. Creates nothing."""
     path = os.path.realpath(out)
     folder = os.path.dirname(path)
     if not path.lower().endswith(SUFFIXES):
-        raise OutputFailed(f"'{out}' ends in none of {', '.join(SUFFIXES)}: name it by what it shall be.")
+        raise OutputFailed(f"'{out}' must end in one of {', '.join(SUFFIXES)}: the extension is the format.")
     if embedding and path.lower().endswith(".csv"):
-        raise OutputFailed(f"'{out}' has no room for embeddings: end its name in .parquet or .jsonl.")
+        raise OutputFailed(f"'{out}' cannot hold embeddings: use a .parquet or .jsonl file.")
     if os.path.exists(path) and not os.path.isfile(path):
-        raise OutputFailed(f"'{out}' is no regular file: name one that can be written.")
+        raise OutputFailed(f"'{out}' is not a regular file: name a file that can be written.")
     if not os.path.isdir(folder):
-        raise OutputFailed(f"'{out}' cannot be written: there is no folder '{folder}', make it first.")
+        raise OutputFailed(f"'{out}' cannot be written: there is no folder '{folder}', create it first.")
     if not os.access(folder, os.W_OK | os.X_OK) or (os.path.exists(path) and not os.access(path, os.W_OK)):
         raise OutputFailed(f"'{out}' cannot be written: {os.strerror(errno.EACCES)}.")
     if path.lower().endswith(".parquet"):
@@ -56,24 +56,24 @@ def check_out(out: str, embedding: bool = False) -> None:
             parquet.schema()
         except ImportError as error:
             raise OutputFailed(
-                f"'{out}' needs pyarrow ({error}): pip install 'tritone-client[parquet]'."
+                f"'{out}' needs pyarrow ({error}): run pip install 'tritone-client[parquet]'."
             ) from None
 
 
 class Results:
-    """The rows in `out`, those of earlier runs too; a context manager, within which rows are added.
+    """The rows in `out`, also those of earlier runs; a context manager, in which rows are added.
 
-    Of each file that has a row 16 bytes are kept in memory, which take Python about 100.
+    For each file with a row it keeps 16 bytes in memory, which take about 100 in Python.
 
     Attributes
     ----------
-    rows : how many there are.
-    causes : how many of them tell of a failure, by its cause.
+    rows : number of rows.
+    causes : cause of a failure -> number of rows with it.
 
-    With `embedding` each row has its recording's embedding, None where there is none (not for CSV).
+    With `embedding` each row has its recording's embedding, or None (not for CSV).
 
-    Entering raises `OutputFailed` for rows of another model, of other options, or where only these or only those
-    are asked for embeddings; for a file that holds something else; and while another run writes to it.
+    Entering raises `OutputFailed` if the file has rows of another model or of other options, if only the old or
+    only the new rows have embeddings, if the file holds something else, and while another run writes to it.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Results:
     ) -> None:
         self.out, self.rows, self.causes = out, 0, Counter[str]()
         self._model, self._options, self._retry_failed = model, dict(options), retry_failed
-        self._embedding, self._values = embedding, 0  # how many values an embedding has, once that is known
+        self._embedding, self._values = embedding, 0  # size of an embedding, once it is known
         self._target = os.path.realpath(out)
         suffix = os.path.splitext(self._target)[1].lower()
         self._parquet = suffix == ".parquet"
@@ -99,7 +99,7 @@ class Results:
 
     @property
     def kept(self) -> str:
-        """Where the rows are."""
+        """The file in which the rows are kept."""
         return self.out + ".journal" * (self._parquet and os.path.exists(self._path))
 
     def __enter__(self) -> "Results":
@@ -127,7 +127,7 @@ class Results:
             self._unlock()
 
     def claim(self, file: str) -> bool:
-        """Whether a file is to be asked: it has no row and was not claimed before."""
+        """Return whether a file must be sent: it has no row and was not claimed before."""
         digest = digest_of(written(file))
         if digest in self._seen:
             return False
@@ -135,10 +135,10 @@ class Results:
         return True
 
     def add(self, file: str, answer: Outcome) -> None:
-        """Append the row of a file. Raises `OutputFailed`, with no part of the row in the file."""
+        """Append the row of a file. Raises `OutputFailed`, leaving no part of the row in the file."""
         row = self._row_of(file, answer)
         record = self._format.encode(row)
-        if len(record) > LONGEST:  # which no run could read again
+        if len(record) > LONGEST:  # no run could read it again
             row = self._row_of(file, too_long(len(record)))
             record = self._format.encode(row)
         with writing(self.out):
@@ -146,14 +146,14 @@ class Results:
         self._count(row)
 
     def sync(self) -> None:
-        """Bring the rows so far to the disk; another thread may add meanwhile. Raises `OutputFailed`."""
+        """Flush the rows so far to disk; another thread may add rows meanwhile. Raises `OutputFailed`."""
         if self._dirty:
             self._dirty = False
             with writing(self.out):
                 os.fsync(self._file)
 
     def _row_of(self, file: str, answer: Outcome) -> Row:
-        """The row of a file. Raises `OutputFailed` for an embedding of another size than the others."""
+        """Return the row of a file. Raises `OutputFailed` if its embedding has another size than the others."""
         row = self._row(file, answer, self._model, self._options)
         if not self._embedding:
             return row
@@ -162,13 +162,13 @@ class Results:
             return row | {"embedding": None}
         if not self._fits(values):
             raise OutputFailed(
-                f"'{self.kept}' holds embeddings of {self._values} values, and those of '{self._model}' have "
-                f"{len(values)} now: name another file for these."
+                f"'{self.kept}' holds embeddings of {self._values} values, but those of '{self._model}' now have "
+                f"{len(values)}: use another file."
             )
         return row | {"embedding": shortest(values)}
 
     def _fits(self, values: Sized | None) -> bool:
-        """Whether an embedding has as many values as the first that this was asked of; None always does."""
+        """Return whether an embedding has as many values as the first one; None always fits."""
         size = 0 if values is None else len(values)
         self._values = self._values or size
         return size in (0, self._values)
@@ -184,7 +184,7 @@ class Results:
             if self._retry_failed and self.causes:
                 self._replace(self._path, self._without_failed)
             else:
-                os.truncate(self._path, self._size)  # what was torn
+                os.truncate(self._path, self._size)  # cut off an incomplete row
         self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         sync_folder(self._path)
         if not self._size:
@@ -208,7 +208,7 @@ class Results:
             self.causes[row["cause"]] += 1
 
     def _read(self) -> Iterator[tuple[bytes, Row]]:
-        """The whole rows with their bytes, the file's head with those of the first."""
+        """Yield the complete rows with their bytes; those of the first include the file's head."""
         head, number = self._format.head, 0
         with open(self._path, "rb") as stream:
             begin = stream.read(len(head))
@@ -217,10 +217,10 @@ class Results:
             if len(begin) < len(head):  # a new file, or one whose run was killed at once
                 return
             try:
-                for number, (record, is_whole) in enumerate(records(stream, self._format.quoted), 1):
-                    if not is_whole:
+                for number, (record, is_complete) in enumerate(records(stream, self._format.quoted), 1):
+                    if not is_complete:
                         if number == 1 and not self._format.may_begin(record):
-                            raise ValueError("nothing that a run wrote")
+                            raise ValueError("not written by a run")
                         return
                     row = self._format.decode(record)
                     self._check(row)
@@ -229,28 +229,26 @@ class Results:
                 raise self._foreign(f"row {number}") from None
 
     def _check(self, row: Row) -> None:
-        """Raise `OutputFailed` for a row that another question was asked for."""
+        """Raise `OutputFailed` for a row of another model, of other options, or with or without an embedding."""
         options = row["options"] if isinstance(row["options"], dict) else json.loads(row["options"])
         if (row["model"], options) != (self._model, self._options):
             there, asked = (
                 f"{model} with {json.dumps(given, ensure_ascii=False) if given else 'no options'}"
                 for model, given in ((row["model"], options), (self._model, self._options))
             )
-            raise OutputFailed(
-                f"'{self.kept}' holds answers of {there}, not of {asked}: name another file for these."
-            )
+            raise OutputFailed(f"'{self.kept}' holds answers of {there}, not of {asked}: use another file.")
         if ("embedding" in row) != self._embedding:
             kind, change = ("without", "leave out") if self._embedding else ("with", "add")
             raise OutputFailed(
-                f"'{self.kept}' holds answers {kind} embeddings: {change} --embedding, or name another file."
+                f"'{self.kept}' holds answers {kind} embeddings: {change} --embedding, or use another file."
             )
         if not self._fits(row.get("embedding")):
             raise ValueError("an embedding of another size")
 
     def _foreign(self, where: str) -> OutputFailed:
         return OutputFailed(
-            f"'{self.kept}' cannot be gone on with: {where} is none that `tritone bulk` wrote; "
-            "mend it, or name another file."
+            f"'{self.kept}' cannot be continued: {where} was not written by `tritone bulk`; "
+            "repair it, or use another file."
         )
 
     def _without_failed(self, stream: BinaryIO) -> None:
@@ -273,11 +271,13 @@ class Results:
                 self._check(row)
                 stream.write(self._format.encode(row))
         except ValueError:
-            raise OutputFailed(f"'{self.out}' is no Parquet file of `tritone bulk`: name another file.") from None
+            raise OutputFailed(
+                f"'{self.out}' is not a Parquet file of `tritone bulk`: use another file."
+            ) from None
 
     def _replace(self, path: str, write: Callable[[BinaryIO], None]) -> None:
-        """Write a file, and put it into the place of `path` when it is complete and on the disk."""
-        # A fixed name: what a killed run left is overwritten. Permissions: the rows may be for one user alone.
+        """Write a file, and let it replace `path` when it is complete and on disk."""
+        # The fixed name overwrites what a killed run left. Permissions are copied: the rows may be private.
         with replacing(path, temporary=path + ".new", like=self._target) as stream:
             write(stream)
 
@@ -288,12 +288,12 @@ class Results:
 
 
 def digest_of(name: str) -> bytes:
-    """16 bytes that stand for a file's name, as it is written."""
+    """Return 16 bytes that identify a file's name, as it is written."""
     return blake2b(name.encode(), digest_size=16).digest()
 
 
 def lock(path: str, out: str) -> int:
-    """The descriptor of a locked file, which is free again when the process ends. Raises `OutputFailed`."""
+    """Return the descriptor of a locked file; the lock ends with the process. Raises `OutputFailed`."""
     import fcntl  # not on Windows, where the other commands work
 
     while True:
@@ -305,7 +305,9 @@ def lock(path: str, out: str) -> int:
                     return file
         except BlockingIOError:
             os.close(file)
-            raise OutputFailed(f"Another run writes to '{out}': wait for its end, or name another file.") from None
+            raise OutputFailed(
+                f"Another run is writing to '{out}': wait for its end, or use another file."
+            ) from None
         except BaseException:
             os.close(file)
             raise

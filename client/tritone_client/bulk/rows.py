@@ -1,4 +1,4 @@
-"""What a bulk run says of a file: as a row, and as the bytes of a row in a JSONL or a CSV file."""
+"""The rows of a bulk run: their fields, and their bytes in a JSONL or CSV file."""
 
 import csv
 import io
@@ -21,32 +21,33 @@ COLUMNS = (
     *("file", "model", "label", "label_zh", "probability", "label_2", "probability_2", "label_3", "probability_3"),
     *("duration", "needs_review", "notes", "seconds", "error", "cause", "options"),
 )
-OURS = ("file", "error", "cause", "embedding")  # of a row, whatever a server says
-# What spreadsheets take for a formula. It gets a `'`, also behind others, so that one can be taken off again.
+OURS = ("file", "error", "cause", "embedding")  # fields of a row that the server cannot set
+# Text that spreadsheets would read as a formula. It gets a `'`, also after existing ones, so that reading can
+# remove one.
 FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 LONGEST = 4 << 20  # bytes of a row; the timeline of ten minutes of speech takes a hundredth
 
 
 def written(text: str) -> str:
-    r"""`text` as it is written, with every byte that is no UTF-8 as \udcXX.
+    r"""Return `text` as it is written, with every byte that is not UTF-8 as \udcXX.
 
-    No two names are written alike: where a name has such letters of its own, their backslash is \udc5c.
+    Different names stay different: if a name itself contains "\udcXX", its backslash becomes \udc5c.
     """
     text = re.sub(r"\\(?=udc[0-9a-f]{2})", r"\\udc5c", text)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def full_row(file: str, answer: Outcome, model: str, options: Mapping[str, Any]) -> Row:
-    """All that the server said of a file, or why it said nothing."""
+    """Return everything that the server answered for a file, or the error."""
     asked = {"model": model, "options": dict(options)}
     if isinstance(answer, TritoneError):
         return {"file": written(file), "error": plain(answer), "cause": type(answer).__name__, **asked}
-    said = {name: value for name, value in answer.to_dict().items() if name not in OURS}
-    return {"file": written(file), **said, **asked}
+    fields = {name: value for name, value in answer.to_dict().items() if name not in OURS}
+    return {"file": written(file), **fields, **asked}
 
 
 def flat_row(file: str, answer: Outcome, model: str, options: Mapping[str, Any]) -> Row:
-    """The same as a row of a table: `COLUMNS`, and all labels with their probabilities."""
+    """Return the answer for a file as a row of a table: `COLUMNS`, and all labels with their probabilities."""
     text = written(json.dumps(dict(options), ensure_ascii=False, sort_keys=True))
     row: Row = dict.fromkeys((*COLUMNS, "labels", "probabilities"))
     row |= {"file": written(file), "model": model, "options": text}
@@ -69,9 +70,9 @@ def flat_row(file: str, answer: Outcome, model: str, options: Mapping[str, Any])
 
 
 def embedding_of(answer: Outcome) -> npt.NDArray[np.float32] | None:
-    """The features of a recording, float32 [values]; None where it failed, is silent, or they are all zero.
+    """Return the features of a recording, float32 [values]; None if it failed or is silent, or all are zero.
 
-    All silent recordings are alike, and zeros have no direction: there is nothing to compare by.
+    Silent recordings are all alike, and a zero vector has no direction to compare.
     """
     if isinstance(answer, TritoneError) or answer.best is None or answer.embedding is None:
         return None
@@ -79,65 +80,65 @@ def embedding_of(answer: Outcome) -> npt.NDArray[np.float32] | None:
 
 
 def shortest(values: npt.NDArray[np.float32]) -> list[float]:
-    """Numbers for JSON, each with the fewest digits that mean the same float32: half as many as of a float."""
+    """Return numbers for JSON with the fewest digits that give the same float32, half as many as a float64."""
     return [float(str(value)) for value in values]
 
 
 def too_long(size: int) -> InferenceFailed:
-    """What a row says in the place of an answer that no row can hold."""
-    return InferenceFailed(f"The answer would be a row of {size} bytes, more than the {LONGEST} of any row.")
+    """Return the error for an answer that is too long for a row."""
+    return InferenceFailed(f"The row of this answer would have {size} bytes, more than the limit of {LONGEST}.")
 
 
-def defused(cell: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula; numbers stay as they are."""
+def escape_formula(cell: Any) -> Any:
+    """Return a cell that no spreadsheet reads as a formula; numbers are unchanged."""
     return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
 
 
-def as_it_was(cell: str) -> str:
-    """A cell before it was `defused`."""
+def unescape_formula(cell: str) -> str:
+    """Return the original cell, before `escape_formula`."""
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 
 class Format(Protocol):
-    """How rows are told from each other in a file."""
+    """A file format of rows."""
 
-    head: bytes  # what a file begins with
-    quoted: bool  # whether a line end within quotes is no end of a row
+    head: bytes  # the beginning of every file
+    quoted: bool  # whether a row may contain line breaks in quotes
 
     def encode(self, row: Row) -> bytes:
-        """A row as it is appended."""
+        """Return the bytes of a row."""
 
     def decode(self, record: bytes) -> Row:
-        """A row from its bytes. Raises `ValueError` for what is none."""
+        """Return a row from its bytes. Raises `ValueError` if they are not a row."""
 
     def may_begin(self, record: bytes) -> bool:
-        """Whether this may be the beginning of a row, behind the head, that a killed run left."""
+        """Return whether this may be the incomplete first row of a killed run, after the head."""
 
 
 class Jsonl:
-    """A JSON object a line."""
+    """One JSON object per line."""
 
     head, quoted = b"", False
 
     def encode(self, row: Row) -> bytes:
-        """A row as it is appended."""
+        """Return the bytes of a row."""
         return json_text(row).encode() + b"\n"
 
     def decode(self, record: bytes) -> Row:
-        """A row from its bytes. Raises `ValueError` for what is none."""
+        """Return a row from its bytes. Raises `ValueError` if they are not a row."""
         row = json.loads(record)
         if not (isinstance(row, dict) and {"file", "model", "options"} <= row.keys()):
-            raise ValueError("no row")
+            raise ValueError("not a row")
         return row
 
     def may_begin(self, record: bytes) -> bool:
-        """Whether this may be the beginning of a row that a killed run left; zeros are what a power cut leaves."""
+        """Return whether this may be the incomplete first row of a killed run; a power cut may leave zeros."""
         start = b'{"file": "'
         return start.startswith(record) or record.startswith(start) or not record.strip(b"\0")
 
 
 class Csv:
-    """RFC 4180, the columns' names first; numbers and true/false as in JSON, nothing for nothing; no formulas."""
+    """RFC 4180 with a line of column names; numbers and true/false as in JSON, empty for null; no formulas."""
 
     quoted = True
 
@@ -145,20 +146,20 @@ class Csv:
         self.head = self._line(COLUMNS)
 
     def encode(self, row: Row) -> bytes:
-        """A row as it is appended."""
+        """Return the bytes of a row."""
         cells = (row[column] for column in COLUMNS)
-        return self._line([json.dumps(cell) if isinstance(cell, bool) else defused(cell) for cell in cells])
+        return self._line([json.dumps(cell) if isinstance(cell, bool) else escape_formula(cell) for cell in cells])
 
     def decode(self, record: bytes) -> Row:
-        """A row from its bytes. Raises `ValueError` for what is none."""
+        """Return a row from its bytes. Raises `ValueError` if they are not a row."""
         try:
             (cells,) = csv.reader(io.StringIO(record.decode(), newline=""), strict=True)
         except csv.Error as error:
             raise ValueError(str(error)) from None
-        return dict(zip(COLUMNS, map(as_it_was, cells), strict=True))
+        return dict(zip(COLUMNS, map(unescape_formula, cells), strict=True))
 
     def may_begin(self, record: bytes) -> bool:
-        """Any text may, behind the columns' names."""
+        """Return True: any text may be part of a row."""
         return True
 
     @staticmethod
@@ -169,9 +170,9 @@ class Csv:
 
 
 def records(stream: BinaryIO, quoted: bool) -> Iterator[tuple[bytes, bool]]:
-    """The bytes of each row, and whether they are all there; the last one may be torn.
+    """Yield the bytes of each row, and whether it is complete; the last one may not be.
 
-    Raises `ValueError` for a row that has no end.
+    Raises `ValueError` for a row without an end.
     """
     lines: list[bytes] = []
     size, within = 0, False

@@ -1,4 +1,4 @@
-"""The recordings of a bulk run that sound most like one: those whose embeddings point the same way."""
+"""Finds the recordings of a bulk run that are most similar to another one, by their embeddings."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from tritone_client.errors import InvalidResults
 
 @dataclass(frozen=True)
 class Similar:
-    """A recording of a bulk run, its label, and the cosine between its embedding and another, from -1 to 1."""
+    """A recording of a bulk run, its label, and the cosine similarity of its embedding, from -1 to 1."""
 
     file: str
     label: str | None
@@ -21,15 +21,15 @@ class Similar:
 
 
 def nearest(path: str | Path, embedding: npt.ArrayLike, top: int = 10) -> list[Similar]:
-    """The rows of a bulk run that are most similar to an embedding, best first; of equals the earlier row.
+    """Return the rows of a bulk run that are most similar to an embedding, best first, ties in the file's order.
 
-    The file is read from its beginning to its end, a batch at a time; rows without an embedding are left out.
+    The whole file is read, one batch at a time; rows without an embedding are skipped.
 
     Parameters
     ----------
-    path : what `tritone bulk --embedding` wrote: .parquet or .jsonl.
-    embedding : [values], of the model that made the rows, such as `Prediction.embedding`.
-    top : how many rows are wanted.
+    path : a file that `tritone bulk --embedding` wrote: .parquet or .jsonl.
+    embedding : [values], of the model that the run used, such as `Prediction.embedding`.
+    top : number of rows to return.
 
     Raises
     ------
@@ -39,24 +39,23 @@ def nearest(path: str | Path, embedding: npt.ArrayLike, top: int = 10) -> list[S
     path, wanted = str(path), np.asarray(embedding, np.float64)
     if wanted.ndim != 1 or not wanted.any() or not np.isfinite(wanted).all():
         raise InvalidResults(
-            f"An embedding must be a list of finite numbers that are not all zero, not {wanted!r:.80}: nothing is "
-            "similar to that."
+            f"An embedding must be a list of finite numbers that are not all zero, not {wanted!r:.80}."
         )
     if top < 1:
-        raise InvalidResults(f"One row at least must be wanted, not {top}: choose another `top`.")
+        raise InvalidResults(f"`top` must be at least 1, not {top}.")
     best: list[Similar] = []
     for batch in read(path):
         if (values := batch.embeddings.shape[1]) != len(wanted):
             raise InvalidResults(
-                f"'{path}' holds embeddings of {values} values, and this one has {len(wanted)}: ask the model "
-                "that made the file."
+                f"'{path}' holds embeddings of {values} values, but this one has {len(wanted)}: use the model "
+                "of that run."
             )
         best = sorted([*best, *nearest_of(batch, wanted, top)], key=lambda row: -row.similarity)[:top]
     return best
 
 
 def nearest_of(batch: Batch, wanted: npt.NDArray[np.float64], top: int) -> Iterator[Similar]:
-    """The best rows of a batch; those without a direction (zeros, or numbers that are none) are left out."""
+    """Yield the best rows of a batch, without those that have no direction (zeros, NaN or infinite numbers)."""
     rows = batch.embeddings.astype(np.float64)
     with np.errstate(all="ignore"):
         cosines = rows @ wanted / (np.linalg.norm(rows, axis=1) * np.linalg.norm(wanted))

@@ -1,4 +1,4 @@
-"""`tritone similar`: the recordings of a bulk run that sound most like one."""
+"""`tritone similar`: the recordings of a bulk run that are most similar to a song."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ if TYPE_CHECKING:
 
 
 def similar(
-    song: Annotated[str, typer.Argument(help="An audio file; it need not be one of the run.")],
+    song: Annotated[str, typer.Argument(help="An audio file, which need not be in the run.")],
     results: Annotated[
         str,
-        typer.Option("--in", metavar="FILE", help="Written by `tritone bulk --embedding`: .parquet or .jsonl."),
+        typer.Option("--in", metavar="FILE", help="A file of `tritone bulk --embedding`: .parquet or .jsonl."),
     ],
-    top: Annotated[int, typer.Option(min=1, help="How many recordings to list.")] = 10,
+    top: Annotated[int, typer.Option(min=1, help="Number of recordings to list.")] = 10,
     url: Url = URL,
     timeout: Timeout = TIMEOUT,
     as_json: Json = False,
 ) -> None:
-    """List the recordings that are most similar to a song.
+    """List the recordings of a bulk run most like a song.
 
-    They are those of a bulk run; a song that is among them is listed, too.
+    If the song is in the file, it is listed, too.
 
-    The server is asked for the song's embedding, with the model and the options of the run; similarity is the
-    cosine of the angle between two embeddings, 1 for the same.
+    The server computes the song's embedding with the model and the options of the run; similarity is the cosine of
+    the angle between two embeddings, 1 for identical ones.
     """
-    from tritone_client.bulk.embeddings import question
+    from tritone_client.bulk.embeddings import query_of
     from tritone_client.bulk.rows import embedding_of
     from tritone_client.bulk.similar import nearest
 
-    model, options = question(results)
+    model, options = query_of(results)
     with open_client(url, timeout) as client:
         ask = getattr(client, client.method(model))
         answer = ask(song, model=model, embedding=True, **options)
     embedding = embedding_of(answer)
     if embedding is None:
-        raise InvalidRecording(f"'{song}' is silent, so that nothing is similar to it: name another recording.")
+        raise InvalidRecording(f"'{song}' is silent, so nothing is similar to it: use another recording.")
     found = nearest(results, embedding, top)
     if as_json:
         for rank, row in enumerate(found, 1):
@@ -54,7 +54,7 @@ def similar(
 
 
 def print_similar(console: Console, found: list[Similar], notes: tuple[str, ...]) -> None:
-    """Print a row for each recording, then the notes of the answer that they were compared with."""
+    """Print a row for each recording, then the notes of the song's answer."""
     from rich.table import Table
 
     from tritone_client.display.tables import marked
