@@ -45,11 +45,11 @@ def test_a_csv_file(tmp_path: Path):
     [
         (b"path,label\na.mp3,Opera\n", r"labels\.csv' has no column 'file': its first line must name the columns"),
         (b"", r"has no column 'file'"),
-        (b"file,label\n", r"holds no labelled recordings: write FOLDER/<label>/<recording>"),
+        (b"file,label\n", r"contains no labelled recordings: use FOLDER/<label>/<recording>"),
         (b"file,label\na.mp3,Opera\na.mp3,\n", r"line 3: file and label must not be empty\.$"),
         (b"file,label\na.mp3\n", r"line 2: file and label must not be empty\.$"),
-        (b"file,label\nb.mp3,Opera\n", r"line 2: there is no file 'b\.mp3' beside the CSV file\.$"),
-        (b"file,label\na.mp3,\xff\n", r"is no CSV file in UTF-8"),
+        (b"file,label\nb.mp3,Opera\n", r"line 2: there is no file 'b\.mp3' in its folder\.$"),
+        (b"file,label\na.mp3,\xff\n", r"is not a CSV file in UTF-8"),
     ],
 )
 def test_csv_files_that_cannot_be_used(tmp_path: Path, text: bytes, message: str):
@@ -62,7 +62,7 @@ def test_csv_files_that_cannot_be_used(tmp_path: Path, text: bytes, message: str
 
 def test_places_without_recordings(tmp_path: Path):
     (tmp_path / "a.mp3").touch()
-    with pytest.raises(InvalidLabels, match="holds no labelled recordings"):
+    with pytest.raises(InvalidLabels, match="contains no labelled recordings"):
         read_labelled(tmp_path)  # a recording that lies in no label's folder
     with pytest.raises(InvalidLabels, match=r"nowhere' cannot be read: No such file or directory\.$"):
         read_labelled(tmp_path / "nowhere")

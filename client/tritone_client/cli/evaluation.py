@@ -1,4 +1,4 @@
-"""`tritone evaluate` and `tritone calibrate`: how good answers are, and how true their probabilities."""
+"""`tritone evaluate` and `tritone calibrate`: the accuracy of labels, and the calibration of probabilities."""
 
 import json
 import re
@@ -26,13 +26,13 @@ from tritone_client.defaults import IN_FLIGHT
 from tritone_client.files import replacing, writing
 from tritone_client.plain import json_text
 
-DEFAULT = "default"  # the option set that is always there: what the server does unasked
+DEFAULT = "default"  # the option set that is always evaluated: the server's defaults
 
 Labelled = Annotated[
     Path,
     typer.Argument(
         metavar="FOLDER|CSV",
-        help="FOLDER/<label>/<recording>, or a CSV file with the columns file, label and, if wanted, group.",
+        help="FOLDER/<label>/<recording>, or a CSV file with the columns file, label and, optionally, group.",
     ),
 ]
 
@@ -45,7 +45,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="NAME=JSON",
-            help="A set of the server's options to measure beside its defaults, such as "
+            help="A named set of options to compare with the server's defaults, such as "
             """'clean={"denoise": "quietest"}'; may be repeated.""",
         ),
     ] = None,
@@ -54,17 +54,17 @@ def evaluate(
         typer.Option(
             envvar="TRITONE_OUTPUT_DIR",
             metavar="DIR",
-            help="Write evaluation.json with every answer and, if Matplotlib is installed, confusion-NAME.png of "
-            "each set; earlier ones are replaced.",
+            help="Write evaluation.json with every answer and, if Matplotlib is installed, confusion-NAME.png for "
+            "each set; existing files are replaced.",
         ),
     ] = None,
     at_once: Annotated[
-        int, typer.Option(min=1, help="Recordings in flight; with 1, ms is the latency of a lone call.")
+        int, typer.Option(min=1, help="Recordings in flight; with 1, ms is the latency of a single call.")
     ] = IN_FLIGHT,
     timeout: Timeout = TIMEOUT,
     as_json: Json = False,
 ) -> None:
-    """Measure how often labels are right.
+    """Measure the accuracy of labels.
 
     Exit code 1 if any recording failed.
     """
@@ -78,38 +78,38 @@ def evaluate(
     for name, values in map(option_set, options or []):
         if name in option_sets:
             raise typer.BadParameter(
-                f"There is a set '{name}' already: name this one otherwise.", param_hint="--options"
+                f"There already is a set '{name}': choose another name.", param_hint="--options"
             )
         option_sets[name] = values
     folder = folder_for_results(output_dir) if output_dir else None
     labelled = read_labelled(recordings)
     with open_client(url, timeout) as client:
-        found = evaluating.evaluate(client, labelled, option_sets, model, at_once=at_once, progress=bar)
-    records = {name: one.to_dict() for name, one in found.items()}
+        evaluations = evaluating.evaluate(client, labelled, option_sets, model, at_once=at_once, progress=bar)
+    records = {name: evaluation.to_dict() for name, evaluation in evaluations.items()}
     if folder:
         path = folder / "evaluation.json"
         with writing(path), replacing(path) as stream:
             stream.write((json_text(records, indent=1) + "\n").encode())
-        for name, one in found.items() if figures.can_plot() else ():
+        for name, evaluation in evaluations.items() if figures.can_plot() else ():
             path = folder / f"confusion-{name}.png"
             with writing(path), replacing(path) as stream:
-                figures.plot_confusion(stream, tables.title(one), one.labels, one.confusion)
+                figures.plot_confusion(stream, tables.title(evaluation), evaluation.labels, evaluation.confusion)
     if as_json:
         for record in records.values():
             print_json(record)
     else:
-        tables.print_evaluations(output(), list(found.values()))
+        tables.print_evaluations(output(), list(evaluations.values()))
         if folder and not figures.can_plot():
             tables.print_note(
                 output(),
-                "No confusion matrix was drawn: pip install 'tritone-client[plot]' brings what that needs.",
+                "No confusion matrix was drawn: run pip install 'tritone-client[plot]' for Matplotlib.",
             )
-    if any(one.overall.failed for one in found.values()):
+    if any(evaluation.overall.failed for evaluation in evaluations.values()):
         raise typer.Exit(1)
 
 
 def option_set(text: str) -> tuple[str, dict[str, Any]]:
-    """The name and the options in NAME=JSON."""
+    """Return the name and the options in NAME=JSON."""
     name, _, value = text.partition("=")
     try:
         options = json.loads(value)
@@ -117,7 +117,7 @@ def option_set(text: str) -> tuple[str, dict[str, Any]]:
         options = None
     if not (re.fullmatch(r"[\w.+-]+", name) and isinstance(options, dict)):
         raise typer.BadParameter(
-            f"'{text}' is not of the form NAME=JSON, such as 'clean={{\"denoise\": \"quietest\"}}'; "
+            f"'{text}' must have the form NAME=JSON, such as 'clean={{\"denoise\": \"quietest\"}}'; "
             "names have letters, digits and any of . + - _.",
             param_hint="--options",
         )
@@ -133,7 +133,7 @@ def calibrate(
         Path | None,
         typer.Option(
             metavar="FOLDER|FILE",
-            help="Write the temperature where the server reads it: its model_repository, or the manifest.json.",
+            help="Store the temperature for the server: in its model_repository, or in the manifest.json.",
         ),
     ] = None,
     timeout: Timeout = TIMEOUT,
@@ -141,7 +141,7 @@ def calibrate(
 ) -> None:
     """Fit the temperature that calibrates probabilities.
 
-    It is fitted on labelled recordings, and used with -o temperature=fitted.
+    It is fitted on labelled recordings, and applied by -o temperature=fitted.
     """
     from tritone_client.evaluation import calibrate as calibrating
     from tritone_client.evaluation import tables
@@ -151,18 +151,18 @@ def calibrate(
     path = calibrating.manifest_path(store, model) if store else None
     labelled = read_labelled(recordings)
     with open_client(url, timeout) as client:
-        found = calibrating.calibrate(client, labelled, model, options, progress=bar)
+        calibration = calibrating.calibrate(client, labelled, model, options, progress=bar)
     if as_json:
-        print_json(found.to_dict())
+        print_json(calibration.to_dict())
     else:
-        tables.print_calibration(output(), found)
+        tables.print_calibration(output(), calibration)
     if path:
-        calibrating.store_calibration(found, path)
-        advice = f"Stored in '{path}': restart the server, then ask with -o temperature=fitted."
+        calibrating.store_calibration(calibration, path)
+        advice = f"Stored in '{path}': restart the server, then use -o temperature=fitted."
     else:
         advice = (
-            "Nothing was stored: --store model_repository does, for -o temperature=fitted; "
-            f"until then -o temperature={found.fitted.temperature:.3g} does the same."
+            "Nothing was stored: use --store model_repository for -o temperature=fitted, "
+            f"or -o temperature={calibration.fitted.temperature:.3g}, which has the same effect."
         )
     if not as_json:
         tables.print_note(output(), advice)

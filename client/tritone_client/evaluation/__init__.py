@@ -1,1 +1,1 @@
-"""How often a system is right on labelled recordings, and the temperature that calibrates its probabilities."""
+"""The accuracy of a system on labelled recordings, and the temperature that calibrates its probabilities."""

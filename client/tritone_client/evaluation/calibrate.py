@@ -1,4 +1,4 @@
-"""The temperature that makes probabilities true: fitted on labelled recordings, kept in the weights' manifest."""
+"""The temperature that calibrates probabilities: fitted on labelled recordings, stored in the manifest."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,14 +23,14 @@ from tritone_client.inflight import in_order
 
 Array = npt.NDArray[np.floating[Any]]
 
-LEAST = 10  # recordings that a temperature can be fitted on and tried on
-# What comes behind the slices' probabilities: the fit is of their mean.
-BEHIND = ("temperature", "label_smoothing", "voting", "rules")
+LEAST = 10  # recordings needed to fit and test a temperature
+# Options that apply after the slices' probabilities: the temperature is fitted to the mean of these.
+LATER = ("temperature", "label_smoothing", "voting", "rules")
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """How true probabilities are, before (temperature 1) and after; `nll` and `ece` as in `Scores`."""
+    """How well probabilities are calibrated, before (temperature 1) and after; `nll` and `ece` as in `Scores`."""
 
     temperature: float
     recordings: int
@@ -44,11 +44,11 @@ class Calibration:
 
     Attributes
     ----------
-    fitted : fitted on all recordings, and measured on them too.
-    held_out : fitted on half of each label's recordings, measured on the others: what to expect.
-    options : what the answers were asked with.
-    failed : the files without an answer, and why; these are left out.
-    weights : those that answered.
+    fitted : fitted on all recordings, and measured on the same ones.
+    held_out : fitted on half of each label's recordings, measured on the other half: the expected effect.
+    options : the options of the calls.
+    failed : file without an answer -> its error; these files are not used.
+    weights : the weights that answered.
     created : date and time, UTC.
     """
 
@@ -62,12 +62,12 @@ class Calibration:
 
     @property
     def at_an_end(self) -> bool:
-        """Whether the temperature is the lowest or highest there is: the recordings did not decide it."""
+        """Whether the temperature is at a limit of its range: the recordings do not determine it."""
         ends = np.array([metrics.COOLEST, metrics.HOTTEST])
         return bool(np.isclose(self.fitted.temperature, ends, rtol=1e-3).any())
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """Return all fields, ready for JSON."""
         return asdict(self)
 
 
@@ -82,15 +82,16 @@ def calibrate(
 ) -> Calibration:
     """Fit the temperature of `model` on labelled recordings by the negative log-likelihood of their labels.
 
-    Arguments and errors are those of `evaluate`; `InvalidRecording` also where more than one class can be right
-    (sigmoid), `InvalidLabels` also for options behind the temperature, and for fewer than 10 answers.
+    Arguments and errors are those of `evaluate`. It also raises `InvalidRecording` for systems in which several
+    classes can be correct (sigmoid), and `InvalidLabels` for options that apply after the temperature and for
+    fewer than 10 answers.
     """
     options = dict(options or {})
-    if behind := [name for name in BEHIND if name in options]:
+    if later := [name for name in LATER if name in options]:
         raise InvalidLabels(
-            f"The temperature is fitted to the mean over the slices, without '{behind[0]}': leave it out."
+            f"The temperature is fitted to the mean over the slices: leave out the option '{later[0]}'."
         )
-    # A temperature of 1 changes nothing, and is refused by systems whose classes are each for themselves.
+    # A temperature of 1 changes nothing, but systems with independent classes (sigmoid) reject it.
     ask, first = prepare(client, labelled, {"": {**options, "temperature": 1.0}}, model)
     truth = dict(zip(labelled, true_labels(labelled, first), strict=True))
 
@@ -101,8 +102,8 @@ def calibrate(
     rows: list[Array] = []
     classes: list[int] = []
     failed: dict[str, str] = {}
-    with closing(in_order(client, probabilities, labelled, at_once=at_once, progress=progress)) as found:
-        for item, row in found:
+    with closing(in_order(client, probabilities, labelled, at_once=at_once, progress=progress)) as answers:
+        for item, row in answers:
             if isinstance(row, np.ndarray):
                 rows.append(row)
                 classes.append(first.labels.index(truth[item]))
@@ -110,10 +111,10 @@ def calibrate(
                 failed[str(item.file)] = str(row or "The recording is silent.")
     if len(rows) < LEAST:
         raise InvalidLabels(
-            f"{len(rows)} of {len(labelled)} recordings were answered: a temperature needs at least {LEAST}."
+            f"Only {len(rows)} of {len(labelled)} recordings were answered: a temperature needs at least {LEAST}."
         )
     rows, classes = without_unused(rows, classes)
-    # Every other one of each label, shuffled: lists have an order that must not decide.
+    # Every other recording of each label, shuffled: the order of the list must not matter.
     order = np.random.default_rng(0).permutation(len(rows))
     order = order[np.argsort(np.array(classes)[order], kind="stable")]
     return Calibration(
@@ -128,9 +129,9 @@ def calibrate(
 
 
 def without_unused(rows: list[Array], classes: list[int]) -> tuple[list[Array], list[int]]:
-    """Probabilities and true classes without the labels that no answer gives anything.
+    """Return probabilities and true classes without the labels that have probability 0 in every answer.
 
-    The weights were not trained for them: they have no logit that a temperature would divide.
+    The weights were not trained for these labels: they have no logit for a temperature to divide.
     """
     used = {*np.flatnonzero(np.max([row.max(axis=0) for row in rows], axis=0)).tolist(), *classes}
     columns = sorted(used)
@@ -140,7 +141,7 @@ def without_unused(rows: list[Array], classes: list[int]) -> tuple[list[Array], 
 def reliability(
     rows: Sequence[Array], classes: Sequence[int], fit: Sequence[int], tried: Sequence[int]
 ) -> Reliability:
-    """Fit on the recordings of some indices, measure on those of others."""
+    """Fit on the recordings with the indices `fit`, and measure on those with the indices `tried`."""
     temperature = metrics.fit_temperature([rows[i] for i in fit], [classes[i] for i in fit])
     truth = np.array([classes[i] for i in tried])
     nll, ece = [], []
@@ -152,7 +153,7 @@ def reliability(
 
 
 def manifest_path(store: Path, model: str) -> Path:
-    """The manifest that `store` names: the file itself, or a model repository. Raises `InvalidLabels`."""
+    """Return the manifest's path: `store` itself, or in the model repository `store`. Raises `InvalidLabels`."""
     path = store / f"{model}_network" / "1" / "manifest.json" if store.is_dir() else store
     if not path.is_file():
         raise InvalidLabels(
@@ -162,29 +163,29 @@ def manifest_path(store: Path, model: str) -> Path:
 
 
 def store_calibration(calibration: Calibration, path: Path) -> None:
-    """Write a calibration into the manifest of the weights that it is of, at once. Raises `TritoneError`s."""
+    """Write a calibration atomically into the manifest of its weights. Raises `TritoneError`s."""
     with writing(path):
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
             sha256 = manifest["source"]["sha256"]
         except (ValueError, KeyError, TypeError) as error:
-            raise InvalidLabels(f"'{path}' is no manifest ({type(error).__name__}: {error}).") from None
+            raise InvalidLabels(f"'{path}' is not a manifest ({type(error).__name__}: {error}).") from None
         if sha256 != calibration.weights.sha256:
             raise InvalidLabels(
-                f"'{path}' is of other weights ({sha256[:12]}) than those that answered "
-                f"({calibration.weights.sha256[:12]}): name the manifest of the server that was asked."
+                f"'{path}' belongs to other weights ({sha256[:12]}) than those that answered "
+                f"({calibration.weights.sha256[:12]}): use the manifest of this server."
             )
         if calibration.at_an_end:
             raise InvalidLabels(
-                f"The temperature {calibration.fitted.temperature:.3g} is the end of what there is: these "
-                "recordings do not decide it, use more and harder ones. Nothing was stored."
+                f"The temperature {calibration.fitted.temperature:.3g} is at the limit of its range, so these "
+                "recordings do not determine it: use more and harder ones. Nothing was stored."
             )
-        found = calibration.to_dict()
+        fields = calibration.to_dict()
         manifest["calibration"] = {
-            **found["fitted"],
-            "held_out": found["held_out"],
-            "options": found["options"],
-            "created": found["created"],
+            **fields["fitted"],
+            "held_out": fields["held_out"],
+            "options": fields["options"],
+            "created": fields["created"],
         }
         with replacing(path) as stream:
             stream.write((json.dumps(manifest, ensure_ascii=False, indent=1) + "\n").encode())

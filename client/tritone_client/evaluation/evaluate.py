@@ -1,4 +1,4 @@
-"""How often a system is right on labelled recordings, with sets of options side by side.
+"""The accuracy of a system on labelled recordings, with several sets of options side by side.
 
 >>> from tritone_client import Client, evaluate, read_labelled
 >>> with Client() as client:
@@ -38,16 +38,16 @@ Ask = Callable[[Labelled, Mapping[str, object]], Answer]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one recording was answered, and what it is.
+    """The answer to one recording beside its true label.
 
     Attributes
     ----------
-    label : the system's answer, with its `probability`; None where there was none.
-    rank : place of the true label in the answer, from 1; None where there was no answer.
-    true_probability : what the system gave the true label.
+    label : the system's answer, with its `probability`; None without an answer.
+    rank : rank of the true label in the answer, from 1; None without an answer.
+    true_probability : probability of the true label.
     needs_review : None unless the options ask for `uncertainty`.
-    seconds : wall time of the call; None where there was no answer.
-    error : why there was no answer; None where there was one.
+    seconds : wall time of the call; None without an answer.
+    error : why there was no answer; None with an answer.
     """
 
     file: str
@@ -64,16 +64,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Scores:
-    """How good the answers to some recordings are; a recording without an answer counts as wrong.
+    """The quality of the answers to some recordings; a recording without an answer counts as wrong.
 
     Attributes
     ----------
-    recordings : how many there are, `failed` of them without an answer.
-    top1 : share of them whose true label is the answer; `top3`: is among the first three.
-    ece : expected calibration error in 15 equal bins, of those answered; None where none was.
-    nll : mean of -ln p of the true label, each p at least 1e-7, of those answered.
+    recordings : number of recordings, `failed` of them without an answer.
+    top1 : share whose true label is the answer; `top3`: whose true label is among the first three.
+    ece : expected calibration error in 15 equal bins, of the answers; None without any.
+    nll : mean of -ln p of the true label, each p at least 1e-7, of the answers; None without any.
     review : share of the answers that need review; None unless the options ask for `uncertainty`.
-    top1_sure : share of right ones among the answers that need none; None where there are none.
+    top1_sure : share of correct answers among those that need no review; None without any.
     seconds : median wall time of a call.
     """
 
@@ -90,7 +90,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class ClassScores:
-    """How one label fares: 0 where there is nothing to divide by. `support` counts its recordings."""
+    """The scores of one label, 0 where the divisor is 0; `support` is the number of its recordings."""
 
     precision: float
     recall: float
@@ -100,16 +100,16 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a system makes of labelled recordings with one set of options.
+    """The evaluation of a system on labelled recordings with one set of options.
 
     Attributes
     ----------
-    options : what was asked for.
-    groups : by the recordings' groups; empty where they have none.
-    classes : by label, those that occur in the recordings or the answers.
+    options : the set of options.
+    groups : scores by group; empty if the recordings have no groups.
+    classes : scores by label, of the labels that occur in the recordings or the answers.
     labels : all labels of the system, the order of `confusion`.
-    confusion : how many recordings of label (row) were answered with label (column).
-    outcomes : of every recording.
+    confusion : number of recordings of label (row) that were answered with label (column).
+    outcomes : the outcome of each recording.
     """
 
     name: str
@@ -124,7 +124,7 @@ class Evaluation:
     outcomes: list[Outcome]
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """Return all fields, ready for JSON."""
         return asdict(self)
 
 
@@ -137,24 +137,25 @@ def evaluate(
     at_once: int = IN_FLIGHT,
     progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> dict[str, Evaluation]:
-    """Ask `model` what each recording is, with each set of options; how good the answers are, by the sets' names.
+    """Classify each recording with each set of options, and return the evaluations by the sets' names.
 
     Parameters
     ----------
-    client : its timeout holds for each call. It is closed if this is broken off midway.
+    client : its timeout applies to each call. It is closed if the evaluation is interrupted.
     labelled : recordings with their labels, English or Chinese (emotions: English).
-    option_sets : by name; each recording is asked with all of them in turn, so that none has a better hour.
+    option_sets : options by name; each recording is sent with every set in turn, so that the load of the server
+        affects all sets alike.
     model : the system to ask, of genres or of emotions.
-    at_once : calls in flight. With 1, `seconds` is the latency of a lone call; a server whose cache has seen a
-        recording with the same options answers at once.
-    progress : wraps what is gone through, to show how far it is, as `rich.progress.track` does.
+    at_once : calls in flight. With 1, `seconds` is the latency of a single call; if the server has a recording
+        with the same options in its cache, it answers at once.
+    progress : wraps the calls to show the progress, as `rich.progress.track` does.
 
     Raises
     ------
     InvalidLabels
-        A label that the system does not have.
+        The system does not have one of the labels.
     InvalidRecording
-        An option that there is not or that is refused, or no recording that the server takes.
+        An option is unknown or rejected, or the server rejects all recordings.
     UnknownModel, ServerUnavailable
         As `Client.classify`.
     """
@@ -166,15 +167,15 @@ def evaluate(
     def outcome(question: tuple[Labelled, str, str]) -> Outcome:
         item, right, name = question
         answer = ask(item, option_sets[name])
-        with reading_answer():  # which may lack labels that the first had
-            return judged(item, right, answer)
+        with reading_answer():  # it may lack labels that the first answer had
+            return outcome_of(item, right, answer)
 
     outcomes: dict[str, list[Outcome]] = {name: [] for name in option_sets}
-    with closing(in_order(client, outcome, questions, at_once=at_once, progress=progress)) as found:
-        for (item, right, name), one in found:
-            if isinstance(one, TritoneError):
-                one = Outcome(str(item.file), item.group, right, error=str(one))
-            outcomes[name].append(one)
+    with closing(in_order(client, outcome, questions, at_once=at_once, progress=progress)) as answers:
+        for (item, right, name), answer in answers:
+            if isinstance(answer, TritoneError):
+                answer = Outcome(str(item.file), item.group, right, error=str(answer))
+            outcomes[name].append(answer)
     return {
         name: summary(name, model, first.weights, dict(option_sets[name]), labels, outcomes[name])
         for name in option_sets
@@ -184,11 +185,11 @@ def evaluate(
 def prepare(
     client: Client, labelled: Sequence[Labelled], option_sets: OptionSets, model: str
 ) -> tuple[Ask, Answer]:
-    """How to ask the model, and an answer of it: what would spoil every call is told before the first of them."""
+    """Return how to ask the model, and its first answer; raise now what would make every call fail."""
     for options in option_sets.values():
         check_names(options)
     ask = asker(client, model)
-    refused: TritoneError | None = None
+    failure: TritoneError | None = None
     for item in labelled:
         answers = []
         for options in option_sets.values():
@@ -197,45 +198,45 @@ def prepare(
             except (InvalidRecording, InferenceFailed, DeadlineExceeded) as error:
                 if isinstance(error, InvalidRecording) and error.code in ("option", "unexplained"):
                     raise
-                refused = refused or error
+                failure = failure or error
         if answers:
             return ask, answers[0]
-    raise refused or InvalidLabels("There are no labelled recordings or no sets of options: give at least one.")
+    raise failure or InvalidLabels("There are no labelled recordings or no sets of options: give at least one.")
 
 
 def asker(client: Client, model: str) -> Ask:
-    """Return a function that asks a system about a recording, and has all of its labels ranked."""
-    if client.method(model) == "emotion":  # which ranks them all in any case
+    """Return a function that sends a recording to a system, and requests all labels ranked."""
+    if client.method(model) == "emotion":  # it always ranks all labels
         return lambda item, options: client.emotion(item.file, model=model, **cast(Any, options))
     return lambda item, options: client.classify(item.file, model=model, **cast(Any, {**options, "top_k": ALL}))
 
 
 def labels_of(answer: Answer) -> dict[str, str]:
-    """Return the system's labels -> their Chinese names, empty where the answer has none."""
+    """Return the system's labels -> their Chinese names, empty if the answer has none."""
     chinese = {entry.label: entry.label_zh for entry in answer.ranking}
     return {label: chinese.get(label, "") for label in answer.labels}
 
 
 def true_labels(labelled: Sequence[Labelled], answer: Answer) -> list[str]:
-    """The recordings' labels as the system calls them. Raises `InvalidLabels` for one that it does not have."""
+    """Return the recordings' labels as the system names them. Raises `InvalidLabels` for an unknown label."""
     known = labels_of(answer)
     by_name = {letters(name): label for label, zh in known.items() for name in (zh, label) if name}
     for item in labelled:
         if letters(item.label) not in by_name:
             names = ", ".join(f"{label} {zh}".strip() for label, zh in known.items())
             raise InvalidLabels(
-                f"'{item.label}', the label of '{item.file}', is none of {answer.model}'s: it knows {names}."
+                f"'{item.label}', the label of '{item.file}', is not a label of {answer.model}, which has {names}."
             )
     return [by_name[letters(item.label)] for item in labelled]
 
 
 def letters(name: str) -> str:
-    """Letters and digits alone: a folder cannot be named "Soul / R&B"."""
+    """Return only the letters and digits of a name: a folder cannot be named "Soul / R&B"."""
     return "".join(filter(str.isalnum, name.casefold()))
 
 
-def judged(item: Labelled, truth: str, answer: Answer) -> Outcome:
-    """An answer beside the truth."""
+def outcome_of(item: Labelled, truth: str, answer: Answer) -> Outcome:
+    """Return an answer beside the true label."""
     if answer.best is None:
         return Outcome(str(item.file), item.group, truth, error="The recording is silent.")
     probabilities = dict(zip(answer.labels, answer.probabilities.tolist(), strict=True))
@@ -260,7 +261,7 @@ def summary(
     labels: list[str],
     outcomes: list[Outcome],
 ) -> Evaluation:
-    """The evaluation of the recordings' outcomes."""
+    """Return the evaluation for the outcomes of all recordings."""
     index = {label: i for i, label in enumerate(labels)}
     pairs = [(index[o.truth], index[o.label]) for o in outcomes if o.label is not None]
     truth, answered = np.array(pairs, int).reshape(-1, 2).T
@@ -274,7 +275,7 @@ def summary(
         )
         if count or times
     }
-    groups = dict.fromkeys(o.group for o in outcomes if o.group)  # in the order in which they come
+    groups = dict.fromkeys(o.group for o in outcomes if o.group)  # in their first order of appearance
     return Evaluation(
         name=name,
         model=model,
@@ -290,7 +291,7 @@ def summary(
 
 
 def scores(outcomes: Sequence[Outcome]) -> Scores:
-    """How good these are."""
+    """Return the scores of some outcomes."""
     ranks = np.array([o.rank or np.inf for o in outcomes])
     answered = [o for o in outcomes if o.error is None]
     right = np.array([o.rank == 1 for o in answered])

@@ -1,4 +1,4 @@
-"""Recordings whose labels are known: a folder with one folder per label, or a CSV file."""
+"""Labelled recordings: a folder with one folder per label, or a CSV file."""
 
 import csv
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ COLUMNS = ("file", "label")
 
 @dataclass(frozen=True)
 class Labelled:
-    """A recording, its true label (English or Chinese), and the group that it is counted with, empty for none."""
+    """A recording, its true label (English or Chinese), and its group, empty for none."""
 
     file: Path
     label: str
@@ -20,23 +20,23 @@ class Labelled:
 
 
 def read_labelled(path: str | Path) -> list[Labelled]:
-    """The recordings in FOLDER/<label>/ and below, by name, or those of a CSV file in its order.
+    """Return the recordings in FOLDER/<label>/ and below, by name, or those of a CSV file in its order.
 
-    The CSV's first line names its columns: file, label and, if wanted, group; files are relative to it. Raises
-    `InvalidLabels`.
+    The CSV's first line names its columns: file, label and, optionally, group; files are relative to its folder.
+    Raises `InvalidLabels`.
     """
     path = Path(path)
-    found = in_folders(path) if path.is_dir() else in_csv(path)
-    if not found:
+    labelled = in_folders(path) if path.is_dir() else in_csv(path)
+    if not labelled:
         raise InvalidLabels(
-            f"'{path}' holds no labelled recordings: write FOLDER/<label>/<recording>, or a CSV file with the "
+            f"'{path}' contains no labelled recordings: use FOLDER/<label>/<recording>, or a CSV file with the "
             "columns file, label."
         )
-    return found
+    return labelled
 
 
 def in_folders(folder: Path) -> list[Labelled]:
-    """The recordings below the folders of `folder`, labelled by these."""
+    """Return the recordings below the folders in `folder`, labelled by the names of these folders."""
     return [
         Labelled(file, label.name)
         for label in sorted(folder.iterdir())
@@ -47,15 +47,15 @@ def in_folders(folder: Path) -> list[Labelled]:
 
 
 def in_csv(path: Path) -> list[Labelled]:
-    """The recordings that a CSV file lists."""
-    found = []
+    """Return the recordings that a CSV file lists."""
+    labelled = []
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:  # -sig: as spreadsheets write it
+        with path.open(encoding="utf-8-sig", newline="") as stream:  # -sig: spreadsheets write a byte order mark
             rows = csv.DictReader(stream)
             if missing := [column for column in COLUMNS if column not in (rows.fieldnames or ())]:
                 raise InvalidLabels(
                     f"'{path}' has no column '{missing[0]}': its first line must name the columns file, label "
-                    "and, if wanted, group."
+                    "and, optionally, group."
                 )
             for row in rows:
                 file, label = ((row[column] or "").strip() for column in COLUMNS)
@@ -63,11 +63,11 @@ def in_csv(path: Path) -> list[Labelled]:
                     raise InvalidLabels(f"'{path}', line {rows.line_num}: file and label must not be empty.")
                 if not (path.parent / file).is_file():
                     raise InvalidLabels(
-                        f"'{path}', line {rows.line_num}: there is no file '{file}' beside the CSV file."
+                        f"'{path}', line {rows.line_num}: there is no file '{file}' in its folder."
                     )
-                found.append(Labelled(path.parent / file, label, (row.get("group") or "").strip()))
+                labelled.append(Labelled(path.parent / file, label, (row.get("group") or "").strip()))
     except OSError as error:
         raise InvalidLabels(f"'{path}' cannot be read: {error.strerror}.") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidLabels(f"'{path}' is no CSV file in UTF-8 ({error}).") from None
-    return found
+        raise InvalidLabels(f"'{path}' is not a CSV file in UTF-8 ({error}).") from None
+    return labelled

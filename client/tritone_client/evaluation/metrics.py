@@ -1,4 +1,4 @@
-"""How good answers are, and the temperature that makes their probabilities true. NumPy only.
+"""Measures of the quality of answers, and the temperature that calibrates probabilities. NumPy only.
 
 The calibration error and temperature scaling are those of C. Guo et al., "On Calibration of Modern Neural
 Networks", ICML 2017.
@@ -11,29 +11,32 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.floating[Any]]
-Whole = npt.NDArray[np.integer[Any]]
+Integers = npt.NDArray[np.integer[Any]]
 
 BINS = 15  # of the calibration error, as in Guo et al.
-LEAST_PROBABILITY = 1e-7  # a label that the server gave less counts as this: one answer must not decide a mean
-COOLEST, HOTTEST = 0.05, 20.0  # temperatures that the server takes
+LEAST_PROBABILITY = 1e-7  # lower limit of a true label's probability, so that one answer cannot dominate a mean
+COOLEST, HOTTEST = 0.05, 20.0  # the temperatures that the server accepts
 
 
 def top_k_accuracy(ranks: Array, k: int) -> float:
-    """Share of recordings whose true label is among the first k: its rank [n], from 1, infinite if not at all."""
+    """Return the share of ranks [n] that are at most k.
+
+    A rank is that of a recording's true label, from 1; infinite without an answer.
+    """
     return float(np.mean(ranks <= k))
 
 
-def confusion_matrix(truth: Whole, answered: Whole, classes: int) -> Whole:
-    """Int [classes, classes]: how many recordings of class (row) were answered with class (column)."""
+def confusion_matrix(truth: Integers, answered: Integers, classes: int) -> Integers:
+    """Return int64 [classes, classes]: the number of recordings of class (row) answered with class (column)."""
     matrix = np.zeros((classes, classes), np.int64)
     np.add.at(matrix, (truth, answered), 1)
     return matrix
 
 
-def precision_recall_f1(confusion: Whole, support: Whole | Array) -> tuple[Array, Array, Array]:
-    """Three float64 [classes]; 0 where there is nothing to divide by.
+def precision_recall_f1(confusion: Integers, support: Integers | Array) -> tuple[Array, Array, Array]:
+    """Return precision, recall and F1, each float64 [classes]; 0 where the divisor is 0.
 
-    `support` [classes] are the recordings of each class, those without an answer included: these are misses.
+    `support` [classes] is the number of recordings of each class, including those without an answer, the misses.
     """
     hits = np.diag(confusion).astype(np.float64)
 
@@ -46,9 +49,9 @@ def precision_recall_f1(confusion: Whole, support: Whole | Array) -> tuple[Array
 
 
 def calibration_error(confidences: Array, correct: npt.NDArray[np.bool_], bins: int = BINS) -> float:
-    """Expected calibration error: how far the share of right answers is from the confidence, on average.
+    """Return the expected calibration error: the mean gap between the share of correct answers and the confidence.
 
-    Mean over `bins` equal bins (lower, upper] of the confidence [n], weighted by the answers in each.
+    The mean is over `bins` equal bins (lower, upper] of the confidence [n], weighted by the answers in each.
     """
     index = np.clip(np.ceil(np.asarray(confidences, np.float64) * bins).astype(int) - 1, 0, bins - 1)
     gaps = np.bincount(index, weights=correct - np.asarray(confidences, np.float64), minlength=bins)
@@ -56,21 +59,21 @@ def calibration_error(confidences: Array, correct: npt.NDArray[np.bool_], bins: 
 
 
 def negative_log_likelihood(probabilities: Array) -> float:
-    """Mean of -ln p over the probabilities [n] that the true labels were given, each at least 1e-7."""
+    """Return the mean of -ln p over the probabilities [n] of the true labels, each at least 1e-7."""
     return float(-np.log(np.maximum(probabilities, LEAST_PROBABILITY)).mean())
 
 
 def scaled(slices: Array, temperature: float) -> Array:
-    """What the server answers at a temperature: slices' probabilities [slices, classes] -> float64 [classes].
+    """Return the server's answer at a temperature, float64 [classes], from probabilities [slices, classes].
 
-    The softmax of a slice's logarithms over the temperature, mean over the slices.
+    This is the softmax of each slice's logarithms divided by the temperature, averaged over the slices.
     """
     answer: Array = np.exp(log_softmax(slices, temperature)).mean(axis=0)
     return answer
 
 
 def log_softmax(slices: Array, temperature: float) -> Array:
-    """The logarithms of slices' probabilities at a temperature, float64 [slices, classes]."""
+    """Return the logarithms of slices' probabilities at a temperature, float64 [slices, classes]."""
     logits = np.log(np.maximum(slices, np.finfo(np.float32).tiny, dtype=np.float64)) / temperature
     logits -= logits.max(axis=1, keepdims=True)
     logarithms: Array = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
@@ -78,11 +81,11 @@ def log_softmax(slices: Array, temperature: float) -> Array:
 
 
 def fit_temperature(recordings: Sequence[Array], truth: Sequence[int]) -> float:
-    """The temperature from 0.05 to 20 with the least negative log-likelihood of the true labels.
+    """Return the temperature from 0.05 to 20 with the least negative log-likelihood of the true labels.
 
-    `recordings` are the probabilities of each one's slices [slices, classes] at temperature 1. The best of 49
-    temperatures, then a golden section between its neighbours: the likelihood of a mean over slices need not have
-    one valley only.
+    `recordings` are the probabilities of each recording's slices [slices, classes] at temperature 1. The search
+    takes the best of 49 temperatures, then a golden section between its neighbours: the likelihood of a mean over
+    slices may have more than one minimum.
     """
     slices = np.concatenate(recordings)
     counts = np.array([len(rows) for rows in recordings])
@@ -91,8 +94,8 @@ def fit_temperature(recordings: Sequence[Array], truth: Sequence[int]) -> float:
 
     def loss(logarithm: float) -> float:
         own = log_softmax(slices, float(np.exp(logarithm)))[rows, columns]
-        # In logarithms to the end: at low temperatures a wrong slice's probability is too small for a float.
-        return -float(np.mean(np.logaddexp.reduceat(own, starts)))  # but for a constant
+        # In logarithms throughout: at low temperatures the probability of a wrong slice underflows.
+        return -float(np.mean(np.logaddexp.reduceat(own, starts)))  # up to a constant
 
     grid = np.linspace(np.log(COOLEST), np.log(HOTTEST), 49)
     best = int(np.argmin([loss(point) for point in grid]))
