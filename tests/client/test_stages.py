@@ -1,6 +1,7 @@
 """The X-ray of a recording: its stages add up, are measured where they happen, and no cache answers."""
 
 import json
+import os
 import signal
 import statistics
 import subprocess
@@ -13,7 +14,7 @@ from tritone_client import Client, InvalidRecording, ServerUnavailable, UnknownM
 from tritone_client.answer import Runtime
 from tritone_client.calls import genre_request
 from tritone_client.monitoring import stages
-from tritone_client.monitoring.stages import Profile, profile, server_stages
+from tritone_client.monitoring.stages import Timing, measure, server_stages
 from tritone_client.monitoring.statistics import Counts, scrape
 from tritone_client.monitoring.tables import verdict
 
@@ -62,7 +63,7 @@ def test_stages_are_where_the_time_went_and_add_up_to_the_client_s(client: Clien
     song = tmp_path / "song.mp3"
     song.write_bytes(f"warm {client.address.protocol}".encode())
     start = time.perf_counter()
-    found = profile(client, song, "staged", {}, repeat=4)
+    found = measure(client, song, "staged", {}, repeat=4)
     waited = 1e3 * (time.perf_counter() - start)
     assert tuple(found.stages) == ALL
     assert found.ms == pytest.approx(statistics.fmean(found.runs)) and len(found.runs) == 4
@@ -81,7 +82,7 @@ def test_no_cache_answers_however_often_it_is_asked(client: Client, staged: Stag
     client.classify(recording, model="staged", timings=True)  # in the cache as it is
     before, calls = scrape(staged.metrics, 5.0, {}), staged.calls()
     for _ in range(2):
-        profile(client, recording, "staged", {}, repeat=2)
+        measure(client, recording, "staged", {}, repeat=2)
     assert staged.calls() - calls == 2 * (1 + 2)
     assert scrape(staged.metrics, 5.0, {}).since(before)["staged"].hits == 0
 
@@ -94,7 +95,7 @@ def test_blanks_alone_make_the_difference():
     assert all(one.inputs["AUDIO"][0] == b"song" for one in salted)
 
 
-def test_requests_of_others_in_between_are_told(client: Client, staged: Staged):
+def test_requests_of_other_clients_are_reported(client: Client, staged: Staged):
     def disturbed(numbers):
         for number in numbers:
             yield number
@@ -104,7 +105,7 @@ def test_requests_of_others_in_between_are_told(client: Client, staged: Staged):
                     with pytest.raises(InvalidRecording):
                         other.classify(b"bad", model="staged")
 
-    found = profile(client, b"mine", "staged", {}, 3, progress=disturbed)
+    found = measure(client, b"mine", "staged", {}, 3, progress=disturbed)
     assert found.others == 2  # a refused one takes the preprocess step's time as well
     assert sum(found.stages.values()) == pytest.approx(found.ms)
 
@@ -118,39 +119,39 @@ def test_a_server_that_was_started_anew_in_between_is_told(client: Client, monke
 
     monkeypatch.setattr(stages, "counted", fallen)
     monkeypatch.setattr(stages, "SETTLED_SECONDS", 0.05)
-    with pytest.raises(ServerUnavailable, match="started anew"):
-        profile(client, b"anew", "staged", {}, 2)
+    with pytest.raises(ServerUnavailable, match="The server restarted meanwhile"):
+        measure(client, b"anew", "staged", {}, 2)
 
 
-def test_what_cannot_be_profiled_is_told_as_elsewhere(client: Client):
+def test_failures_are_those_of_classify(client: Client):
     with pytest.raises(InvalidRecording, match="no recording"):
-        profile(client, b"bad", "staged", {})
+        measure(client, b"bad", "staged", {})
     with pytest.raises(UnknownModel):
-        profile(client, b"song", "staged_network", {})
+        measure(client, b"song", "staged_network", {})
     with pytest.raises(InvalidRecording, match="'timeout' is an argument"):
-        profile(client, b"song", "staged", {"timeout": 3})
+        measure(client, b"song", "staged", {"timeout": 3})
 
 
-def test_systems_with_fewer_steps_are_profiled_as_well(triton, song: Path):
+def test_systems_with_fewer_steps_are_measured_as_well(triton, song: Path):
     """Those of the client's other tests have no network of their own, and no timings."""
     with Client(triton.grpc) as client:
         for model in ("vgg19_bn_cqt", "emotion2vec_plus_large"):
             recording = song if model.startswith("vgg") else b"\x03\x04"
-            found = profile(client, recording, model, {}, 2)
+            found = measure(client, recording, model, {}, 2)
             assert sum(found.stages.values()) == pytest.approx(found.ms) and found.stages["network"] == 0
 
 
 def test_the_command(staged: Staged, tmp_path: Path):
     song = tmp_path / "a [b] song.mp3"
     song.write_bytes(b"by hand")
-    shown = tritone("profile", str(song), "--model=staged", "--url", staged.grpc, "--repeat=2")
+    shown = tritone("timing", str(song), "--model=staged", "--url", staged.grpc, "--repeat=2")
     assert (shown.returncode, shown.stderr) == (0, "")
     lines = shown.stdout.splitlines()
     assert [line.split("  ")[0] for line in lines[:11]] == ["stage", *ALL, "all"]
     below = " ".join(" ".join(lines[11:]).split())  # however it was wrapped
     assert below.startswith("The network takes") and "a [b] song.mp3 by staged: mean of 2 runs" in below
     record = json.loads(
-        tritone("profile", str(song), "--model=staged", "--url", staged.http, "--repeat=2", "--json").stdout
+        tritone("timing", str(song), "--model=staged", "--url", staged.http, "--repeat=2", "--json").stdout
     )
     assert set(record["shares"]) == set(ALL) and sum(record["shares"].values()) == pytest.approx(1)
     assert record["file"] == str(song) and record["others"] == 0
@@ -160,6 +161,12 @@ def test_the_command(staged: Staged, tmp_path: Path):
     )
 
 
+def test_profile_is_another_name_of_timing():
+    names = {name: tritone(name, "--help", env=os.environ | {"COLUMNS": "100"}) for name in ("timing", "profile")}
+    assert names["profile"].returncode == 0 and "`tritone profile`" in names["timing"].stdout
+    assert names["profile"].stdout == names["timing"].stdout.replace("tritone timing", "tritone profile")
+
+
 def test_ctrl_c_ends_it_at_once(client: Client, staged: Staged, tmp_path: Path):
     song = tmp_path / "song.mp3"
     song.write_bytes(b"slow")
@@ -167,7 +174,7 @@ def test_ctrl_c_ends_it_at_once(client: Client, staged: Staged, tmp_path: Path):
     begun = staged.calls()
     process = subprocess.Popen(
         [
-            *(TRITONE, "profile", str(song), "--model=staged"),
+            *(TRITONE, "timing", str(song), "--model=staged"),
             *("--url", str(client.address), "-o", "seconds=1"),
         ],
         stdout=subprocess.PIPE,
@@ -182,23 +189,23 @@ def test_ctrl_c_ends_it_at_once(client: Client, staged: Staged, tmp_path: Path):
     assert stdout == b"" and b"Traceback" not in stderr
 
 
-def found(runtime: Runtime | None = None, **ms: float) -> Profile:
+def found(runtime: Runtime | None = None, **ms: float) -> Timing:
     times = dict.fromkeys(ALL, 0.0) | {name.replace("_rest", ", rest"): value for name, value in ms.items()}
-    return Profile("s", times, sum(ms.values()), (1.0,), 0, runtime)
+    return Timing("s", times, sum(ms.values()), (1.0,), 0, runtime)
 
 
 @pytest.mark.parametrize(
-    "profile, words",
+    "timing, words",
     [
         (found(network=78, decode=22), "The network takes 78%: a GPU or a lower precision"),
         (found(Runtime("CPU", "float32", "onnxruntime"), network=9, decode=1), "90% (float32 on CPU): a GPU"),
         (found(Runtime("NVIDIA H200", "float16", "tensorrt"), network=9, decode=1), "H200): a lower precision"),
-        (found(network=40, decode=35, spectrogram=25), "Preparing takes 60%, most of it decode"),
+        (found(network=40, decode=35, spectrogram=25), "Preprocessing takes 60%, most of it decode"),
         (found(network=30, preprocess_rest=40, spectrogram=30), "most of it preprocess, rest"),
         (found(network=30, queue=70), "Waiting takes 70%"),
-        (found(network=30, client=30, transport=40), "The way there and back takes 70%"),
-        (found(network=30, postprocess=70), "Postprocess takes 70%"),
+        (found(network=30, client=30, transport=40), "Transfer takes 70%"),
+        (found(network=30, postprocess=70), "Postprocessing takes 70%"),
     ],
 )
-def test_the_verdict_names_what_takes_most(profile: Profile, words: str):
-    assert words in verdict(profile)
+def test_the_verdict_names_what_takes_most(timing: Timing, words: str):
+    assert words in verdict(timing)

@@ -299,7 +299,7 @@ def test_where_the_metrics_are_asked_for():
     assert metrics_address("https://[::1]:444/path", None) == "http://[::1]:8002/metrics"
     assert metrics_address("localhost", "example.com:9002") == "http://example.com:9002"
     for url in ("grpc://127.0.0.1:8002", "http://", "http://host:port"):
-        with pytest.raises(InvalidUrl, match="is no address of metrics"):
+        with pytest.raises(InvalidUrl, match="is not an address of metrics"):
             scrape(url, 1.0, {})
 
 

@@ -1,6 +1,6 @@
-"""The command `tritone`: `classify`, `emotion`, `models`, `health`; the other commands are beside this module.
+"""The command `tritone`: `classify`, `emotion`, `models`, `health`; the other commands are in this package.
 
-What takes long to import is imported where it is used: `tritone --help` answers at once.
+Slow imports are inside the functions that use them, so that `tritone --help` answers at once.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    rich_markup_mode=None,  # whose panels take 0.13 s to import
+    rich_markup_mode=None,  # rich's panels take 0.13 s to import
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
-    help="Ask audio classifiers on a Triton server about recordings.",
-    epilog="The environment variable in an option's line sets that option.",
+    help="Classify recordings with the systems of a Triton server.",
+    epilog="The environment variable in the line of an option sets that option.",
 )
 
 Files = Annotated[list[str], typer.Argument(help="Audio files; - reads one from the standard input.")]
-Given = TypeVar("Given")
-RUNNERS_UP = 3  # emotions shown beside the best
+T = TypeVar("T")
+RUNNERS_UP = 3  # emotions shown after the best one
 
 
 class Granularity(str, Enum):
@@ -90,10 +90,10 @@ def connect(
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Encrypted or authorized connections: these options stand before the command."""
+    """Set the options of encrypted or authorized connections, which go before the command."""
     for text in header or []:
         if ":" not in text:
-            raise typer.BadParameter(f"'{text}' is not of the form name:value.", param_hint="--header")
+            raise typer.BadParameter(f"'{text}' must have the form name:value.", param_hint="--header")
     headers = {name.strip(): value.strip() for name, value in (text.split(":", 1) for text in header or [])}
     connection.update(
         root_certificates=root_certificates, certificate=certificate, private_key=private_key, headers=headers
@@ -105,9 +105,10 @@ def classify(
     files: Files,
     url: Url = URL,
     model: Annotated[str, typer.Option(envvar="TRITONE_MODEL", help="The system to ask.")] = MODEL,
-    top_k: Annotated[int, typer.Option(envvar="TRITONE_TOP_K", min=1, help="How many labels to rank.")] = TOP_K,
+    top_k: Annotated[int, typer.Option(envvar="TRITONE_TOP_K", min=1, help="Number of labels to rank.")] = TOP_K,
     profile: Annotated[
-        str | None, typer.Option(envvar="TRITONE_PROFILE", help="Preprocessing, where not the system's own.")
+        str | None,
+        typer.Option(envvar="TRITONE_PROFILE", help="Preprocessing profile, instead of the system's own."),
     ] = None,
     option: KeyValues = None,
     timeout: Timeout = TIMEOUT,
@@ -125,8 +126,8 @@ def classify(
         return client.classify(recording, model=model, **options)
 
     answers: list[tuple[str, Answer | TritoneError]] = []
-    with open_client(url, timeout) as client, closing(asked(client, ask, files)) as found:
-        for file, answer in found:
+    with open_client(url, timeout) as client, closing(answered(client, ask, files)) as results:
+        for file, answer in results:
             answers.append((file, answer))
             if as_json:
                 print_json(tables.record(file, answer))
@@ -140,7 +141,7 @@ def emotion(
     files: Files,
     granularity: Annotated[
         Granularity,
-        typer.Option(envvar="TRITONE_GRANULARITY", help="One answer for the recording, or also each 20 ms."),
+        typer.Option(envvar="TRITONE_GRANULARITY", help="One answer per recording, or also one per 20 ms."),
     ] = Granularity.utterance,
     embedding: Annotated[
         Path | None,
@@ -154,26 +155,27 @@ def emotion(
         typer.Option(
             envvar="TRITONE_OUTPUT_DIR",
             metavar="DIR",
-            help="Write result.json, as the emotion2vec web UI does, and embedding.npy: for each file into a new "
-            "folder NAME_YYYYMMDD_HHMMSS of DIR, with -2, -3, ... where that is taken. Nothing is overwritten, "
-            "and a folder is complete when it appears.",
+            help="For each file, write result.json (as the emotion2vec web UI does) and embedding.npy into a new "
+            "folder NAME_YYYYMMDD_HHMMSS of DIR, with -2, -3, ... if that exists. Nothing is overwritten, and a "
+            "folder is complete when it appears.",
         ),
     ] = None,
     smoothing: Annotated[
         float | None,
         typer.Option(
-            envvar="TRITONE_SMOOTHING", help="Seconds that the timeline is averaged over, where not the server's."
+            envvar="TRITONE_SMOOTHING",
+            help="Seconds over which the timeline is averaged, instead of the server's default.",
         ),
     ] = None,
     min_segment: Annotated[
         float | None,
         typer.Option(
             envvar="TRITONE_MIN_SEGMENT",
-            help="Seconds of the timeline's shortest stretch, where not the server's.",
+            help="Minimum seconds of a segment of the timeline, instead of the server's default.",
         ),
     ] = None,
     url: Url = URL,
-    # A variable of its own: TRITONE_MODEL names a system that labels recordings.
+    # Not TRITONE_MODEL, which names a system for genres.
     model: Annotated[str, typer.Option(envvar="TRITONE_EMOTION_MODEL", help="The system to ask.")] = EMOTION_MODEL,
     option: KeyValues = None,
     timeout: Timeout = TIMEOUT,
@@ -190,7 +192,7 @@ def emotion(
     from tritone_client.cli import folders
     from tritone_client.display import tables
 
-    # Before anything is asked: the command cannot write everything.
+    # Before the first call: report a path that cannot be written.
     array_file = folders.file_for_array(embedding) if embedding else None
     folder = folders.folder_for_results(output_dir) if output_dir else None
     options: dict[str, Any] = {"smoothing": smoothing, "min_segment": min_segment} | key_values(option)
@@ -205,8 +207,8 @@ def emotion(
         )
 
     answers: list[tuple[str, EmotionPrediction | TritoneError]] = []
-    with open_client(url, timeout) as client, closing(asked(client, ask, files)) as found:
-        for file, answer in found:
+    with open_client(url, timeout) as client, closing(answered(client, ask, files)) as results:
+        for file, answer in results:
             written = {}
             if not isinstance(answer, TritoneError):
                 try:
@@ -218,7 +220,7 @@ def emotion(
                     answer = error
             if as_json:
                 print_json(tables.record(file, answer) | written)
-            if not isinstance(answer, TritoneError):  # hours of frames would fill the memory
+            if not isinstance(answer, TritoneError):  # drop the frames, which would fill the memory
                 answer = replace(answer, frame_scores=None, embedding=None, frame_embeddings=None)
             answers.append((file, answer))
     if not as_json:
@@ -229,7 +231,7 @@ def emotion(
 
 @app.command()
 def models(url: Url = URL, timeout: Timeout = TIMEOUT, as_json: Json = False) -> None:
-    """List the systems that the server has."""
+    """List the systems of the server."""
     from tritone_client.display import tables
 
     with open_client(url, timeout) as client:
@@ -261,15 +263,17 @@ def health(url: Url = URL, timeout: Timeout = TIMEOUT, as_json: Json = False) ->
 
 for command in (
     *(bulk.bulk, similar.similar, evaluation.evaluate, evaluation.calibrate),
-    *(server.stats, server.profile, web.web),
+    *(server.stats, server.timing),
 ):
     app.command()(command)
+app.command("profile", hidden=True)(server.timing)  # another name of it
+app.command()(web.web)
 
 
-def asked(
-    client: Client, ask: Callable[[Recording], Given], files: list[str]
-) -> Generator[tuple[str, Given | TritoneError], None, None]:
-    """`ask` the server of each file; - is the standard input."""
+def answered(
+    client: Client, ask: Callable[[Recording], T], files: list[str]
+) -> Generator[tuple[str, T | TritoneError], None, None]:
+    """Return a generator of each file with its answer; - is standard input."""
     from tritone_client.inflight import in_order
 
     stdin = sys.stdin.buffer.read() if "-" in files else b""
@@ -277,7 +281,7 @@ def asked(
 
 
 def run() -> None:
-    """Run the command; an error is one line on the standard error."""
+    """Run the command, and print an error as one line on standard error."""
     try:
         app()
     except TritoneError as error:

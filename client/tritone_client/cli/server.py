@@ -1,4 +1,4 @@
-"""`tritone stats` and `tritone profile`: what a server does, and where the time of a recording goes in it."""
+"""`tritone stats` and `tritone timing`: a server's counters, and where the time of a recording goes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def stats(
         str | None,
         typer.Option(
             envvar="TRITONE_METRICS_URL",
-            help=f"Where Triton's metrics are; unless set, port {METRICS_PORT} of the host in --url.",
+            help=f"Address of Triton's metrics; by default port {METRICS_PORT} of the host in --url.",
         ),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show what happens now, until Ctrl-C.")] = False,
@@ -53,32 +53,32 @@ def stats(
     ] = TIMEOUT,
     as_json: Json = False,
 ) -> None:
-    """Report requests, failures, times and cache of a server."""
+    """Report requests, failures, batches, times and cache."""
     from rich.live import Live
 
-    asked = metrics_address(url, metrics_url)
+    address = metrics_address(url, metrics_url)
     if not watch:
-        watched_once = now(asked, timeout)
+        snapshot = now(address, timeout)
         if as_json:
-            print_json(record(watched_once, None))
+            print_json(record(snapshot, None))
         else:
-            output().print(view(watched_once, None))
+            output().print(view(snapshot, None))
         return
     screen = Live(console=output(), auto_refresh=False) if output().is_terminal and not as_json else None
     with suppress(KeyboardInterrupt), screen or nullcontext():
         earlier: Snapshot | None = None
         while True:
-            earlier = watched(asked, timeout, earlier, screen, as_json)
+            earlier = watched(address, timeout, earlier, screen, as_json)
             time.sleep(every)
 
 
 def watched(
     url: str, timeout: float, earlier: Snapshot | None, screen: Live | None, as_json: bool
 ) -> Snapshot | None:
-    """Show what has happened since the `earlier` look; this look, or None where no server answers."""
+    """Show what has happened since the `earlier` snapshot; return the new one, or None if no server answers."""
     try:
         found = now(url, timeout)
-    except ServerUnavailable as error:  # it may come back, with counters that begin anew
+    except ServerUnavailable as error:  # it may come back, with counters that restart
         if screen:
             from rich.text import Text
 
@@ -96,7 +96,7 @@ def watched(
 
 
 def now(url: str, timeout: float) -> Snapshot:
-    """A look at the metrics."""
+    """Return a snapshot of the metrics."""
     from tritone_client.monitoring import statistics
 
     headers, authorities = connection.get("headers"), connection.get("root_certificates")
@@ -104,7 +104,7 @@ def now(url: str, timeout: float) -> Snapshot:
 
 
 def metrics_address(url: str, metrics_url: str | None) -> str:
-    """Where the metrics are: as told, or at Triton's own port of the server's host."""
+    """Return the URL of the metrics: `metrics_url`, or Triton's default port on the server's host."""
     if metrics_url is None:
         from tritone_client.transport.address import parse_url
 
@@ -114,7 +114,7 @@ def metrics_address(url: str, metrics_url: str | None) -> str:
 
 
 def view(found: Snapshot, earlier: Snapshot | None) -> RenderableType:
-    """A look as a table, of what has happened since an earlier one if there is one."""
+    """Return a snapshot as a table, of what has happened since an earlier one if there is one."""
     from tritone_client.monitoring import statistics, tables
 
     models, seconds = since(found, earlier)
@@ -122,7 +122,7 @@ def view(found: Snapshot, earlier: Snapshot | None) -> RenderableType:
 
 
 def record(found: Snapshot, earlier: Snapshot | None) -> dict[str, Any]:
-    """A look as a line of JSON."""
+    """Return a snapshot as a record for a line of JSON."""
     from tritone_client.monitoring import statistics
 
     models, seconds = since(found, earlier)
@@ -135,32 +135,35 @@ def record(found: Snapshot, earlier: Snapshot | None) -> dict[str, Any]:
 
 
 def since(found: Snapshot, earlier: Snapshot | None) -> tuple[dict[str, Counts], float | None]:
-    """What has happened in how many seconds; at the first look all since the server's start, and None."""
+    """Return the counts since `earlier` and their seconds; for the first snapshot all counts, and None."""
     if earlier is None:
         return found.models, None
     return found.since(earlier), found.at - earlier.at
 
 
-def profile(
+def timing(
     file: Annotated[str, typer.Argument(help="An audio file.")],
     url: Url = URL,
     model: Model = MODEL,
-    repeat: Annotated[int, typer.Option(min=1, help="How often to ask, after once that is not counted.")] = 5,
+    repeat: Annotated[
+        int, typer.Option(min=1, help="Number of runs, after a warm-up run that is not counted.")
+    ] = 5,
     option: KeyValues = None,
     timeout: Timeout = TIMEOUT,
     as_json: Json = False,
 ) -> None:
     """Report where the time of one recording goes.
 
-    From this program to the network and back.
+    The stages are those of the whole way, from this program to the network and back. `tritone profile` is another
+    name of this command.
     """
     from tritone_client.monitoring import stages, tables
 
     options = key_values(option)
     with open_client(url, timeout) as client:
-        client.retries = 0  # a pause between attempts would be taken for transport
-        found = stages.profile(client, file, model, options, repeat, progress=bar)
+        client.retries = 0  # a pause between attempts would count as transport
+        measured = stages.measure(client, file, model, options, repeat, progress=bar)
     if as_json:
-        print_json({"file": file, **found.to_dict()})
+        print_json({"file": file, **measured.to_dict()})
     else:
-        output().print(tables.profile_view(file, found))
+        output().print(tables.timing_view(file, measured))

@@ -1,1 +1,1 @@
-"""What a server counts, and where the time of a recording goes."""
+"""A server's counters, and where the time of a recording goes."""

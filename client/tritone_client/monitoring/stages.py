@@ -1,7 +1,7 @@
-"""Where the time of one recording goes: stages that add up to what the client waits ("X-ray").
+"""Where the time of one recording goes: stages that add up to the time that the client waits.
 
-They come from three clocks: the preparation's own (option `timings`), Triton's statistics of each step, and the
-client's. What is left of each outer clock has its own name, so nothing is lost between them.
+They come from three clocks: the preprocessing's own (option `timings`), Triton's statistics of each step, and the
+client's. The rest of each outer clock is a stage of its own, so that no time is lost between them.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ SETTLED_SECONDS = 2.0  # Triton counts a request just after it has sent the answ
 
 
 @dataclass(frozen=True)
-class Profile:
+class Timing:
     """Where the time of a recording goes.
 
     Attributes
     ----------
     model : the system that was asked.
     stages : stage -> mean ms; they add up to `ms`.
-    ms : what the client waited in the mean.
-    runs : what it waited each time, ms; the cold run before these is not among them.
-    others : requests of others that the same system had in between, at least; the stages are theirs as well.
-    runtime : where the network ran and how; None where the server does not report it.
+    ms : mean time that the client waited, in ms.
+    runs : time that it waited for each run, in ms, without the warm-up run before these.
+    others : minimum number of requests from other clients meanwhile; the server's stages include these.
+    runtime : where the network ran and how; None if the server does not report it.
     """
 
     model: str
@@ -46,47 +46,47 @@ class Profile:
     runtime: Runtime | None
 
     def to_dict(self) -> dict[str, Any]:
-        """As a record for JSON, with each stage's share of the whole."""
+        """Return a record for JSON, with each stage's share of the total."""
         record = asdict(self)
         record["computed"] = record.pop("runtime")
         return record | {"shares": {stage: ms / self.ms for stage, ms in self.stages.items()}}
 
 
 def server_stages(
-    timings: Sequence[Mapping[str, float]], whole: Counts, steps: Mapping[str, Counts]
+    timings: Sequence[Mapping[str, float]], system: Counts, steps: Mapping[str, Counts]
 ) -> dict[str, float]:
-    """Mean ms per stage of recordings within the server, in the order in which they pass them.
+    """Return the mean ms per stage in the server, in the order of the stages.
 
     Parameters
     ----------
-    timings : ms of each stage of the preparation, for each recording.
-    whole : what Triton has counted of the system itself meanwhile, at least one request.
-    steps : likewise of its steps, by `STEPS`; one that the system does not have may be missing.
+    timings : ms of each stage of the preprocessing, for each recording.
+    system : Triton's counts of the system itself meanwhile, at least one request.
+    steps : the same for its steps, by `STEPS`; steps that the system does not have may be missing.
 
     The stages add up to the mean time of a request in the server.
     """
-    n = whole.requests / 1000
+    n = system.requests / 1000
     preprocess, network, postprocess = (steps.get(step, Counts()) for step in STEPS)
-    stages = {stage: statistics.fmean(one[stage] for one in timings) for stage in timings[0]}
+    stages = {stage: statistics.fmean(timing[stage] for timing in timings) for stage in timings[0]}
     stages["preprocess, rest"] = (preprocess.total - preprocess.queue) / n - sum(stages.values())
     stages["queue"] = sum(step.queue for step in steps.values()) / n
     stages["network"] = (network.total - network.queue) / n
     stages["postprocess"] = (postprocess.total - postprocess.queue) / n
-    stages["ensemble"] = (whole.total - sum(step.total for step in steps.values())) / n
+    stages["ensemble"] = (system.total - sum(step.total for step in steps.values())) / n
     return stages
 
 
-def profile(
+def measure(
     client: Client,
     recording: Recording,
     model: str,
     options: Mapping[str, object],
     repeat: int = 5,
     progress: Callable[[Sequence[int]], Iterable[int]] = iter,
-) -> Profile:
-    """Ask for one recording `repeat` times, after once that is not counted, and tell where the time went.
+) -> Timing:
+    """Send one recording `repeat` times, after a warm-up run, and return where the time goes.
 
-    Raises what `Client.classify` does; `ServerUnavailable` also where the server was started anew meanwhile.
+    Raises the exceptions of `Client.classify`; `ServerUnavailable` also if the server restarts meanwhile.
     """
     check_names(options)
     options = {**options, "timings": True}
@@ -95,7 +95,7 @@ def profile(
     timings, runs, calls = [], [], []
     before = counted(client, model)
     for number in progress(range(1 + repeat)):
-        if number == 1:  # what follows is counted
+        if number == 1:  # the measured runs follow
             before = settled(client, model, before, 1)
         start = time.perf_counter()
         request = build(recording, model, options=options).past_cache
@@ -110,25 +110,23 @@ def profile(
             runs.append(1e3 * (end - start))
             calls.append(1e3 * (received - sent))
     after = settled(client, model, before, repeat)
-    whole, *parts = (after[name] - before[name] for name in after)
+    system, *parts = (after[name] - before[name] for name in after)
     steps = dict(zip(list(after)[1:], parts, strict=True))
-    count = min(whole.requests, steps["preprocess"].requests)
+    count = min(system.requests, steps["preprocess"].requests)
     if count < repeat:
-        raise ServerUnavailable(
-            f"The server has counted {count} of {repeat} answers: it was started anew meanwhile, ask again."
-        )
-    others = max(one.requests for one in (whole, *parts)) - repeat
+        raise ServerUnavailable("The server restarted meanwhile, so its counts do not cover all runs: try again.")
+    others = max(counts.requests for counts in (system, *parts)) - repeat
     ms, call = statistics.fmean(runs), statistics.fmean(calls)
-    stages = {"client": ms - call, "transport": call - 1e3 * whole.total / whole.requests}
+    stages = {"client": ms - call, "transport": call - 1e3 * system.total / system.requests}
     with reading_answer():
-        stages |= server_stages(timings, whole, steps)
-    return Profile(model, stages, ms, tuple(runs), others, answer.runtime)
+        stages |= server_stages(timings, system, steps)
+    return Timing(model, stages, ms, tuple(runs), others, answer.runtime)
 
 
 def settled(client: Client, model: str, before: Mapping[str, Counts], requests: int) -> dict[str, Counts]:
-    """`counted` as soon as so many requests more than `before` are in, or `SETTLED_SECONDS` are over.
+    """Return `counted` when it has `requests` more than `before`, or after `SETTLED_SECONDS`.
 
-    Triton counts a request of the system last, when all of its steps are done with it.
+    Triton counts a request of the system last, after all of its steps.
     """
     deadline = time.monotonic() + SETTLED_SECONDS
     while True:
@@ -139,7 +137,7 @@ def settled(client: Client, model: str, before: Mapping[str, Counts], requests: 
 
 
 def counted(client: Client, model: str) -> dict[str, Counts]:
-    """What Triton has counted of a system, under "", and of those of `STEPS` that it has."""
+    """Return Triton's counts of a system, under "", and of those of `STEPS` that it has."""
     entries = client._run(client._call(client._transport.statistics))
     names = {"": model} | {step: f"{model}_{step}" for step in STEPS}
     with reading_answer():

@@ -1,7 +1,6 @@
-"""What a running server counts, by Triton's metrics (Prometheus' text format): of systems, steps and machine.
+"""A running server's counters of systems, steps and the machine, from Triton's metrics in Prometheus' text format.
 
-Triton's counters run since it has loaded a model. Its warm-up and what the supervisor asks a system from time to
-time are in them.
+Triton counts from the moment it loads a model. The counts include the warm-up and the supervisor's own checks.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from tritone_client.errors import Failure, InvalidUrl, ServerUnavailable
 from tritone_client.systems import STEPS, systems
 from tritone_client.transport.exchange import exchange
 
-LONGEST_LINE = 4096  # characters of a sample; Triton's have some hundred
+LONGEST_LINE = 4096  # characters of a sample; Triton's have a few hundred
 
-# A front asks the chain of the steps, which is what is cached; a step asks the network that explains.
+# Some systems request the chain of their steps, which is cached; a step requests the network for explanations.
 CACHED_IN = ("", "_chain")
 EXPLAIN = "explain"
 
@@ -43,26 +42,26 @@ class Sample:
 
 
 def parse(text: str) -> list[Sample]:
-    """All samples of a text in Prometheus' text format 0.0.4, without their times. Raises `ValueError`."""
+    """Return all samples in a text of Prometheus' format 0.0.4, without their times. Raises `ValueError`."""
     samples = []
     for line in map(str.strip, text.split("\n")):
         if not line or line.startswith("#"):
             continue
         found = LINE.fullmatch(line) if len(line) <= LONGEST_LINE else None
         if not found:
-            raise ValueError(f"'{line:.80}' is no sample of Prometheus' text format")
+            raise ValueError(f"'{line:.80}' is not a sample of Prometheus' text format")
         name, labels, value = found.groups()
         samples.append(Sample(name, parse_labels(labels or ""), float(value)))
     return samples
 
 
 def parse_labels(text: str) -> dict[str, str]:
-    """What stands between the braces of a sample."""
+    """Return the labels between the braces of a sample."""
     labels, text, end = {}, text.strip(), 0
     while end < len(text):
         found = LABEL.match(text, end)
         if not found:
-            raise ValueError(f"'{text:.80}' are no labels of Prometheus' text format")
+            raise ValueError(f"'{text:.80}' are not labels of Prometheus' text format")
         labels[found[1]] = re.sub(r"\\.", lambda escape: ESCAPED.get(escape[0], escape[0]), found[2])
         end = found.end()
     return labels
@@ -70,16 +69,16 @@ def parse_labels(text: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Counts:
-    """What Triton counts of a model; the difference of two is what happened between them.
+    """Triton's counts of a model; the difference of two is what happened between them.
 
     Attributes
     ----------
-    requests : answered requests, from the cache or not; a Python step's refusals are answers, too.
-    rows, executions : of the model itself, so rows / executions is the mean batch.
-    total, queue, compute : seconds of all requests together: whole, waiting, at work. Each request of a batch
-        counts the whole time of the batch.
+    requests : answered requests, from the cache or not; a Python step's rejections are answers, too.
+    rows, executions : of the model itself, so that rows / executions is the mean batch size.
+    total, queue, compute : seconds of all requests together: in total, waiting, computing. Each request of a batch
+        counts the time of the whole batch.
     hits, misses : of the response cache.
-    failures : by Triton's reason; empty in the statistics interface, which tells none.
+    failures : Triton's reason -> count; empty in the statistics interface, which reports none.
     """
 
     requests: int = 0
@@ -94,7 +93,7 @@ class Counts:
 
     @classmethod
     def of_statistics(cls, entry: Mapping[str, Any]) -> Counts:
-        """By an entry of Triton's statistics interface; over gRPC zeros are left out and numbers are texts."""
+        """Return the counts in an entry of Triton's statistics, which over gRPC has texts, and omits zeros."""
         sums = entry.get("inference_stats", {})
 
         def total(name: str, unit: str) -> int:
@@ -115,11 +114,11 @@ class Counts:
         return Counts(*(getattr(self, f.name) - getattr(earlier, f.name) for f in fields(self)))
 
     def fell(self, earlier: Counts) -> bool:
-        """Whether any of them is less than before: the model was loaded anew."""
+        """Return whether any count is lower than before, because the model was reloaded."""
         return any(getattr(self, f.name) < getattr(earlier, f.name) for f in fields(self) if f.name != "failures")
 
 
-# Metric of a model -> which of `Counts`, and its unit.
+# Metric of a model -> field of `Counts`, and its unit.
 METRICS = {
     "nv_inference_request_success": ("requests", 1),
     "nv_inference_count": ("rows", 1),
@@ -137,7 +136,7 @@ FAILURES = "nv_inference_request_failure"
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as Triton sees it: its use from 0 to 1, bytes of its memory, watts."""
+    """A GPU as Triton reports it: its use from 0 to 1, bytes of its memory, watts."""
 
     uuid: str
     use: float
@@ -148,7 +147,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine that serves: use of all its cores from 0 to 1, and bytes of its memory."""
+    """The server's machine: use of all its cores from 0 to 1, and bytes of its memory."""
 
     cpu: float
     memory_used: float
@@ -157,7 +156,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the metrics said, `at` seconds of a monotonic clock; of machine and GPUs only what they told."""
+    """The metrics at time `at` (seconds of a monotonic clock); machine and GPUs only if Triton reports them."""
 
     at: float
     models: dict[str, Counts]
@@ -165,7 +164,7 @@ class Snapshot:
     gpus: tuple[Gpu, ...]
 
     def since(self, earlier: Snapshot) -> dict[str, Counts]:
-        """What happened between two looks; all that a model has counted where it was loaded in between."""
+        """Return the counts between two snapshots; for a model that was reloaded meanwhile, those since then."""
         return {
             name: counts if counts.fell(before) else counts - before
             for name, counts in self.models.items()
@@ -174,8 +173,8 @@ class Snapshot:
 
 
 def scrape(url: str, timeout: float, headers: Mapping[str, str], root_certificates: str | None = None) -> Snapshot:
-    """Ask for the metrics at `url`, within `timeout` seconds. Raises `ServerUnavailable`, `InvalidUrl`."""
-    advice = f"is the server started, and does --metrics-url name its metrics (port {METRICS_PORT} unless set)?"
+    """Read the metrics at `url` within `timeout` seconds. Raises `ServerUnavailable`, `InvalidUrl`."""
+    advice = f"check that the server runs, and --metrics-url (by default port {METRICS_PORT} of its host)."
     try:
         status, text = fetch(url, timeout, headers, root_certificates)
     except (OSError, UnicodeError, http.client.HTTPException, Failure) as error:
@@ -189,14 +188,14 @@ def scrape(url: str, timeout: float, headers: Mapping[str, str], root_certificat
 
 
 def fetch(url: str, timeout: float, headers: Mapping[str, str], root_certificates: str | None) -> tuple[int, str]:
-    """The status and the text that a server answers with."""
+    """Return the HTTP status and the text of the answer at `url`."""
     parts = urlsplit(url)
     try:
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None
     if parts.scheme not in ("http", "https") or not host:
-        raise InvalidUrl(f"'{url}' is no address of metrics: write http://host:{METRICS_PORT}/metrics.")
+        raise InvalidUrl(f"'{url}' is not an address of metrics: write http://host:{METRICS_PORT}/metrics.")
     connection: http.client.HTTPConnection
     deadline = time.monotonic() + timeout
     if parts.scheme == "https":
@@ -215,7 +214,7 @@ def fetch(url: str, timeout: float, headers: Mapping[str, str], root_certificate
 
 
 def read(samples: list[Sample], at: float) -> Snapshot:
-    """The look that the samples of Triton's metrics are; those of a model's versions and GPUs are added up."""
+    """Return the snapshot in samples of Triton's metrics, summed over a model's versions and GPUs."""
     sums: dict[str, dict[str, float]] = {}
     failures: dict[str, Counter[str]] = {}
     machine: dict[str, float] = {}
@@ -232,10 +231,10 @@ def read(samples: list[Sample], at: float) -> Snapshot:
             gpus.setdefault(gpu, {})[sample.name] = sample.value
         elif not sample.labels:
             machine[sample.name] = sample.value
-    whole = {"requests", "rows", "executions", "hits", "misses"}
+    integers = {"requests", "rows", "executions", "hits", "misses"}
     models = {
         model: Counts(
-            **{name: int(value) if name in whole else value for name, value in counts.items()},  # type: ignore[arg-type]
+            **{name: int(value) if name in integers else value for name, value in counts.items()},  # type: ignore[arg-type]
             failures=+failures.get(model, Counter()),
         )
         for model, counts in sums.items()
@@ -243,22 +242,23 @@ def read(samples: list[Sample], at: float) -> Snapshot:
     return Snapshot(at, models, read_machine(machine), tuple(read_gpu(*gpu) for gpu in sorted(gpus.items())))
 
 
-def read_machine(told: Mapping[str, float]) -> Machine | None:
-    """The machine as its metrics tell it, None where they do not, or not yet: all are 0 for the first second."""
-    if not told.get("nv_cpu_memory_total_bytes"):
+def read_machine(metrics: Mapping[str, float]) -> Machine | None:
+    """Return the machine's metrics, None if there are none yet: all are 0 during the first second."""
+    if not metrics.get("nv_cpu_memory_total_bytes"):
         return None
-    return Machine(told["nv_cpu_utilization"], told["nv_cpu_memory_used_bytes"], told["nv_cpu_memory_total_bytes"])
+    names = ("nv_cpu_utilization", "nv_cpu_memory_used_bytes", "nv_cpu_memory_total_bytes")
+    return Machine(*(metrics[name] for name in names))
 
 
-def read_gpu(uuid: str, told: Mapping[str, float]) -> Gpu:
-    """A GPU as its metrics tell it; what they leave out is 0."""
+def read_gpu(uuid: str, metrics: Mapping[str, float]) -> Gpu:
+    """Return a GPU's metrics; missing ones are 0."""
     names = ("nv_gpu_utilization", "nv_gpu_memory_used_bytes", "nv_gpu_memory_total_bytes", "nv_gpu_power_usage")
-    return Gpu(uuid, *(told.get(name, 0.0) for name in names))
+    return Gpu(uuid, *(metrics.get(name, 0.0) for name in names))
 
 
 @dataclass(frozen=True)
 class StepStatistics:
-    """A step of a system: means for a request, in ms, and rows for an execution; None where there was none."""
+    """A step of a system: mean ms per request, and mean rows per execution; None without any."""
 
     step: str
     requests: int
@@ -270,7 +270,7 @@ class StepStatistics:
 
 @dataclass(frozen=True)
 class SystemStatistics:
-    """A system: recordings answered and failed, mean ms from request to answer, and what its cache answered."""
+    """A system: answered and failed recordings, mean ms from request to answer, cache hits and misses."""
 
     system: str
     answered: int
@@ -282,12 +282,12 @@ class SystemStatistics:
 
 
 def by_system(models: Mapping[str, Counts]) -> list[SystemStatistics]:
-    """The systems among Triton's models, by name."""
+    """Return the statistics of the systems among Triton's models, by name."""
     return [
         SystemStatistics(
             system=name,
             answered=models[name].requests,
-            # Triton counts an ensemble's failure twice: as it sends the error, and as it lets the request go.
+            # Triton counts an ensemble's failure twice: when it sends the error, and when it releases the request.
             failed=(models[name].failures.total() + 1) // 2,
             ms=mean(1e3 * models[name].total, models[name].requests),
             cache_hits=sum(models[name + part].hits for part in CACHED_IN if name + part in models),
@@ -302,7 +302,7 @@ def by_system(models: Mapping[str, Counts]) -> list[SystemStatistics]:
 
 
 def of_step(step: str, counts: Counts) -> StepStatistics:
-    """One step's numbers."""
+    """Return the statistics of one step."""
     return StepStatistics(
         step,
         counts.requests,
@@ -314,5 +314,5 @@ def of_step(step: str, counts: Counts) -> StepStatistics:
 
 
 def mean(total: float, count: int) -> float | None:
-    """`total / count`, None where there was none."""
+    """Return `total / count`, None if `count` is 0."""
     return total / count if count else None
