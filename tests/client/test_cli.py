@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -101,18 +102,47 @@ def test_models_and_health(triton: Triton):
         triton.post("narrow/load")
 
 
-def test_a_narrow_terminal(triton: Triton, songs: list[str]):
-    """In a real terminal of 50 columns: colours, and no line beyond it."""
+def in_terminal(*arguments: str, **environment: str) -> str:
+    """Return what the command prints in a pseudo terminal; the environment has no NO_COLOR unless given."""
     near, far = pty.openpty()
-    environment = os.environ | {"COLUMNS": "50", "TERM": "xterm-256color"}
-    command = [TRITONE, "classify", songs[0], "--url", triton.grpc]
-    process = subprocess.Popen(command, stdout=far, stderr=far, env=environment)
+    settings = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    settings |= {"TERM": "xterm-256color"} | environment
+    process = subprocess.Popen([TRITONE, *arguments], stdout=far, stderr=far, env=settings)
     assert process.wait(30) == 0
     os.close(far)
     shown = os.read(near, 100_000).decode()
     os.close(near)
+    return shown
+
+
+def test_a_narrow_terminal(triton: Triton, songs: list[str]):
+    """In a real terminal of 50 columns: colours, and no line beyond it."""
+    shown = in_terminal("classify", songs[0], "--url", triton.grpc, COLUMNS="50")
     assert "\x1b[" in shown and "Opera" in shown and "50%" in shown
     assert all(Text.from_ansi(line).cell_len <= 50 for line in shown.splitlines())
+
+
+@pytest.mark.parametrize("command", ["models", "health", "classify"])
+def test_no_color_prints_no_colours(triton: Triton, songs: list[str], command: str):
+    """Codes of the 8, 16 and 256 colours and of RGB, for text and background (https://no-color.org)."""
+    colour = re.compile(r"\x1b\[(?:[\d;]*;)?(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])[;m]")
+    arguments = [command, *(songs[:2] if command == "classify" else []), "--url", triton.grpc]
+    coloured, plain = in_terminal(*arguments), in_terminal(*arguments, NO_COLOR="1")
+    assert colour.search(coloured)
+    assert not colour.search(plain)
+    for shown in (coloured, plain):
+        assert ("Opera" if command == "classify" else "vgg19_bn_cqt") in shown
+
+
+def test_the_help_of_each_command_is_complete():
+    """`tritone -h` cuts a command's first line beyond 55 characters, and ends it in dots."""
+    lines = tritone("-h", env=os.environ | {"COLUMNS": "80", "TERM": "dumb"}).stdout.splitlines()
+    listed = dict(line.split(None, 1) for line in lines[lines.index("Commands:") + 1 :] if line.startswith("  "))
+    listed.pop("The")  # the epilog
+    commands = ["classify", "emotion", "models", "health", "bulk", "similar", "evaluate", "calibrate", "stats"]
+    assert list(listed) == [*commands, "timing", "web"]
+    for command, line in listed.items():
+        assert line.endswith(".") and not line.endswith("...") and len(line) <= 55, command
 
 
 def test_an_interruption_ends_it_at_once(triton: Triton, songs: list[str]):

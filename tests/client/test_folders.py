@@ -169,9 +169,9 @@ def test_an_array_is_written_as_named(tmp_path: Path):
 
 def test_places_that_cannot_be_written_to(tmp_path: Path):
     for place in (tmp_path, Path("/dev/null")):
-        with pytest.raises(OutputFailed, match="is no regular file"):
+        with pytest.raises(OutputFailed, match="is not a regular file"):
             folders.file_for_array(place)
-    with pytest.raises(OutputFailed, match="is no folder"):
+    with pytest.raises(OutputFailed, match="is not a writable folder"):
         folders.file_for_array(tmp_path / "nowhere" / "out.npy")
     (tmp_path / "file").touch()
     with pytest.raises(OutputFailed, match=r"file' cannot be written: File exists\.$"):

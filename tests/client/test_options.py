@@ -24,7 +24,7 @@ def test_what_was_not_asked_for_is_not_there(client: Client):
     prediction = client.classify(b"x", explain=0)
     assert prediction.needs_review is prediction.agreement is prediction.explanation is prediction.pictures is None
     assert prediction.uncertainty == {} and prediction.rules == prediction.explained == ()
-    with pytest.raises(ValueError, match=r"has no explanation: ask for it with explain=1 to 4\.$"):
+    with pytest.raises(ValueError, match=r"has no explanation: request it with explain=1 to 4\.$"):
         prediction.overlay(0)
     speech = client.emotion(bytes([3]))
     assert speech.needs_review is None and speech.uncertainty == {}
@@ -106,9 +106,13 @@ def test_options_of_the_command(triton: Triton, song: Path):
 @pytest.mark.parametrize(
     ("option", "code", "message"),
     [
-        ("denoise", 2, "'denoise' is not of the form KEY=VALUE."),
-        ("=1", 2, "'=1' is not of the form KEY=VALUE."),
-        ("model=x", 1, "tritone: 'model' is an argument of the client and no option of the server: leave it out."),
+        ("denoise", 2, "'denoise' must have the form KEY=VALUE."),
+        ("=1", 2, "'=1' must have the form KEY=VALUE."),
+        (
+            "model=x",
+            1,
+            "tritone: 'model' is an argument of the client, not an option of the server",
+        ),
     ],
 )
 def test_what_is_no_option(triton: Triton, song: Path, option: str, code: int, message: str):

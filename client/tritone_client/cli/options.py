@@ -1,4 +1,4 @@
-"""What the commands share: common options, the client that these describe, and where they print."""
+"""The common options of the commands, the client that these describe, and their output."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Url = Annotated[
 Timeout = Annotated[
     float, typer.Option(envvar="TRITONE_TIMEOUT", min=0.01, help="Seconds for each recording, retries included.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 KeyValues = Annotated[
     list[str] | None,
     typer.Option(
@@ -39,28 +39,28 @@ KeyValues = Annotated[
     ),
 ]
 
-Model = Annotated[str, typer.Option(envvar="TRITONE_MODEL", help="The system to ask, of genres or of emotions.")]
-__all__ = ["MODEL", "TIMEOUT", "URL"]  # for the commands beside this module
+Model = Annotated[str, typer.Option(envvar="TRITONE_MODEL", help="The system to ask, for genres or for emotions.")]
+__all__ = ["MODEL", "TIMEOUT", "URL"]  # for the modules of the commands
 
 connection: dict[str, Any] = {}  # the options before the command, for `Client`
 
 
 def open_client(url: str, timeout: float) -> Client:
-    """The client that the options ask for."""
+    """Return a client for the options."""
     from tritone_client.client import Client
 
     return Client(url, timeout=timeout, **connection)
 
 
 def key_values(texts: Sequence[str] | None) -> dict[str, Any]:
-    """The options of `-o KEY=VALUE`, each value JSON or else a bare word."""
+    """Return the options of `-o KEY=VALUE`; a value that is not JSON is a text."""
     from tritone_client.transport.request import check_names
 
     options: dict[str, Any] = {}
     for text in texts or []:
         key, equals, value = text.partition("=")
         if not (key and equals):
-            raise typer.BadParameter(f"'{text}' is not of the form KEY=VALUE.", param_hint="-o")
+            raise typer.BadParameter(f"'{text}' must have the form KEY=VALUE.", param_hint="-o")
         try:
             options[key] = json.loads(value)
         except ValueError:
@@ -70,7 +70,7 @@ def key_values(texts: Sequence[str] | None) -> dict[str, Any]:
 
 
 def bar(questions: Sequence[Any]) -> Iterable[Any]:
-    """Go through `questions` beside a progress bar, where there are several and a person looks."""
+    """Iterate over `questions` with a progress bar, if there are several and standard error is a terminal."""
     from rich.console import Console
     from rich.progress import track
 
@@ -80,12 +80,12 @@ def bar(questions: Sequence[Any]) -> Iterable[Any]:
 
 
 def print_json(record: dict[str, Any]) -> None:
-    """A line of JSON, at once: programs read it while the next recording is on its way."""
+    """Print a line of JSON, and flush it: programs read it while the next recording is in flight."""
     print(json_text(record), flush=True)
 
 
 def output() -> Console:
-    """Where tables go: the terminal's width there, wide lines in a pipe or file."""
+    """Return a console for tables, as wide as the terminal, or wide in a pipe or file."""
     from rich.console import Console
 
     console = Console(highlight=False)

@@ -1,4 +1,4 @@
-"""`tritone web`: the page on which people ask the server."""
+"""`tritone web`: a web page for the server."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,25 +24,27 @@ def web(
     examples: Annotated[
         Path | None,
         typer.Option(
-            envvar="TRITONE_EXAMPLES", metavar="DIR", help="Folder of recordings to try, which visitors may hear."
+            envvar="TRITONE_EXAMPLES", metavar="DIR", help="Folder of example recordings, which visitors can play."
         ),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(envvar="TRITONE_WEB_ALLOW_HOST", metavar="NAME", help="Name that a proxy has for the page."),
+        typer.Option(
+            envvar="TRITONE_WEB_ALLOW_HOST", metavar="NAME", help="Host name by which a proxy calls the page."
+        ),
     ] = None,
     quota: Annotated[
         int,
-        typer.Option(envvar="TRITONE_WEB_QUOTA", metavar="MB", min=1, help="Disk that all uploads may take."),
+        typer.Option(envvar="TRITONE_WEB_QUOTA", metavar="MB", min=1, help="Disk space for all uploads."),
     ] = WEB_QUOTA_MB,
     timeout: Timeout = TIMEOUT,
 ) -> None:
-    """Serve a page on which people drop a recording, or speak.
+    """Serve a web page that takes uploads and recordings.
 
     Ctrl-C ends it.
     """
     if not find_spec("gradio"):
-        raise TritoneError("The page needs Gradio: pip install 'tritone-client[web]' brings it.")
+        raise TritoneError("The page needs Gradio: run pip install 'tritone-client[web]'.")
     from tritone_client.web.app import serve  # takes seconds to import
 
     found = recordings(examples) if examples else []
@@ -50,9 +52,9 @@ def web(
 
 
 def recordings(folder: Path) -> list[Path]:
-    """The audio files of a folder, by name. Raises `TritoneError` where there are none."""
+    """Return the audio files of a folder, by name. Raises `TritoneError` if there are none."""
     if not folder.is_dir():
-        raise TritoneError(f"'{folder}' is no folder: --examples takes one with recordings.")
+        raise TritoneError(f"'{folder}' is not a folder: --examples takes a folder of recordings.")
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
         raise TritoneError(f"There are no recordings in '{folder}': --examples takes a folder of audio files.")
