@@ -67,7 +67,7 @@ def test_answers_and_sentences(browser, url):
         ):
             give(page, content, "letter.txt")
             page.wait_for_selector(f"{PROBLEM}:has-text('{sentence}')")
-            assert page.inner_text("#t-result") == f"This recording cannot be answered\n\n{sentence}"
+            assert page.inner_text("#t-result") == f"This recording cannot be analysed\n\n{sentence}"
         give(page, song(0.1, 0.7, 0.1, 0.1))
         labelled(page, "Opera")
         assert page.locator(PROBLEM).count() == 0
@@ -101,7 +101,7 @@ def test_all_ways_to_give_a_recording(browser, url, tmp_path):
         page.on("request", lambda request: uploads.append(request.url) if "upload" in request.url else None)
         page.set_input_files(".t-file", large)
         page.wait_for_selector(".t-refused:visible")
-        assert page.inner_text(".t-refused").startswith("This file has 100 MB; up to 64 MB can be sent")
+        assert page.inner_text(".t-refused").startswith("This file has 100 MB, but the limit is 64 MB")
         assert uploads == []
 
         give(page, song(0.1, 0.1, 0.1, 0.7))
@@ -145,7 +145,7 @@ def test_systems_and_their_options_in_the_dark(browser, url):
         assert labelled(page, "happy").startswith("happy 开心")
         assert page.locator(".tritone-bar").count() == 9
         assert page.locator(f"{ANSWER} svg").count() == 2  # segments, and frame by frame
-        assert page.is_visible("text=Remove noise") and page.is_hidden("text=What is heard")
+        assert page.is_visible("text=Remove noise") and page.is_hidden("text=Part to analyse")
 
 
 def test_two_visitors_at_once_each_in_a_language(browser, url):
@@ -172,11 +172,11 @@ def test_a_server_that_goes_and_comes_back(browser, url, triton):
         try:
             give(early, song(0.1, 0.7, 0.1, 0.1))
             early.wait_for_selector(f"{PROBLEM}:has-text('No server can be reached at {triton.grpc}')")
-            assert early.inner_text(PROBLEM).startswith("The server is away\n\n")
+            assert early.inner_text(PROBLEM).startswith("The server cannot be reached\n\n")
             late = visitor.new_page()
             late.goto(url)
             late.wait_for_selector("#t-banner .t-problem")
-            assert late.inner_text("#t-banner").startswith("The server is away\n")
+            assert late.inner_text("#t-banner").startswith("The server cannot be reached\n")
             with urllib.request.urlopen(f"{url}/ready") as response:
                 assert json.load(response) == {"page": True, "server": False}
         finally:
@@ -212,4 +212,4 @@ def test_what_cannot_be_served_is_one_sentence(tmp_path):
         recordings(tmp_path)
     done = tritone("web", "--examples=/nowhere")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "tritone: '/nowhere' is no folder: --examples takes one with recordings.\n"
+    assert done.stderr == "tritone: '/nowhere' is not a folder: --examples takes a folder of recordings.\n"

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tritone_client.web.page import AT_ONCE
-from tritone_client.web.uploads import LIMIT_MB, MEMORY_MB, Refused, Turns, Uploads
+from tritone_client.web.uploads import LIMIT_MB, MEMORY_MB, MemoryBudget, Refused, Uploads
 
 from tests.web.browser import put, question, tritone_web, upload
 
@@ -61,9 +61,9 @@ def test_only_uploads_and_examples_are_read(tmp_path):
             {"path": str(folder / name)},
             {},
         ):
-            assert "no longer there" in await content(files, source), source
+            assert "has been deleted" in await content(files, source), source
         example.unlink()
-        assert "no longer there" in await content(files, {"example": 0})
+        assert "has been deleted" in await content(files, {"example": 0})
 
     asyncio.run(read())
 
@@ -73,7 +73,7 @@ def test_an_example_is_no_larger_than_an_upload(tmp_path):
     with example.open("wb") as file:
         file.truncate((LIMIT_MB << 20) + 1)
     sentence = asyncio.run(content(Uploads(tmp_path, [example]), {"example": 0}))
-    assert sentence == "This file has 64 MB; up to 64 MB can be sent: cut or compress it."
+    assert sentence == "This file has 64 MB, but the limit is 64 MB: cut or compress it."
 
 
 def test_the_oldest_make_room_and_those_in_use_do_not(tmp_path):
@@ -133,23 +133,23 @@ def test_uploads_are_deleted_when_they_are_old_and_not_in_use(tmp_path):
     asyncio.run(sweep())
 
 
-def test_turns_keep_their_order_and_their_bound():
+def test_the_memory_budget_keeps_the_order_and_its_bound():
     async def take() -> list[str]:
-        turns, order = Turns(10), []
+        memory, order = MemoryBudget(10), []
 
         async def one(name: str, size: int, seconds: float = 5.0) -> None:
-            async with turns.take(size, seconds):
-                assert turns.taken <= turns.most
+            async with memory.take(size, seconds):
+                assert memory.taken <= memory.most
                 order.append(name)
                 await asyncio.sleep(0.05)
 
         late = asyncio.create_task(one("never", 10, 0.01))
         await asyncio.gather(one("small", 4), one("large", 10), one("small too", 4), one("and small", 4))
         with pytest.raises(Refused, match="crowded"):
-            async with turns.take(10, 5.0):
+            async with memory.take(10, 5.0):
                 await one("late", 1, 0.01)
         await asyncio.gather(late, return_exceptions=True)
-        assert turns.taken == 0
+        assert memory.taken == 0
         return order
 
     assert asyncio.run(take())[-4:] == ["small", "large", "small too", "and small"]
@@ -159,13 +159,13 @@ def test_who_waits_too_long_reads_a_sentence_and_who_gives_up_takes_nothing(tmp_
     async def crowd() -> None:
         files = Uploads(tmp_path, [])
         name = await files.add(sent(b"a song"))
-        async with files.turns.take(files.turns.most, 1.0):
-            assert "fill this page's memory" in await content(files, {"upload": name})
+        async with files.memory.take(files.memory.most, 1.0):
+            assert "take up this page's memory" in await content(files, {"upload": name})
             waiting = asyncio.create_task(content(files, {"upload": name}))
             await asyncio.sleep(0.02)
             waiting.cancel()
             await asyncio.wait([waiting])
-        assert files.turns.taken == 0
+        assert files.memory.taken == 0
         assert await content(files, {"upload": name}) == b"a song"
 
     asyncio.run(crowd())
@@ -180,7 +180,7 @@ def test_the_folder_stays_below_its_quota(browser, triton, tmp_path, monkeypatch
         for _ in range(8):
             names.append(upload(url, bytes(MB)))
             assert stored(folder) <= 3 * MB
-        assert "no longer there" in str(put(url, question({"upload": names[0]})))
+        assert "has been deleted" in str(put(url, question({"upload": names[0]})))
         with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), timeout=20) as connection:
             announced = f"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: {3 * MB + 1}\r\n\r\n"
             connection.sendall(announced.encode())

@@ -1,1 +1,1 @@
-"""The web page of `tritone web`: a thin client of the server for people, built with Gradio (extra `web`)."""
+"""The web page of `tritone web`: a thin client of the server, built with Gradio (extra `web`)."""

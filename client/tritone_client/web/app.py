@@ -33,18 +33,18 @@ ICON = (
     '<rect width="32" height="32" rx="8" fill="#2563c9"/>'
     '<path d="M9 19v5m7-16v16m7-10v10" stroke="#fff" stroke-width="4" stroke-linecap="round"/></svg>'
 )
-QUESTION_BYTES = 1 << 16  # of what is posted to Gradio, which keeps it in memory
-UPLOAD_SECONDS = 900  # that an upload may take
+QUESTION_BYTES = 1 << 16  # maximum size of a post to Gradio, which keeps it in memory
+UPLOAD_SECONDS = 900  # maximum duration of an upload
 
 
 async def not_fetched(url: str, cache_dir: str) -> NoReturn:
-    """Stands in for Gradio's download of whatever address a visitor names in an input."""
+    """Replace Gradio's function that downloads any address in a visitor's input."""
     raise gr.Error("Recordings are uploaded, not fetched.", print_exception=False)
 
 
 def build_app(client: AsyncClient, files: Uploads, host: str = "127.0.0.1", allowed: Sequence[str] = ()) -> Guard:
-    """The application, which listens on `host` and which proxies call by the names `allowed`."""
-    # Gradio downloads before a handler is asked: a visitor could make this machine ask another, and fill its disk.
+    """Return the application, which listens on `host` and which proxies call by the names in `allowed`."""
+    # Gradio downloads before it calls a handler: visitors could make this machine send requests, or fill its disk.
     processing_utils.async_ssrf_protected_download = not_fetched
 
     async def sweep() -> None:
@@ -69,22 +69,22 @@ def build_app(client: AsyncClient, files: Uploads, host: str = "127.0.0.1", allo
 
     @app.get("/ready")
     async def ready() -> dict[str, Any]:
-        """That the page is served, and whether it reaches the server."""
+        """Report that the page is up, and whether it reaches the server."""
         with suppress(TritoneError):
             await client.ping()
             return {"page": True, "server": True}
         return {"page": True, "server": False}
 
-    # Not Gradio's, which keeps a form's fields in memory and any number of files on the disk.
+    # Not Gradio's upload, which keeps a form's fields in memory and any number of files on disk.
     async def upload(request: Request) -> Response:
-        """Keep the body; the name by which a question names it."""
+        """Keep the body, and return the name by which a question refers to it."""
 
         async def kept() -> str:
             chunks = request.stream()
             try:
                 return await files.add(chunks)
             except Refused as refusal:
-                async for _ in chunks:  # a browser that is cut off while it sends sees no answer
+                async for _ in chunks:  # a browser that is cut off while it sends does not show the answer
                     pass
                 raise HTTPException(507, refusal.sentence("en")) from None
 
@@ -105,7 +105,7 @@ def build_app(client: AsyncClient, files: Uploads, host: str = "127.0.0.1", allo
     def icon() -> Response:
         return Response(ICON, media_type="image/svg+xml")
 
-    @app.get("/manifest.json")  # which Gradio's page asks for at the root
+    @app.get("/manifest.json")  # Gradio's page requests it at the root
     def manifest() -> dict[str, Any]:
         return {"name": "Tritone", "start_url": "/", "display": "browser"}
 
@@ -139,10 +139,10 @@ def serve(
     allowed: Sequence[str] = (),
     quota: int = WEB_QUOTA_MB,
 ) -> None:
-    """Serve the page until SIGINT or SIGTERM; uploads lie in a folder that is deleted then.
+    """Serve the page until SIGINT or SIGTERM; uploads are in a folder that is deleted at the end.
 
-    `allowed` are the names by which proxies call it; uploads take at most `quota` MB. Raises `TritoneError` where
-    a name, the address of the server or that of the page cannot be used.
+    `allowed` are the host names by which proxies call the page; uploads take at most `quota` MB. Raises
+    `TritoneError` if a name, the address of the server or that of the page cannot be used.
     """
     for name in allowed:
         if name_of(name) is None:
@@ -155,11 +155,11 @@ def serve(
             f"The page cannot listen on {host}, port {port} ({error}): choose another --port, 0 for a free one."
         ) from None
     port = listener.getsockname()[1]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when it has ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises the signal again when it has ended
     with tempfile.TemporaryDirectory(prefix="tritone-web-") as folder, suppress(KeyboardInterrupt):
         os.environ["GRADIO_TEMP_DIR"] = folder
         app = build_app(client, Uploads(Path(folder), examples, quota), host, allowed)
-        # Silent: visitors who leave, and those who are there at the end, would be tracebacks.
+        # Silent: visitors who leave, and those connected at the end, would cause tracebacks.
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
         print(f"Tritone's page: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
         server.run(sockets=[listener])

@@ -1,4 +1,4 @@
-"""One visitor's question to the server, and what the page shows for it; nothing is kept between two of them."""
+"""One visitor's question to the server, and the HTML for its answer or error; nothing is kept in between."""
 
 from html import escape
 
@@ -14,15 +14,15 @@ DROPPED: dict[str, dict[str, object]] = {
     "unexplained": {"explain": None},
     "option": {"explain": None, "uncertainty": None},
 }
-"""Code of a refusal -> options that the page adds by itself and that not every system or server has."""
+"""Code of a rejection -> options that the page adds itself, and that not every system or server has."""
 
 
 async def ask(
     client: AsyncClient, data: bytes, system: str, method: str, options: dict[str, object], language: Language
 ) -> str:
-    """The answer to a recording as HTML. Raises `TritoneError`."""
+    """Return the answer to a recording as HTML. Raises `TritoneError`."""
     remarks: list[str] = []
-    # Every label comes with its Chinese name where all are ranked; the strip of speech needs its frames.
+    # Ranking all labels gives all their Chinese names; the strip of speech needs the frames.
     options = {"granularity": "frame"} | options if method == "emotion" else {"top_k": ALL_LABELS} | options
     ask_system = getattr(client, method)
     try:
@@ -37,7 +37,7 @@ async def ask(
 
 
 def problem(title: str, sentence: str, cause: str = "") -> str:
-    """A sentence instead of an answer."""
+    """Return an error as HTML, in place of an answer."""
     return (
         f'<div class="t-problem" role="alert" data-cause="{escape(cause)}">'
         f"<b>{escape(title)}</b><p>{escape(sentence)}</p></div>"
@@ -45,13 +45,13 @@ def problem(title: str, sentence: str, cause: str = "") -> str:
 
 
 def refused(refusal: Refused, language: Language) -> str:
-    """What the page shows where it does not send a recording to the server."""
+    """Return the HTML for a recording that the page does not send to the server."""
     title = "ServerBusy" if refusal.reason == "crowded" else "InvalidRecording"
     return problem(PAGE[language][title], refusal.sentence(language), refusal.reason)
 
 
 def failed(error: TritoneError, language: Language) -> str:
-    """What the page shows for an error: what it means in the visitor's language, and the sentence as it came."""
+    """Return the HTML for an error: its meaning in the visitor's language, and the original message."""
     words, cause = PAGE[language], type(error).__name__
     away = f" {words['away']}" if isinstance(error, ServerUnavailable) else ""
     return problem(words.get(cause, cause), f"{error}{away}", cause)

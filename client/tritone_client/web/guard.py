@@ -1,7 +1,7 @@
-"""Which requests the page answers: those to its own name, not from pages of other sites, for what it uses itself.
+"""Decides which requests the page answers: those to its own host name, from its own site, to paths that it uses.
 
-An attacker whose name points to this machine (DNS rebinding) has scripts that a browser takes for this page's own.
-The browser still sends that name: in Host.
+If an attacker's host name points to this machine (DNS rebinding), a browser treats the attacker's scripts as this
+page's own. The browser still sends that host name, in the header Host.
 """
 
 import re
@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Gradio evaluates templates of its components; nothing is loaded from, or sent to, anywhere else.
+# Gradio evaluates templates of its components; nothing is loaded from or sent to other hosts.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; font-src 'self' data:; media-src 'self' blob:; connect-src 'self' blob:; "
@@ -21,27 +21,27 @@ POLICY = (
 )
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([\w.-]+))(?::\d{1,5})?", re.ASCII | re.IGNORECASE)
-API = "/gradio_api/"  # of Gradio, which also serves files of the disk there, and whatever a URL names
-USED = ("queue/join", "queue/data", "cancel", "heartbeat/")  # by the page, of the API
+API = "/gradio_api/"  # where Gradio would also serve files on the disk, and proxy any URL
+USED = ("queue/join", "queue/data", "cancel", "heartbeat/")  # paths of the API that the page uses
 POSTS = ("/upload", f"{API}queue/join", f"{API}cancel")
 UNKNOWN_HOST = (
-    "This page does not answer at this name: open it at an address that it was started on, "
+    "This page is not available under this host name: open the address on which it was started, "
     "or start it with --allow-host and this name.\n"
 )
-OTHER_SITE = "Pages of other sites cannot use this one: open it in the browser itself.\n"
+OTHER_SITE = "Pages of other sites cannot use this page: open it directly in the browser.\n"
 
 
 def name_of(authority: str) -> str | None:
-    """The name or address of `name`, `name:port` or `[address]:port`; None for what is none of them."""
+    """Return the host in `name`, `name:port` or `[address]:port`; None for anything else."""
     found = AUTHORITY.fullmatch(authority.strip())
     return (found[1] or found[2]).lower() if found else None
 
 
 class Guard:
-    """ASGI middleware: keeps browsers to this server, and closes what Gradio would serve beyond the page.
+    """ASGI middleware: keeps browsers to this server, and blocks the paths of Gradio that the page does not use.
 
-    `host` is the address that the page listens on, `allowed` are the names that a proxy has for it. Errors of what
-    it guards are printed, as uvicorn is silent.
+    `host` is the address on which the page listens, `allowed` are the host names by which proxies call it. The
+    guard prints the application's exceptions, as uvicorn is silent.
     """
 
     def __init__(self, app: ASGIApp, host: str = "127.0.0.1", allowed: Iterable[str] = ()) -> None:
@@ -54,7 +54,7 @@ class Guard:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        if scope["type"] != "http":  # a WebSocket, which the page does not use
+        if scope["type"] != "http":  # WebSockets, which the page does not use
             await send({"type": "websocket.close", "code": 1008})
             return
 
@@ -76,29 +76,31 @@ class Guard:
             raise
 
     def refusal(self, scope: Scope) -> Response | None:
-        """The answer to a request that goes no further; None for one that does."""
+        """Return the response to a rejected request, None for an accepted one."""
         headers = Headers(scope=scope)
         hosts = [headers.get("host", "")]
-        for forwarded in headers.getlist("x-forwarded-host"):  # of which Gradio makes the page's own address
+        for forwarded in headers.getlist("x-forwarded-host"):  # Gradio builds the page's own address from it
             hosts += [host.strip() for host in forwarded.split(",")]
-        reached = {scope["server"][0]} if scope.get("server") else set()  # one of many where it listens on all
+        reached = (
+            {scope["server"][0]} if scope.get("server") else set()
+        )  # one of many if it listens on all addresses
         if any(name_of(host) not in self.names | reached for host in hosts):
             return PlainTextResponse(UNKNOWN_HOST, 403)
         path, reads = scope["path"], scope["method"] in ("GET", "HEAD")
-        linked = reads and API not in path  # as any site may link to the page
+        linked = reads and API not in path  # any site may link to the page
         cross = headers.get("sec-fetch-site") == "cross-site"
         if (cross and not linked) or any(self.foreign(origin, hosts) for origin in headers.getlist("origin")):
             return PlainTextResponse(OTHER_SITE, 403)
         return None if self.open(path, reads) else Response(status_code=404)
 
     def foreign(self, origin: str, hosts: list[str]) -> bool:
-        """Whether an Origin is neither where this request goes nor a name that a proxy has for it."""
+        """Return whether an Origin is neither this request's host nor one by which a proxy calls the page."""
         _, _, authority = origin.lower().partition("://")
         return authority not in map(str.lower, hosts) and name_of(authority) not in self.allowed
 
     @staticmethod
     def open(path: str, reads: bool) -> bool:
-        """Whether the page uses this path, so that it is answered."""
+        """Return whether the page uses this path, so that requests to it are accepted."""
         _, api, rest = path.partition(API)
         used = not api or rest.startswith(USED)
         return used and (reads or path.endswith(POSTS))

@@ -1,9 +1,9 @@
-// How a visitor gives a recording: dropped anywhere on the page, chosen, recorded or an example.
+// The input of a recording: dropped anywhere on the page, chosen, recorded, or an example.
 // `element` and `props` are Gradio's; the value becomes {upload, name} or {example, name}.
 const find = (name) => element.querySelector(`.t-${name}`);
 const words = JSON.parse(find("input").dataset.words);
 const limit = Number(find("input").dataset.limit);
-let latest = 0; // a later choice wins over an upload that is still under way
+let latest = 0; // a later choice wins over an unfinished upload
 let recorder = null;
 let opening = false; // a second click meanwhile would open a microphone that nothing closes
 
@@ -15,7 +15,7 @@ function problem(sentence) {
 function give(value) {
   props.value = value;
   if (innerWidth > 760) return;
-  // On a phone the answer is further down: go there when it has come.
+  // On a phone the answer is further down: scroll there when it arrives.
   const result = document.querySelector("#t-result");
   const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
   const seen = new MutationObserver(() => {
@@ -38,7 +38,7 @@ function show(name, url, detail) {
   problem("");
 }
 
-// The name under which the page keeps a file; what it throws is a sentence.
+// Returns the name under which the page keeps a file; throws a message for the visitor.
 async function send(file) {
   const answer = await fetch("../upload", { method: "POST", body: file }).catch(() => null);
   if (answer?.status === 507) throw words.no_room;
@@ -82,7 +82,7 @@ async function record() {
   opening = true;
   let stream;
   try {
-    // As it sounds: what telephones do to voices is not what networks were trained on.
+    // Unprocessed: the networks were not trained on sound filtered for telephone calls.
     const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
     stream = await navigator.mediaDevices.getUserMedia({ audio });
     recorder = new MediaRecorder(stream);
@@ -120,7 +120,7 @@ async function record() {
   tick();
 }
 
-// What the browser cannot play, the server may still decode, or say what is wrong with it.
+// If the browser cannot play a file, the server may still decode it, or report what is wrong with it.
 find("player").addEventListener("error", () => (find("player").hidden = true));
 find("choose").addEventListener("click", () => find("file").click());
 find("file").addEventListener("change", () => {
@@ -136,7 +136,7 @@ element.querySelectorAll("[data-example]").forEach((button) =>
     give({ example, name: button.textContent, turn });
   }),
 );
-let inside = 0; // dragenter and dragleave come for every element on the way
+let inside = 0; // dragenter and dragleave are fired for every element on the way
 const drag = (event, change) => {
   event.preventDefault();
   inside = change ? inside + change : 0;

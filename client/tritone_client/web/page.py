@@ -17,11 +17,11 @@ from tritone_client.web.texts import LANGUAGES, PAGE, in_order, system_name
 from tritone_client.web.uploads import Refused, Uploads
 
 HERE = Path(__file__).parent
-AT_ONCE = 16  # questions of all visitors to the page in one language; further ones wait
-MOST = 200  # that wait; also visitors whose last answer Gradio keeps, of half a megabyte each
-LOOK_SECONDS = 4.0  # between two looks for a server that is away
+AT_ONCE = 16  # concurrent questions to the page in one language; further ones wait
+MOST = 200  # waiting questions; also visitors whose last answer (half a megabyte) Gradio keeps
+LOOK_SECONDS = 4.0  # between two checks for a server that is down
 
-CLEAR = (  # backgrounds of Gradio's boxes, which stand on the page's own cards
+CLEAR = (  # backgrounds of Gradio's boxes, which are inside the page's own cards
     *("block_background_fill", "block_label_background_fill", "panel_background_fill", "border_color_primary"),
     *("checkbox_label_background_fill", "checkbox_label_background_fill_selected"),
     *("checkbox_label_background_fill_hover", "checkbox_background_color"),
@@ -30,7 +30,7 @@ FONT = ("system-ui", "-apple-system", "Segoe UI", "Noto Sans", "Noto Sans CJK SC
 THEME = gr.themes.Base(
     primary_hue="blue", neutral_hue="slate", font=FONT, font_mono=("ui-monospace", "monospace"), radius_size="lg"
 ).set(
-    # Those of page.css, which the page has from its first moment so.
+    # The colours of page.css, so that the page has them from its first moment.
     body_background_fill="#f6f7f9",
     body_background_fill_dark="#101216",
     body_text_color="#16202c",
@@ -49,18 +49,18 @@ THEME = gr.themes.Base(
 
 
 def build_page(client: AsyncClient, uploads: Uploads, language: Language) -> gr.Blocks:
-    """The page in a language. All that belongs to a visitor is in the browser; handlers keep nothing."""
+    """Return the page in a language. A visitor's data are only in the browser; handlers keep nothing."""
     words = PAGE[language]
 
     async def look(system: str | None, returns: int) -> tuple[Any, ...]:
-        """Which systems there are, and that the server is there (again); where there are none, when to look again.
+        """Return the choices of systems; start the timer for another check if the server or a system is missing.
 
-        That it is away is told here as long as no system is known, afterwards where an answer would be. A chosen
-        system that is not ready yet stays the chosen one, and is looked for again.
+        This reports that the server is down as long as no system is known; afterwards the answer's place does. A
+        selected system that is not ready yet stays selected, and is checked again.
         """
         try:
             await client.ping()
-            served = in_order([one.name for one in await client.models() if one.ready])
+            served = in_order([found.name for found in await client.models() if found.ready])
             sentence = asking.problem(words["system"], words["none_served"])
         except TritoneError as error:
             served, sentence = [], asking.failed(error, language)
@@ -71,7 +71,7 @@ def build_page(client: AsyncClient, uploads: Uploads, language: Language) -> gr.
         return radio, gr.HTML(visible=False), gr.Timer(active=False), returns + 1
 
     async def answer(source: dict[str, Any], system: str, method: str, options: dict[str, object]) -> str:
-        """What is shown for the recording; its bytes are given back before anything is shown."""
+        """Return the HTML for the recording; its memory is released before anything is shown."""
         try:
             async with uploads.read(source) as data:
                 return await asking.ask(client, data, system, method, options, language)
@@ -88,12 +88,12 @@ def build_page(client: AsyncClient, uploads: Uploads, language: Language) -> gr.
         pictures: float,
         explain: bool,
     ) -> AsyncIterator[tuple[Any, ...]]:
-        """The answer to the visitor's recording, and which options the system has."""
+        """Yield the answer to the visitor's recording, and which options the system has."""
         if not system:
             yield (gr.skip(),) * 3
             return
         try:
-            method = await client.method(system)  # told at once where the server is away
+            method = await client.method(system)  # fails at once if the server is down
             genre = method == "classify"
             shown = gr.Group(visible=genre)
             if not source:
@@ -113,7 +113,7 @@ def build_page(client: AsyncClient, uploads: Uploads, language: Language) -> gr.
         except TritoneError as error:
             away = isinstance(error, ServerUnavailable)
             yield asking.failed(error, language), gr.skip(), gr.Timer(active=True) if away else gr.skip()
-        except Exception:  # or the answer before would stay, under another recording's name
+        except Exception:  # otherwise the previous answer would stay, under this recording's name
             traceback.print_exc()
             yield asking.problem(words["InferenceFailed"], words["unexpected"]), gr.skip(), gr.skip()
 
@@ -151,9 +151,9 @@ def build_page(client: AsyncClient, uploads: Uploads, language: Language) -> gr.
         timer = gr.Timer(LOOK_SECONDS, active=False)
         returns = gr.State(0)
 
-        # Gradio would check a system against the choices of the visitor's session, and knows none after a restart.
+        # Gradio would check a system against the choices in the visitor's session, and has none after a restart.
         quiet = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
-        gr.on(  # one event for all: of answers that cross, the browser would show the later, not the newer
+        gr.on(  # one event for all: otherwise a late answer could replace a newer one
             [source.change, system.change, returns.change, again.click],
             ask,
             [source, system, crop, segments, denoise, threshold, pictures, explain],
@@ -168,12 +168,12 @@ def build_page(client: AsyncClient, uploads: Uploads, language: Language) -> gr.
 
 
 def choices(words: dict[str, str], option: str, *values: str) -> list[tuple[str, str]]:
-    """What a dropdown offers; its first value leaves the option to the server."""
+    """Return the choices of a dropdown; the first one means the server's default."""
     return [(words[f"{option}_{value}"], value if place else "") for place, value in enumerate(values)]
 
 
 def header(language: Language) -> str:
-    """Name, purpose, and the page in the other languages."""
+    """Return the title, the purpose, and links to the page in the other languages."""
     words = PAGE[language]
     links = "".join(
         f'<a href="../{other}/" lang="{other}" hreflang="{other}">{name}</a>'
@@ -187,17 +187,17 @@ def header(language: Language) -> str:
 
 
 def waiting(words: dict[str, str]) -> str:
-    """Instead of an answer while there is no recording."""
+    """Return the HTML in place of an answer while there is no recording."""
     return f'<div class="t-waiting">{words["waiting"]}</div>'
 
 
 def busy(words: dict[str, str]) -> str:
-    """Instead of an answer while the server computes it."""
+    """Return the HTML in place of an answer while the server computes it."""
     return f'<div class="t-waiting t-busy" role="status">{words["busy"]}<i></i></div>'
 
 
 def recording_input(uploads: Uploads, words: dict[str, str]) -> str:
-    """The markup for `input.js`, as a template of Gradio's, which must not take the name of a file for code."""
+    """Return the markup for `input.js`: a template of Gradio, in which a file's name must not run as code."""
 
     def safe(text: str) -> str:
         return "".join(f"&#{ord(c)};" if c in "`$\\{}" else c for c in escape(text))
@@ -208,9 +208,9 @@ def recording_input(uploads: Uploads, words: dict[str, str]) -> str:
     )
     offered = f'<div class="t-examples"><span>{words["examples"]}</span>{examples}</div>' if examples else ""
     keys = ("too_large", "not_uploaded", "no_microphone", "insecure", "uploading", "stop", "record", "recording")
-    spoken = {key: words[key] for key in keys} | {"no_room": words["no_room"].format(quota=uploads.quota >> 20)}
+    messages = {key: words[key] for key in keys} | {"no_room": words["no_room"].format(quota=uploads.quota >> 20)}
     return f"""
-<div class="t-input" data-limit="{uploads.limit}" data-words="{safe(json.dumps(spoken))}">
+<div class="t-input" data-limit="{uploads.limit}" data-words="{safe(json.dumps(messages))}">
   <input class="t-file" type="file" hidden>
   <p class="t-drop">{words["drop"]}</p>
   <p class="t-hint">{words["formats"].format(limit=uploads.limit)}</p>

@@ -1,4 +1,4 @@
-"""The words of the page, in English and Chinese; `tritone_client.display.texts` has those of an answer."""
+"""The texts of the page, in English and Chinese; `tritone_client.display.texts` has those of an answer."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ LANGUAGES: dict[Language, str] = {"en": "English", "zh": "中文"}
 PAGE: dict[Language, dict[str, str]] = {
     "en": {
         "title": "Tritone",
-        "tagline": "What kind of music is it? What does the voice feel? Drop a recording and see.",
+        "tagline": "What kind of music is it? Which emotion is in the voice? Drop a recording to find out.",
         "drop": "Drop a recording here",
         "formats": "MP3, WAV, M4A, FLAC, OGG, Opus … up to {limit} MB",
         "choose": "Choose a file",
@@ -17,44 +17,44 @@ PAGE: dict[Language, dict[str, str]] = {
         "stop": "Stop",
         "uploading": "Uploading …",
         "examples": "Or try",
-        "too_large": "This file has {size} MB; up to {limit} MB can be sent: cut or compress it.",
+        "too_large": "This file has {size} MB, but the limit is {limit} MB: cut or compress it.",
         "not_uploaded": "The file could not be sent: is this page's server still running? Try again.",
         "no_room": "There is no room for this file: the {quota} MB for uploads are in use. Try again in a moment.",
-        "crowded": "Other visitors' recordings fill this page's memory for questions. Try again in a moment.",
+        "crowded": "Recordings of other visitors take up this page's memory. Try again in a moment.",
         "no_microphone": "The microphone cannot be used: allow it in the browser, or choose a file.",
-        "insecure": "Browsers give the microphone only to pages on https or on this machine: choose a file.",
+        "insecure": "Browsers allow the microphone only for pages on https or on this machine: choose a file.",
         "recording": "recording",
         "system": "System",
         "options": "Options",
-        "crop": "What is heard",
-        "crop_default": "As the system's profile does",
+        "crop": "Part to analyse",
+        "crop_default": "The default of the system's profile",
         "crop_first": "The first 30 s",
         "crop_middle": "30 s from the middle",
-        "crop_whole": "All of it",
-        "segments": "Vote over so many parts (0: off)",
+        "crop_whole": "The whole recording",
+        "segments": "Number of parts that vote (0: off)",
         "denoise": "Remove noise",
         "denoise_off": "No",
-        "denoise_first": "As heard in the first second",
-        "denoise_quietest": "As heard in the quietest tenth",
+        "denoise_first": "Noise as in the first second",
+        "denoise_quietest": "Noise as in the quietest tenth",
         "threshold": "Ask for review above this uncertainty (entropy)",
-        "pictures": "Pictures of what the network saw",
+        "pictures": "Images of what the network saw",
         "explain": "Show where the network looked",
         "again": "Ask again",
         "waiting": "Drop a recording, choose a file, or record one: the answer appears here.",
         "busy": "Listening …",
-        "none_served": "The server has no system of Tritone yet. This page looks again every few seconds.",
-        "away": "This page looks again every few seconds and goes on by itself.",
-        "gone": "This upload is no longer there: uploads are deleted after an hour, or for others before. "
+        "none_served": "The server has no Tritone systems yet. This page checks again every few seconds.",
+        "away": "This page checks again every few seconds and continues by itself.",
+        "gone": "This upload has been deleted: uploads are kept for an hour, or less if others need the space. "
         "Choose the file again.",
-        "not_explained": "Where the network looked is not shown: this server has no network that explains "
-        "(make explain makes one).",
-        "InvalidRecording": "This recording cannot be answered",
-        "UnknownModel": "This system cannot be asked",
-        "ServerUnavailable": "The server is away",
+        "not_explained": "The answer does not show where the network looked: this server has no networks for "
+        "explanations (make explain builds them).",
+        "InvalidRecording": "This recording cannot be analysed",
+        "UnknownModel": "This system cannot be used",
+        "ServerUnavailable": "The server cannot be reached",
         "ServerBusy": "The server is busy",
         "DeadlineExceeded": "The server took too long",
         "InferenceFailed": "The server failed",
-        "unexpected": "Something unexpected happened on this page's side (its log says more): try again.",
+        "unexpected": "This page failed unexpectedly (its log has details): try again.",
     },
     "zh": {
         "title": "Tritone",
@@ -109,9 +109,9 @@ SYSTEMS: dict[Language, dict[str, tuple[str, str]]] = {
     "en": {
         "musicnn_msd": ("Music tags", "musicnn, trained on the Million Song Dataset"),
         "musicnn_mtt": ("Instruments and sound", "musicnn, trained on MagnaTagATune"),
-        "vgg19_bn_cqt": ("Music genre", "VGG19-BN sees a CQT spectrogram"),
-        "vit_b_16_mel": ("Music genre", "ViT-B/16 sees a mel spectrogram"),
-        "emotion2vec_plus_large": ("Speech emotion", "Emotion2Vec+ hears the voice"),
+        "vgg19_bn_cqt": ("Music genre", "VGG19-BN on a CQT spectrogram"),
+        "vit_b_16_mel": ("Music genre", "ViT-B/16 on a mel spectrogram"),
+        "emotion2vec_plus_large": ("Speech emotion", "Emotion2Vec+ on the waveform"),
     },
     "zh": {
         "musicnn_msd": ("音乐标签", "musicnn，以百万歌曲数据集训练"),
@@ -124,26 +124,26 @@ SYSTEMS: dict[Language, dict[str, tuple[str, str]]] = {
 
 
 def system_name(system: str, language: Language) -> str:
-    """What a system does and by what, in two lines; its own name where it is not known here."""
+    """Return a system's purpose and its network, in two lines; its name if it is not known here."""
     return "\n".join(SYSTEMS[language].get(system, (system,)))
 
 
 def in_order(systems: Iterable[str]) -> list[str]:
-    """Systems as the page lists them: those that it knows, then others by name."""
+    """Return systems in the page's order: the known ones, then the others by name."""
     known = list(SYSTEMS["en"])
     return sorted(systems, key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
 def preferred(accept_language: str) -> Language:
-    """The language of an Accept-Language header (RFC 9110) that the page has; English where it names neither."""
-    wishes = []
-    for place, wish in enumerate(accept_language.lower().split(",")):
-        tag, _, quality = wish.strip().partition(";q=")
+    """Return the preferred language in an Accept-Language header (RFC 9110), English without a match."""
+    ranges = []
+    for place, language_range in enumerate(accept_language.lower().split(",")):
+        tag, _, quality = language_range.strip().partition(";q=")
         try:
-            wishes.append((-float(quality or 1), place, tag.strip()[:2]))
+            ranges.append((-float(quality or 1), place, tag.strip()[:2]))
         except ValueError:
             continue
     known = [
-        language for quality, _, tag in sorted(wishes) for language in LANGUAGES if language == tag and quality
+        language for quality, _, tag in sorted(ranges) for language in LANGUAGES if language == tag and quality
     ]
     return known[0] if known else "en"

@@ -1,6 +1,6 @@
-"""The recordings that visitors send: on the disk as long as there is room, in memory a few bytes at a time.
+"""The recordings that visitors send, on disk and in memory, both with limits.
 
-A page is for many visitors, and for some who mean no good: what all of them together take is bounded.
+A page has many visitors, some of them malicious: the disk space and memory of all together are bounded.
 """
 
 import asyncio
@@ -15,69 +15,69 @@ from tritone_client.defaults import WEB_QUOTA_MB
 from tritone_client.display.texts import Language
 from tritone_client.web.texts import PAGE
 
-LIMIT_MB = 64  # of a recording, as the systems have it
-MEMORY_MB = 128  # of all recordings that are being asked about; each is in memory about five times meanwhile
-BLOCK = 4096  # bytes that the smallest file takes on a disk
-TURN_SECONDS = 60  # that a question waits for memory
-KEPT_SECONDS = 3600  # that an upload stays
+LIMIT_MB = 64  # maximum size of a recording, also that of the systems
+MEMORY_MB = 128  # of all recordings that are being sent; each is in memory about five times meanwhile
+BLOCK = 4096  # bytes that the smallest file takes on disk
+TURN_SECONDS = 60  # how long a question waits for memory
+KEPT_SECONDS = 3600  # how long an upload is kept
 
 
 class Refused(Exception):
-    """A recording that is not taken; `reason` is a key of the page's words, `values` are for its braces."""
+    """A recording that the page rejects; `reason` is a key of the page's texts, `values` fill its braces."""
 
     def __init__(self, reason: str, **values: object) -> None:
         super().__init__(reason)
         self.reason, self.values = reason, values
 
     def sentence(self, language: Language) -> str:
-        """Why, in the visitor's language."""
+        """Return the reason in the visitor's language."""
         return PAGE[language][self.reason].format(**self.values)
 
 
-class Turns:
+class MemoryBudget:
     """At most `most` bytes at a time, for the tasks of one event loop.
 
-    A task that wants more waits until others gave theirs back; tasks are served in the order in which they came.
+    A task waits until enough bytes are free; tasks are served in the order in which they arrive.
     """
 
     def __init__(self, most: int) -> None:
         self.most, self.taken = most, 0
-        self._first = asyncio.Lock()  # whose holder is the next: small ones do not overtake a large one for ever
-        self._given_back = asyncio.Event()
+        self._first = asyncio.Lock()  # its holder is next, so that small tasks do not overtake a large one forever
+        self._released = asyncio.Event()
 
     @asynccontextmanager
     async def take(self, size: int, seconds: float) -> AsyncIterator[None]:
-        """Have `size` bytes. Raises `Refused` where they are not free within `seconds`."""
+        """Reserve `size` bytes. Raises `Refused` if they are not free within `seconds`."""
         try:
             await asyncio.wait_for(self._wait(size), seconds)
-        except asyncio.TimeoutError:  # no alias of TimeoutError before Python 3.11
+        except asyncio.TimeoutError:  # not an alias of TimeoutError before Python 3.11
             raise Refused("crowded") from None
         try:
             yield
         finally:
             self.taken -= size
-            self._given_back.set()
+            self._released.set()
 
     async def _wait(self, size: int) -> None:
         async with self._first:
             while self.taken + size > self.most:
-                self._given_back.clear()
-                await self._given_back.wait()
+                self._released.clear()
+                await self._released.wait()
             self.taken += size
 
 
 @dataclass
 class Upload:
-    """A file that a visitor sent, or is sending."""
+    """A file that a visitor has sent, or is sending."""
 
     path: Path
     size: int = 0
-    users: int = 0  # questions about it, and who is sending it
+    users: int = 0  # questions about it, and the request that is sending it
     began: float = field(default_factory=time.monotonic)
 
     @contextmanager
     def used(self) -> Iterator[Path]:
-        """Its path; it is not deleted meanwhile."""
+        """Give its path; the file is not deleted meanwhile."""
         self.users += 1
         try:
             yield self.path
@@ -86,20 +86,20 @@ class Upload:
 
 
 class Uploads:
-    """The files that visitors may ask about: their uploads, which lie in `folder`, and the examples.
+    """The files that visitors may ask about: their uploads, which are in `folder`, and the examples.
 
-    Uploads take at most `quota` MB: for a new one the oldest that no question is about are deleted.
+    Uploads take at most `quota` MB: to make room, the oldest ones that are not in use are deleted.
     """
 
     def __init__(self, folder: Path, examples: Sequence[Path], quota: int = WEB_QUOTA_MB) -> None:
         self.folder, self.examples, self.quota = folder, list(examples), quota << 20
         self.limit = min(LIMIT_MB, quota)
-        self.turns = Turns(MEMORY_MB << 20)
+        self.memory = MemoryBudget(MEMORY_MB << 20)
         self._kept: dict[str, Upload] = {}  # the oldest first
         self._total = 0  # bytes of them
 
     async def add(self, chunks: AsyncIterable[bytes]) -> str:
-        """Keep an upload; the name by which questions name it. Raises `Refused` where there is no room for it."""
+        """Keep an upload, and return its name for questions. Raises `Refused` if there is no room for it."""
         name = secrets.token_urlsafe(16)
         upload = self._kept[name] = Upload(self.folder / name)
         try:
@@ -108,33 +108,33 @@ class Uploads:
                 async for chunk in chunks:
                     self._grow(upload, len(chunk))
                     await asyncio.to_thread(file.write, chunk)
-        except BaseException:  # also who goes away while sending
+        except BaseException:  # also if the visitor disconnects while sending
             self._delete(name)
             raise
         return name
 
     @asynccontextmanager
     async def read(self, source: Mapping[str, object], seconds: float = TURN_SECONDS) -> AsyncIterator[bytes]:
-        """The content of `{"example": n}` or `{"upload": name}`, as soon as there is memory for it.
+        """Give the content of `{"example": n}` or `{"upload": name}`, as soon as there is memory for it.
 
-        Raises `Refused` for what is gone, or too large, or not read within `seconds` because of others.
+        Raises `Refused` if it was deleted or is too large, or if no memory is free within `seconds`.
         """
         with self._use(source) as path:
             size = size_of(path)
             if size > self.limit << 20:
                 raise Refused("too_large", size=f"{size / 2**20:.0f}", limit=self.limit)
-            async with self.turns.take(size, seconds):
+            async with self.memory.take(size, seconds):
                 yield await asyncio.to_thread(content, path, size)
 
     def sweep(self, seconds: float = KEPT_SECONDS) -> None:
-        """Delete the uploads that are older, and that no question is about."""
+        """Delete the uploads that are older than `seconds` and not in use."""
         before = time.monotonic() - seconds
-        for name in [name for name, one in self._kept.items() if one.began < before and not one.users]:
+        for name in [name for name, upload in self._kept.items() if upload.began < before and not upload.users]:
             self._delete(name)
 
     @contextmanager
     def _use(self, source: Mapping[str, object]) -> Iterator[Path]:
-        """The path of what a browser names, which may be anything. Raises `Refused` for what there is not."""
+        """Give the path of the file that a browser names. Raises `Refused` for anything that does not exist."""
         example, name = source.get("example"), source.get("upload")
         if isinstance(example, int) and 0 <= example < len(self.examples):
             yield self.examples[example]
@@ -145,12 +145,12 @@ class Uploads:
             raise Refused("gone")
 
     def _grow(self, upload: Upload, size: int) -> None:
-        """Count `size` further bytes of an upload, for which the oldest are deleted where it takes that.
+        """Count `size` further bytes of an upload, and delete the oldest uploads if they exceed the quota.
 
-        Raises `Refused` where all are in use.
+        Raises `Refused` if all other uploads are in use.
         """
         while self._total + size > self.quota:
-            oldest = next((name for name, one in self._kept.items() if not one.users), None)
+            oldest = next((name for name, kept in self._kept.items() if not kept.users), None)
             if oldest is None:
                 raise Refused("no_room", quota=self.quota >> 20)
             self._delete(oldest)
@@ -165,7 +165,7 @@ class Uploads:
 
 
 def size_of(path: Path) -> int:
-    """The bytes of a file. Raises `Refused` where it has been deleted, as an example may be."""
+    """Return the size of a file in bytes. Raises `Refused` if it was deleted, as an example may be."""
     try:
         return path.stat().st_size
     except OSError:
@@ -173,7 +173,7 @@ def size_of(path: Path) -> int:
 
 
 def content(path: Path, size: int) -> bytes:
-    """The first `size` bytes of a file, which may have grown since. Raises `Refused` where it has been deleted."""
+    """Return the first `size` bytes of a file, which may have grown. Raises `Refused` if it was deleted."""
     try:
         with path.open("rb") as file:
             return file.read(size)
