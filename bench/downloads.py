@@ -19,10 +19,10 @@ from bench.errors import BenchError
 from requirements.pins import FOLDER
 
 DEMO = (("--no-deps", "triton.txt"), ("serve.txt", "client.txt"), ("onnx.txt",), ("--no-deps", "weights.txt"))
+# Command -> arguments of each call of pip in the Makefile: options, and files of requirements/.
 COMMANDS = {"make demo": DEMO, "make export": (*DEMO, ("export.txt",))}
-"""Command -> what the Makefile installs for it: options and files of requirements/ that pip gets together."""
+# Wheels that PyTorch's CUDA build requires have names with these prefixes; so have the two others in NOT_CUDA.
 CUDA = ("cuda-", "nvidia-", "triton==")
-"""What the names of the wheels that PyTorch's CUDA build requires begin with, and some others'."""
 NOT_CUDA = ("nvidia-ml-py==", "nvidia-pytriton==")
 TIMEOUT = 60  # s
 MB = 1e6

@@ -19,20 +19,21 @@ from export.tensorflow import read_bundle
 
 State = Mapping[str, npt.NDArray[Any]]
 
+# Epsilon of the batch normalisations: TensorFlow's default.
 EPSILON = 1e-3
-"""Of every batch normalisation: TensorFlow's default."""
+# Heights of the timbral filters in bands: 0.4 and 0.7 of 96.
 TIMBRAL = (38, 67)
-"""Bands that the timbral filters see, 0.4 and 0.7 of 96; and 7 frames."""
+# Widths of the temporal filters in frames; they are one band high.
 TEMPORAL = (128, 64, 32)
-"""Frames that the temporal filters see, of one band."""
+# Width of the timbral filters and of the dense layers' filters in frames.
 FRAMES = 7
-"""Frames that the timbral filters and the dense layers see."""
+# The convolutions in TensorFlow's numbering. The batch normalisations have one more, before these.
 PLACES = (
     *(f"timbral.{n}" for n in range(len(TIMBRAL))),
     *(f"temporal.{n}" for n in range(len(TEMPORAL))),
     *(f"dense.{n}" for n in range(3)),
 )
-"""Of the convolutions, as TensorFlow numbers them; among the batch normalisations another one is before them."""
+# TensorFlow's names of a batch normalisation's tensors -> PyTorch's.
 VALUES = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 
 

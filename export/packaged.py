@@ -23,7 +23,7 @@ from systems.system import Package
 
 
 def write(system: System, weights: Weights, path: Path, log: Log) -> dict[str, Any]:
-    """Write the network of a system to `path`, and compare it.
+    """Write the network of a system to `path`, and compare it with the package's answers.
 
     Returns
     -------
@@ -32,7 +32,7 @@ def write(system: System, weights: Weights, path: Path, log: Log) -> dict[str, A
     Raises
     ------
     ExportError
-        where a probability differs by more than 1e-4
+        If a probability differs by more than 1e-4.
     """
     package = package_of(system)
     network = load(package.builder)(load_file(weights.path), graph_of(system))
@@ -42,7 +42,7 @@ def write(system: System, weights: Weights, path: Path, log: Log) -> dict[str, A
 
 
 def compare(system: System, path: Path) -> dict[str, Any]:
-    """Compare an ONNX file under ONNX Runtime with what the package itself answers; see `write`."""
+    """Compare an ONNX file under ONNX Runtime with the package's own answers; see `write`."""
     package = package_of(system)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     batches, largest = [], 0.0
@@ -54,7 +54,7 @@ def compare(system: System, path: Path) -> dict[str, Any]:
     if not largest <= MAX_PROBABILITY_DIFFERENCE:
         raise ExportError(
             f"{path.name} differs from the package {package.name} by {largest:.1e} in probability,"
-            f" at most {MAX_PROBABILITY_DIFFERENCE:.0e} is accepted; report this as a defect of the export"
+            f" at most {MAX_PROBABILITY_DIFFERENCE:.0e} is accepted; report this as a bug in the export"
         )
     return {
         "runtime": f"onnxruntime {onnxruntime.__version__}",

@@ -14,12 +14,12 @@ from packaging.version import Version
 
 from requirements.pins import FOLDER, versions
 
+# `python -m bench.downloads` measures the sizes.
 NOTICE = (
     "pip is about to download PyTorch with CUDA, 2.7 GB. Without an NVIDIA GPU the CPU build, 0.2 GB, is enough:"
     " press Ctrl-C and repeat the command with PIP_EXTRA_INDEX_URL=<address> before it, where <address> is the"
     " package index that PyTorch's installation page names for the CPU."
 )
-"""`python -m bench.downloads` measures the sizes."""
 
 
 def brings_cuda(pip: Sequence[str] = (sys.executable, "-m", "pip")) -> bool:
