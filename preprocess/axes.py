@@ -7,7 +7,7 @@ import numpy as np
 from preprocess.spectrum import BINS_PER_OCTAVE, C1, N_OCTAVES, mel_corners
 from systems.profiles import Profile
 
-MARKS_HZ = {"100 Hz": 100, "250 Hz": 250, "500 Hz": 500, "1 kHz": 1e3, "2 kHz": 2e3, "4 kHz": 4e3, "8 kHz": 8e3}
+MARKS_HZ = {"250 Hz": 250, "500 Hz": 500, "1 kHz": 1e3, "2 kHz": 2e3, "4 kHz": 4e3, "8 kHz": 8e3}
 
 
 def ticks(profile: Profile, spectrum: str) -> list[dict[str, object]]:

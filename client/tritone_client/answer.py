@@ -69,7 +69,7 @@ class Image:
     """The input of the network for one part of the recording, as an image uint8 [height, width, 3].
 
     `overlay`, of the same shape, shows where the network looked; None unless the answer is explained. `ticks` are
-    marks on the frequency axis; time runs from the part's `start` to its `end`.
+    marks on the frequency axis, the lowest at the bottom; time runs from the part's `start` to its `end`.
     """
 
     part: Part

@@ -11,11 +11,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
+from tritone_client.answers.prediction import parse_prediction
 from tritone_client.display.html import answer_html, percent
 from tritone_client.display.svg import COLOURS, area, axis, clock, colour, png
 from tritone_client.display.texts import TEXTS
 
-from tests.support.answers import EMOTIONS, GENRES, UNSURE, emotion, genre
+from tests.support.answers import EMOTIONS, GENRES, UNSURE, emotion, genre, genre_tensors, tensor
 
 VOID = {"img", "rect", "polygon"}
 
@@ -268,3 +269,33 @@ def test_a_notebook_needs_nothing_more_than_the_client():
 
 def test_labels_beyond_the_colours_get_one_all_the_same():
     assert colour(len(COLOURS)) == colour(0) and len(GENRES) < len(COLOURS)
+
+
+TICKS = [
+    {"at": 0.9, "label": "C1"},
+    {"at": 0.3, "label": "<C5>"},
+]  # as a profile whose images have low pitches on top
+
+
+@pytest.mark.parametrize("is_upside_down", [True, False])
+def test_pictures_are_shown_upright_with_both_axes(is_upside_down: bool):
+    ticks = TICKS if is_upside_down else [{**tick, "at": 1 - tick["at"]} for tick in TICKS]
+    answer = genre(3, pictures=1, explained=1)
+    raw = answer.raw | {"pictures": {"slices": [0], "ticks": ticks}}
+    answer = parse_prediction(genre_tensors(3, pictures=1, explained=1) | {"RESULT": tensor(raw)}, 0.1)
+    [image] = answer.images
+    assert [(tick.label, pytest.approx(tick.at)) for tick in image.ticks] == [("C1", 0.1), ("<C5>", 0.7)]
+    step = -1 if is_upside_down else 1
+    np.testing.assert_array_equal(image.picture[::step], answer.pictures[0])
+    np.testing.assert_array_equal(image.overlay[::step], answer.overlay(0))
+    read = Read(answer_html(answer))
+    assert len(read.all("div", "tritone-scale")) == 1
+    marks = [a["style"] for tag, a in read.elements if tag == "span" and "translateY" in a.get("style", "")]
+    assert ["top:90.0%" in marks[0], "top:30.0%" in marks[1], len(marks)] == [True, True, 2]
+    assert "C1" in read.text and "<C5>" in read.text and "0 s 11 s" in read.text
+    *_, axes = answer.plot().findobj(lambda o: type(o).__name__ == "Axes")
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["C1", "<C5>"]
+
+
+def test_a_server_that_reports_no_axis_has_none():
+    assert "tritone-scale" not in answer_html(genre(3, pictures=1))

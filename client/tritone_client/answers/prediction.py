@@ -155,11 +155,19 @@ class Prediction:
 
     @property
     def images(self) -> tuple[Image, ...]:
-        """Return `pictures` with their slices and explanations."""
+        """Return `pictures` with their slices, explanations and axes, low frequencies at the bottom."""
         pictures = () if self.pictures is None else self.pictures
         explained = 0 if self.explanation is None else len(self.explained)
+        is_upside_down = bool(self.ticks) and self.ticks[0].at > self.ticks[-1].at
+        step = -1 if is_upside_down else 1
+        ticks = tuple(Tick(1 - tick.at, tick.label) for tick in self.ticks) if is_upside_down else self.ticks
         return tuple(
-            Image(self.slices[place], picture, self.overlay(index) if index < explained else None, self.ticks)
+            Image(
+                self.slices[place],
+                picture[::step],
+                self.overlay(index)[::step] if index < explained else None,
+                ticks,
+            )
             for index, (place, picture) in enumerate(zip(self.pictured, pictures, strict=False))
         )
 

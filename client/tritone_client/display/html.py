@@ -205,7 +205,7 @@ def images(answer: Answer, reader: Reader) -> str:
     for image in answer.images:
         shown_images = [image.picture] if image.overlay is None else [image.picture, image.overlay]
         tags = "".join(
-            f'<div style="flex:none;width:min(224px,50% - 22px)"><img src="{png_uri(pixels)}" alt="" '
+            f'<div style="flex:none;width:min(224px,50% - 32px)"><img src="{png_uri(pixels)}" alt="" '
             'style="display:block;width:100%;margin:0;border-radius:6px;aspect-ratio:1">'
             f"{times(image.part)}</div>"
             for pixels in shown_images
@@ -230,7 +230,7 @@ def scale(ticks: Sequence[Tick]) -> str:
     if not marks:
         return ""
     # As high as the image: the times beneath it take 1.5em.
-    style = f"position:relative;flex:none;width:2.4em;margin-bottom:1.5em;{AXIS}"
+    style = f"position:relative;flex:none;width:3.6em;margin-bottom:1.5em;white-space:nowrap;{AXIS}"
     return f'<div class="tritone-scale" style="{style}">{marks}</div>'
 
 
