@@ -77,7 +77,7 @@ def watched(
 ) -> Snapshot | None:
     """Show what has happened since the `earlier` snapshot; return the new one, or None if no server answers."""
     try:
-        found = now(url, timeout)
+        snapshot = now(url, timeout)
     except ServerUnavailable as error:  # it may come back, with counters that restart
         if screen:
             from rich.text import Text
@@ -87,12 +87,12 @@ def watched(
             print(f"tritone: {plain(error)}", file=sys.stderr, flush=True)
         return None
     if as_json:
-        print_json(record(found, earlier))
+        print_json(record(snapshot, earlier))
     elif screen:
-        screen.update(view(found, earlier), refresh=True)
+        screen.update(view(snapshot, earlier), refresh=True)
     else:
-        output().print(view(found, earlier), "")
-    return found
+        output().print(view(snapshot, earlier), "")
+    return snapshot
 
 
 def now(url: str, timeout: float) -> Snapshot:
@@ -113,32 +113,32 @@ def metrics_address(url: str, metrics_url: str | None) -> str:
     return metrics_url if "://" in metrics_url else f"http://{metrics_url}"
 
 
-def view(found: Snapshot, earlier: Snapshot | None) -> RenderableType:
+def view(snapshot: Snapshot, earlier: Snapshot | None) -> RenderableType:
     """Return a snapshot as a table, of what has happened since an earlier one if there is one."""
     from tritone_client.monitoring import statistics, tables
 
-    models, seconds = since(found, earlier)
-    return tables.statistics_view(statistics.by_system(models), found, seconds)
+    models, seconds = since(snapshot, earlier)
+    return tables.statistics_view(statistics.by_system(models), snapshot, seconds)
 
 
-def record(found: Snapshot, earlier: Snapshot | None) -> dict[str, Any]:
+def record(snapshot: Snapshot, earlier: Snapshot | None) -> dict[str, Any]:
     """Return a snapshot as a record for a line of JSON."""
     from tritone_client.monitoring import statistics
 
-    models, seconds = since(found, earlier)
+    models, seconds = since(snapshot, earlier)
     return {
         "seconds": seconds,
         "systems": [asdict(system) for system in statistics.by_system(models)],
-        "machine": asdict(found.machine) if found.machine else None,
-        "gpus": [asdict(gpu) for gpu in found.gpus],
+        "machine": asdict(snapshot.machine) if snapshot.machine else None,
+        "gpus": [asdict(gpu) for gpu in snapshot.gpus],
     }
 
 
-def since(found: Snapshot, earlier: Snapshot | None) -> tuple[dict[str, Counts], float | None]:
+def since(snapshot: Snapshot, earlier: Snapshot | None) -> tuple[dict[str, Counts], float | None]:
     """Return the counts since `earlier` and their seconds; for the first snapshot all counts, and None."""
     if earlier is None:
-        return found.models, None
-    return found.since(earlier), found.at - earlier.at
+        return snapshot.models, None
+    return snapshot.since(earlier), snapshot.at - earlier.at
 
 
 def timing(

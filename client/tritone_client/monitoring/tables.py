@@ -139,7 +139,9 @@ def verdict(timing: Timing) -> str:
         return f"The network takes {share}{where}: {faster} may help; concurrent requests share its batches."
     if part == "preprocess":
         most = max(preprocessing, key=lambda stage: preprocessing[stage])
-        return f"Preprocessing takes {share}, most of it {most}: each recording uses one core, several use more."
+        return (
+            f"Preprocessing takes {share}, most of it {most}: on one core, but recordings in flight use several."
+        )
     if part == "queue":
         return f"Waiting takes {share}: other clients use the server."
     if part == "transfer":
