@@ -127,14 +127,15 @@ def test_systems_and_their_options_in_the_dark(browser, url):
         assert page.evaluate(ground) == ["rgb(16, 18, 22)", "rgb(232, 235, 239)"]
         give(page, song(0.2, 0.4, 0.2, 0.2))
         labelled(page, "Opera")
-        assert page.locator(".tritone-review").count() == 0 and "in orange" in page.inner_text("#t-result")
+        assert page.locator(".tritone-review").count() == 0
+        assert "orange: where it looked" in page.inner_text("#t-result")
         page.click("#t-options button")
         slide(page, "Ask for review", "0.2")
         page.get_by_label("Show where the network looked").uncheck()
         page.click("#t-again")
         page.wait_for_selector(".tritone-review")
         assert "Entropy is 0.25, above 0.20" in page.inner_text("#t-result")
-        assert "in orange" not in page.inner_text("#t-result")
+        assert "orange: where it looked" not in page.inner_text("#t-result")
 
         page.emulate_media(color_scheme="light")
         page.wait_for_selector("body:not(.dark)")
@@ -206,7 +207,7 @@ def test_what_cannot_be_served_is_one_sentence(tmp_path):
         port = taken.getsockname()[1]
         with pytest.raises(TritoneError, match=rf"cannot listen on 127.0.0.1, port {port} \(.*another --port"):
             serve("127.0.0.1:8001", "127.0.0.1", port, [], 1.0, {})
-    with pytest.raises(TritoneError, match="speaks gRPC"):
+    with pytest.raises(TritoneError, match="uses gRPC"):
         serve("http://127.0.0.1:8000", "127.0.0.1", 0, [], 1.0, {})
     with pytest.raises(TritoneError, match="There are no recordings in"):
         recordings(tmp_path)
