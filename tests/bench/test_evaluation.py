@@ -100,7 +100,7 @@ def test_the_section_shows_gains_and_losses():
     )
     assert table["`crop=first`"]["clean"] == "-50" and table["none"]["review"] == "25%"
     words = " ".join(text.split())
-    assert "384 recordings, 32 of each group" in words and "12 to 50 % of the medleys" in words
+    assert "384 recordings, 32 of each group" in words and "five segments recognises 50 % of the medleys" in words
     assert (
         "(1.25) changes the calibration error of the other half from 0.200 to 0.100 and its NLL from 1.50 to 1.25"
         in words
@@ -114,7 +114,7 @@ def test_the_costs_are_told_per_30_s():
     assert list(table["`denoise=first`"].values()) == ["`denoise=first`", "+15.30", "+9.20", ""]
     assert table["`segments=3`"]["rows of 180 s"] == "15 to 3" and table["`segments=3`"]["ms"] == "-12.20"
     assert table["`explain=1`, `vgg19_bn_cqt`, on all cores"]["ms"] == "+105"
-    assert "beside the 52.7 ms that preparing 30 s takes" in " ".join(text.split())
+    assert "in addition to the 52.7 ms that preparing 30 s takes" in " ".join(text.split())
 
 
 def test_options_have_a_place_of_their_own(tmp_path):

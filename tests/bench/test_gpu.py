@@ -140,7 +140,7 @@ def test_networks_are_compared_batch_by_batch(watched):
 def test_a_network_that_fails_is_named():
     with pytest.raises(BenchError, match="^bad failed: RuntimeError: CUDA error: no kernel image$"):
         Runner(Contender("bad", failing), ROWS).__enter__()
-    with pytest.raises(BenchError, match="^gone: its process has ended"):
+    with pytest.raises(BenchError, match="^gone: its process has exited"):
         Runner(Contender("gone", ending), ROWS).__enter__()
 
 
@@ -393,7 +393,7 @@ def test_every_figure_is_in_its_place():
     assert "at 1 / 32 rows" in words and f"`{VGG}` on the GPU" in words and f"`{VIT}` on the GPU" in words
     assert words.count("Tritone's is ONNX Runtime CUDA float16; not tensorrt: no plan.") == 1
     ours = dict(zip(line(text, "pipeline"), line(text, "**Tritone"), strict=True))
-    assert ours["GPU busy"] == "91%" and ours["to article A"] == "3.00×" and "32 requests in flight" in words
+    assert ours["GPU busy"] == "91%" and ours["to article A"] == "3.00×" and "32 concurrent requests" in words
     assert "`make bench DEVICE=cuda`, 2026-11-21" in words and "NVIDIA H200, driver 580.65.06" in words
     assert "None" not in text
     assert max(len(row) for row in text.splitlines() if not row.startswith("|")) <= WIDTH

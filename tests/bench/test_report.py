@@ -282,7 +282,7 @@ def test_the_speech_section_says_what_was_measured():
     assert "at most 1.12× as long" in first and "another length 1.21× (1.3, 9.4 s; 2 starts)" in first
     memory = sentence(text, "Memory")
     assert "2900 MB while loading, 2100 MB when ready" in memory and "0.5 to 40 s" in memory
-    assert "2200 MB after 50, 2201 to 2203 MB after 150 to 550" in memory
+    assert "2200 MB after 50 mixed requests" in memory and "2201 to 2203 MB after 150 to 550" in memory
     assert "`python -m bench --only speech`, 2026-11-21" in words and "about real speech" in words
 
 

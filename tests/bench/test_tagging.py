@@ -104,7 +104,7 @@ def test_the_report_of_disturbances(tmp_path):
     assert table["nothing"] == {"disturbed by": "nothing", "none": "100", "`skip_silence`": "100 (0.000)"}
     assert table["silence"]["none"] == "83 (0.053)" and table["silence"]["`skip_silence`"] == "100 (0.000)"
     assert text.startswith("### On real music") and "(a 1, b 1)" in text and "generated" not in text
-    assert "no truth" in " ".join(text.split()) and "The music is real" in " ".join(text.split())
+    assert "not a true label" in " ".join(text.split()) and "The music is real" in " ".join(text.split())
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "options.md").write_text("<!-- options -->\n<!-- /options -->\n")
     (tmp_path / "tags.json").write_text(json.dumps(HEAD | measured))

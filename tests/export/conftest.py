@@ -26,5 +26,5 @@ def place(monkeypatch, tmp_path, trt):
     """A repository and a folder for timings, on a machine with a GPU."""
     monkeypatch.setattr(tensorrt, "find_gpu", lambda: GPU)
     monkeypatch.setattr(fp16, "export", lambda *_, **__: False)
-    monkeypatch.setattr(inputs, "one", lambda system, *which: prepared(system.name, *which))
+    monkeypatch.setattr(inputs, "example_row", lambda system, *which: prepared(system.name, *which))
     return write_repository(tmp_path)

@@ -127,7 +127,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(onnx_export, "logits", lambda *_: np.zeros((1, 16)))
     monkeypatch.setattr(onnx_export, "to_onnx", lambda _, __, path: path.write_bytes(b"network"))
     monkeypatch.setattr(onnx_export, "parity", lambda *_: {"max_probability_difference": 0.0})
-    monkeypatch.setattr(inputs, "one", lambda *_: [np.zeros((1, 3, 224, 224), np.float32)])
+    monkeypatch.setattr(inputs, "example_row", lambda *_: [np.zeros((1, 3, 224, 224), np.float32)])
 
 
 def run(source, repository, force=False):

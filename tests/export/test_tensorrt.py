@@ -312,7 +312,7 @@ def test_another_label_is_refused_where_the_margin_is_wide(place, trt, monkeypat
     assert report(place)["parity"]["agreement"] == 0
     monkeypatch.setattr(tensorrt, "TIE", 1e-6)  # less
     assert run(place, "--force") == 2
-    assert "gives 12 of 12 rows clearly another answer" in capsys.readouterr().err
+    assert "12 of 12 rows get a clearly different answer" in capsys.readouterr().err
 
 
 def test_killed_before_the_report_nothing_vouches_for_the_plan(place, monkeypatch):
@@ -377,8 +377,8 @@ def test_where_it_is_impossible_one_line_says_why_and_nothing_is_written(
     assert not made
     assert run(place, "--if-possible") == 0
     said = capsys.readouterr()
-    out = "FP16 and TensorRT are" if lack == without_gpu else "TensorRT is"
-    assert said.out.startswith(f"{out} left out: {why}") and len(said.out.splitlines()) == 1
+    skipped = "FP16 and TensorRT" if lack == without_gpu else "TensorRT"
+    assert said.out.startswith(f"skipping {skipped}: {why}") and len(said.out.splitlines()) == 1
     assert made == ([] if lack == without_gpu else [SYSTEM])  # for ONNX Runtime, with a GPU
     assert not said.err
     assert state(place) == before
