@@ -75,16 +75,16 @@ class Parser(argparse.ArgumentParser):
         return system
 
     def error(self, message: str) -> NoReturn:
-        """One line, as for every other error; the usage is in --help."""
+        """Print one line, as for every other error, and exit; --help shows the usage."""
         self.exit(2, f"{self.prog}: {message}\n")
 
     def choose(self, args: argparse.Namespace, command: str, lack: str = "") -> list[System]:
-        """The systems that were named, or all that the command can work on; exits where it cannot.
+        """Return the named systems, or all that the command supports; exit if it does not support a named one.
 
         Parameters
         ----------
-        command : the one of `System.can`
-        lack : why it cannot, where that is so: "has no INT8 network"
+        command : name of the command, for `System.can`
+        lack : why the command does not support a system: "has no INT8 network"
         """
         able = [system for system in args.known.values() if system.can(command)]
         for system in args.systems:

@@ -47,7 +47,7 @@ class OneByOne:
 
 
 def pictures(recording: bytes, spectrum: str = "cqt") -> Iterator[Image.Image]:
-    """Draw the slices of a recording as its "cqt" or "mel" spectrogram: RGB pictures of 496x369, from JPEG."""
+    """Draw the slices of a recording as "cqt" or "mel" spectrograms: RGB images of 496x369, from JPEG."""
     y, sr = librosa.load(io.BytesIO(recording))
     if spectrum == "cqt":
         power = np.abs(librosa.cqt(y=y, sr=sr)) ** 2
@@ -68,6 +68,6 @@ def pictures(recording: bytes, spectrum: str = "cqt") -> Iterator[Image.Image]:
 
 
 def row(picture: Image.Image) -> Array:
-    """The network's input: float32 [3, 224, 224] in [-1, 1]."""
+    """Return the network's input: float32 [3, 224, 224] in [-1, 1]."""
     pixels = np.asarray(picture.resize((224, 224), Image.Resampling.BILINEAR), np.float32)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)) / 127.5 - 1

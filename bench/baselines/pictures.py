@@ -1,4 +1,4 @@
-"""The articles' pictures of a recording, with librosa; no PyTorch, so that a step of Triton can import it."""
+"""Spectrogram images of articles A and B, with librosa; without PyTorch, so that a Triton step can import it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SECONDS = 30.0
 
 
 def article_a(recording: bytes) -> Array:
-    """Article A: CQT of the first 30 s in dB, squashed to 224x224, min-max: float32 [3, 224, 224] in [0, 1].
+    """Article A: CQT of the first 30 s in dB, resized to 224x224, min-max scaled: float32 [3, 224, 224] in [0, 1].
 
-    The article resizes with OpenCV; `resize_bilinear` computes the same and takes a millisecond.
+    The article resizes with OpenCV; `resize_bilinear` is equivalent and takes a millisecond.
     """
     y, _ = librosa.load(io.BytesIO(recording), sr=SR, duration=SECONDS)
     db = librosa.amplitude_to_db(np.abs(librosa.cqt(y, sr=SR, n_bins=84, hop_length=512)))
@@ -28,10 +28,10 @@ def article_a(recording: bytes) -> Array:
 
 
 def article_b(recording: bytes) -> Array:
-    """Article B: mel spectrogram of the middle 30 s, its centre 224 frames: float32 [3, 224, 224] in [0, 1].
+    """Article B: central 224 frames of a mel spectrogram of the middle 30 s: float32 [3, 224, 224] in [0, 1].
 
-    The article stops at 40 bands x 224 frames, which no ViT-B/16 takes: as in the profile `article-b` the bands
-    are stretched to 224 rows and the picture is repeated in three channels.
+    The article produces 40 bands x 224 frames, which no ViT-B/16 accepts: as in profile `article-b`, the bands are
+    stretched to 224 rows and the image is repeated in three channels.
     """
     duration = sf.info(io.BytesIO(recording)).duration
     offset = max(0.0, (duration - SECONDS) / 2)
@@ -45,5 +45,5 @@ def article_b(recording: bytes) -> Array:
 
 
 def _min_max(values: Array) -> Array:
-    """Scale to [0, 1]. The benchmarks' recordings have sound in them: the range is never 0."""
+    """Scale to [0, 1]. The recordings of the benchmarks are not silent, so the range is never 0."""
     return (values - values.min()) / (values.max() - values.min())
