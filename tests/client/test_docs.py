@@ -141,7 +141,7 @@ def environment(triton: Triton, staged: Staged, command: str = "") -> dict[str, 
     """Where the commands and the client are, and the server."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     server = {"TRITONE_URL": triton.grpc}
-    if command.startswith(("tritone stats", "tritone profile")):
+    if command.startswith(("tritone stats", "tritone timing")):
         server = {"TRITONE_URL": staged.grpc, "TRITONE_METRICS_URL": staged.metrics, "TRITONE_MODEL": "staged"}
     return os.environ | {"PATH": path} | server
 
