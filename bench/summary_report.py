@@ -23,7 +23,7 @@ def summary(figures: Mapping[str, Figures]) -> str:
     """
     bench, speech = figures["bench"], figures.get("speech")
     if "comparison" not in bench:
-        raise BenchError("There is no comparison among these figures: run make bench, without leaving parts out")
+        raise BenchError("These figures contain no comparison: run make bench without --only")
     facts = [_throughput(bench["comparison"]), *_latency(bench)]
     if speech:
         facts.append(_speech(speech["speech"]))
