@@ -27,7 +27,11 @@ BY_TRITON = {"triton_python_backend_utils", "plan", "planned", "rows", "schedule
 def commands(venv: str) -> list[str]:
     """What `make lint` would run for an environment that is not there yet."""
     done = subprocess.run(
-        ["make", "-n", "lint", f"VENV={venv}"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "-n", "lint", f"VENV={venv}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return done.stdout.splitlines()
 

@@ -412,8 +412,8 @@ def test_in_triton_a_short_request_does_not_wait_for_the_end_of_long_ones(slow):
             InferenceServerException, match=r"tiny_network failed on this request; the server's log"
         ):
             failing.result()
-    assert ended["short"] - start < 1.5 and ended["long"] - ended["short"] > 0.8
-    assert "below zero" in launcher.log
+    assert ended["short"] - start < 1.5 and ended["long"] - ended["short"] > 0.5
+    wait_until(lambda: "below zero" in launcher.log)  # the launcher passes Triton's lines on
 
 
 @pytest.fixture
