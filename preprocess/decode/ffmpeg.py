@@ -215,9 +215,15 @@ def _open_container(source: _Source, data: bytes) -> av.container.InputContainer
         raise
     except (av.FFmpegError, ValueError) as error:
         raise Undecodable(
-            f"The {len(data)} bytes sent are not audio that can be decoded (they begin with {data[:8]!r});"
+            f"The {len(data)} bytes sent are not audio that can be decoded (they begin with {_beginning(data)});"
             " send WAV, FLAC, OGG, Opus, MP3, M4A or WMA."
         ) from error
+
+
+def _beginning(data: bytes) -> str:
+    """Return the first bytes as a user reads them: a quoted text, or hexadecimal if they are none."""
+    start = data[:8]
+    return f'"{start.decode("ascii")}"' if start.isascii() and start.decode().isprintable() else start.hex(" ")
 
 
 def _choose_stream(container: av.container.InputContainer, data: bytes) -> av.AudioStream:

@@ -28,7 +28,7 @@ from tests.support.recordings import encode, music
 SYSTEM = SYSTEMS["vgg19_bn_cqt"]
 RELEASED = SYSTEM.released
 BROKEN = (
-    "no answer: The 6 bytes sent are not audio that can be decoded (they begin with b'<html>'); send WAV, FLAC,"
+    'no answer: The 6 bytes sent are not audio that can be decoded (they begin with "<html>"); send WAV, FLAC,'
     " OGG, Opus, MP3, M4A or WMA."
 )
 CHECKPOINT = b"It is not read where the manifest says that the network was made of it."

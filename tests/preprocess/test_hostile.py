@@ -213,6 +213,21 @@ def test_decoders_are_those_of_a_list():
     assert not unknown
 
 
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (b"these are notes", '"these ar"'),
+        (b"\x89PNG\r\n\x1a\n\0\0", "89 50 4e 47 0d 0a 1a 0a"),
+        (b"\x1b[31mred\x1b", "1b 5b 33 31 6d 72 65 64"),
+        ("größer".encode(), "67 72 c3 b6 c3 9f 65 72"),
+    ],
+)
+def test_a_file_that_is_not_audio_is_described_without_pythons_notation(data, shown):
+    with pytest.raises(RecordingError) as raised:
+        load(data)
+    assert f"(they begin with {shown})" in str(raised.value)
+
+
 def test_libsndfiles_other_formats_are_not_opened():
     for form in ("MAT5", "SVX", "PVF", "IRCAM", "XI"):
         file = io.BytesIO()
