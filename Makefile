@@ -25,7 +25,7 @@ PIP_AUDIT := pip-audit==2.10.1
 GPU := $(wildcard $(VENV)/.gpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-gpu export int8 explain fp16 tensorrt tensorrt_rtx gpu serve web bench evaluate evaluate-music tune lint lock audit clean
+.PHONY: help demo examples test test-slow test-gpu export int8 explain fp16 tensorrt tensorrt_rtx gpu serve web bench evaluate evaluate-music tune lint lock audit clean
 
 help: ## Show this help
 	@grep -hE '^[a-z0-9_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,9 @@ help: ## Show this help
 demo: $(VENV)/.weights ## Start Triton, classify an MP3 file, print the answers, stop; needs no GPU and no account (SONG=my.mp3)
 	@$(BIN)/python -m export $(if $(SONG),musicnn_msd) musicnn_mtt
 	@$(BIN)/python -m demo $(if $(SONG),"$$SONG")
+
+examples: $(VENV)/.serve ## Write recordings to try to examples/: song.mp3, call.wav (a synthetic voice), songs/ and more
+	@$(BIN)/python -m sounds.examples examples
 
 export: $(VENV)/.export $(GPU) ## Convert weights to ONNX, with an NVIDIA GPU also to TensorRT (default: demo weights, except musicnn; CHECKPOINTS=dir)
 	@$(BIN)/python -m export $(SYSTEMS)
@@ -66,8 +69,8 @@ serve: $(VENV)/.serve $(GPU) ## Start the embedded Triton on 127.0.0.1, ports 80
 	@$(BIN)/python -m server $(if $(VARIANT),--variant=$(VARIANT))
 
 web: $(VENV)/.web ## Start the web page on http://127.0.0.1:7860; make serve must be running (URL=host:port of the server)
-	@$(BIN)/python -m sounds.examples .cache/examples
-	@$(BIN)/tritone web --examples=.cache/examples $(if $(URL),--url=$(URL))
+	@$(BIN)/python -m sounds.examples examples
+	@$(BIN)/tritone web --examples=examples $(if $(URL),--url=$(URL))
 
 bench: $(VENV)/.test $(GPU) ## Compare Tritone with the articles' pipelines and a plain Triton (VARIANT=..., QUICK=1, DEVICE=cuda)
 	@$(BIN)/python -m export vgg19_bn_cqt $(if $(QUICK),,vit_b_16_mel musicnn_msd emotion2vec_plus_large)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from server.embedded import embedded
 from server.process import HURRY
-from sounds.examples import written
+from sounds.examples import write_all
 
 INSTRUMENTS, GENRES = "musicnn_mtt", "musicnn_msd"
-EXAMPLES = Path(".cache/examples")
+EXAMPLES = Path("examples")
 
 
 def main(arguments: list[str]) -> int:
@@ -27,7 +27,8 @@ def main(arguments: list[str]) -> int:
     arguments : the user's recording, or empty for a generated one
     """
     if not arguments:
-        song = written("prelude.mp3", EXAMPLES)
+        write_all(EXAMPLES)
+        song = EXAMPLES / "song.mp3"
         print(f"{song}: 38 s of generated music, a prelude by Bach on plucked strings", flush=True)
     elif not (song := Path(*arguments)).is_file():
         print(f"demo: there is no file {song}; set SONG to the path of a recording", file=sys.stderr)

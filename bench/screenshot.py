@@ -17,10 +17,10 @@ from pathlib import Path
 from bench.errors import BenchError
 from server.embedded import embedded
 from server.installation import ROOT
-from sounds.examples import EXAMPLES, written
+from sounds.examples import write_all
 
 SYSTEM = "musicnn_mtt"
-SONG = "prelude"
+SONG = "song"
 PICTURE = ROOT / "docs" / "images" / "page.png"
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
@@ -35,12 +35,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.screenshot", description=__doc__.splitlines()[0])
     parser.add_argument("file", nargs="?", type=Path, default=PICTURE, help="PNG (default: %(default)s)")
     file = parser.parse_args().file
-    examples = ROOT / ".cache" / "examples"
+    examples = ROOT / "examples"
     try:
         if not CHROMIUM.exists():
             raise BenchError(f"{CHROMIUM} is missing: apt-get install chromium")
-        for name in EXAMPLES:
-            written(name, examples)
+        write_all(examples)
         with (
             embedded(f"--systems={SYSTEM}", "--log-level=warning") as server,
             page_of(server.grpc, examples) as address,

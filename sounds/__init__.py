@@ -1,7 +1,7 @@
 """Synthetic sound, free of any rights: recordings for demo weights, tests, benchmarks and examples.
 
-`generate` makes samples, `recordings` makes files like those that users send, `examples` makes those of the web
-page.
+`generate` makes samples, `recordings` makes files like those that users send, `examples` writes
+those that the documentation and the web page use.
 """
 
 from sounds.generate import FAMILIES, Samples, sound

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import struct
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import pytest
 import yaml
 from tritone_client.bulk.results import Results
 
-from sounds import recording
+from sounds.examples import write_all
 from systems import SYSTEMS
 from tests.client.bulk_answers import prediction
 from tests.support.command import TRITONE
@@ -115,26 +116,41 @@ def test_readme_lists_the_systems_that_are_exported_by_default():
         assert (f"| `{system.name}` |" in text) == system.by_default, system.name
 
 
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make examples` writes."""
+    folder = tmp_path_factory.mktemp("made") / "examples"
+    write_all(folder)
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with the files that the examples name; JSON is what the small Triton takes for a recording."""
-    (tmp_path / "song.mp3").write_bytes(recording(3, seed=21, seconds=24.0))
-    (tmp_path / "call.wav").write_bytes(recording(2, seed=5, seconds=14.0, kind="WAV", sr=16000, channels=1))
-    (tmp_path / "notes.txt").write_text('{"broken": true}')
-    (tmp_path / "songs").mkdir()
-    for number in range(3):
-        (tmp_path / "songs" / f"{number}.mp3").write_bytes(bytes([number]))
+def folder(tmp_path: Path, recordings: Path) -> Path:
+    """The project's folder, as far as the examples use it; the small Triton takes JSON for a recording, too."""
+    shutil.copytree(recordings, tmp_path / "examples")
+    (tmp_path / "examples" / "notes.txt").write_text('{"broken": true}')
+    labelled = tmp_path / "examples" / "labelled"
+    shutil.rmtree(labelled)
     for label, sure in {"Opera": [0.04, 0.9, 0.03, 0.03], "Solo": [0.04, 0.03, 0.9, 0.03]}.items():
-        (tmp_path / "labelled" / label).mkdir(parents=True)
+        (labelled / label).mkdir(parents=True)
         for number in range(8):  # right six times of eight, and always as sure
             slices = {"slices": [sure if number < 6 else sure[::-1]]}
-            (tmp_path / "labelled" / label / f"{number}.mp3").write_text(json.dumps(slices))
+            (labelled / label / f"{number}.mp3").write_text(json.dumps(slices))
     with Results(str(tmp_path / "library.parquet"), "musicnn_msd", {}, embedding=True) as results:
         results.add("old.mp3", replace(prediction(), embedding=np.ones(8, np.float32)))
     weights = tmp_path / "model_repository" / "vgg19_bn_cqt_network" / "1"
     weights.mkdir(parents=True)
     (weights / "manifest.json").write_text('{"source": {"sha256": "00ff"}}')
     return tmp_path
+
+
+def test_every_recording_that_the_examples_name_is_written(recordings: Path):
+    text = "".join(example.text for language in ("python", "sh") for example in examples(language))
+    named = set(re.findall(r"\bexamples/[\w./]*\w", text))
+    assert {"examples/song.mp3", "examples/call.wav", "examples/songs"} <= named
+    assert not [path for path in named if not (recordings.parent / path).exists()]
+    assert not re.findall(r"(?<!examples/)\b(?:song\.mp3|call\.wav)", text)
+    assert len(list((recordings / "songs").iterdir())) == 6
 
 
 def environment(triton: Triton, staged: Staged, command: str = "") -> dict[str, str]:

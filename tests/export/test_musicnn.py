@@ -94,7 +94,7 @@ def test_the_server_answers_what_the_package_does(name, server):
 def test_a_guitar_is_heard_in_the_generated_prelude(server):
     """What `make demo` shows."""
     with Client(server.grpc) as client:
-        instruments, styles = (client.classify(EXAMPLES["prelude.mp3"](), model=name) for name in NAMES[::-1])
+        instruments, styles = (client.classify(EXAMPLES["song.mp3"](), model=name) for name in NAMES[::-1])
     assert instruments.label == "guitar" and instruments.probability > 0.6
     assert {"instrumental", "acoustic", "folk"} == {entry.label for entry in styles.top[:3]}
 
@@ -103,7 +103,7 @@ def test_the_page_leaves_out_what_tags_have_not(server):
     async def shown() -> str:
         options = {"pictures": 1, "explain": 1, "uncertainty": "entropy", "review_threshold": 0.7}
         async with AsyncClient(server.grpc) as client:
-            return await ask(client, EXAMPLES["prelude.mp3"](), "musicnn_mtt", "classify", options, "zh")
+            return await ask(client, EXAMPLES["song.mp3"](), "musicnn_mtt", "classify", options, "zh")
 
     html = asyncio.run(shown())
     assert "吉他" in html and html.count("<img") == 1 and "make explain" not in html
