@@ -19,9 +19,15 @@ Array = npt.NDArray[np.float32]
 
 
 class Unexplained(OptionError):
-    """The explanation network is not served."""
+    """The explanation network of a system is not served."""
 
     code = "unexplained"
+
+    def __init__(self, system: str) -> None:
+        super().__init__(
+            f"OPTIONS: explain needs the network {system}_explain, which this server has not loaded;"
+            " run make explain, and restart the server."
+        )
 
 
 def explain(system: str, rows: Array, label: int) -> Array:
@@ -55,9 +61,6 @@ def explain(system: str, rows: Array, label: int) -> Array:
     if response.has_error():
         message = response.error().message()
         if NOT_LOADED in message:
-            raise Unexplained(
-                f"OPTIONS: explain needs the network {system}_explain, which this server has not loaded;"
-                " run make explain, and restart the server."
-            )
+            raise Unexplained(system)
         raise pb_utils.TritonModelException(f"{system}_explain: {message}")
     return pb_utils.get_output_tensor_by_name(response, "MAP").as_numpy().copy()  # the response owns the memory

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from answers.genre import answer as genre
-from answers.genre.explain import explain
+from answers.genre.explain import Unexplained, explain
 from answers.genre.info import GenreInfo
 from answers.genre.options import GenreOptions, check_activation, check_explained, check_profile
 from answers.genre.rules import FEATURES, Rules, load_rules
@@ -29,6 +30,7 @@ from preprocess.gpu import choose_transform
 from preprocess.spectrum import NUMPY
 from systems.architectures import ARCHITECTURES
 from systems.profiles import Profile
+from systems.repository import Repository
 
 # Placeholders for images that were not requested. Not empty: Triton's cache rejects answers with an empty array.
 NO_ROWS = np.zeros((1, 1, 1, 1), np.float32)
@@ -62,6 +64,9 @@ class GenrePreprocess(GenreStep):
     def initialize(self, args: dict[str, str]) -> None:
         """Read the limits from the `parameters` of config.pbtxt, and choose the device for spectrograms."""
         super().initialize(args)
+        self.system = self.name.removesuffix(self.suffix)
+        # By this rule the launcher loads the network, too (server/preflight.py).
+        self.explains = Repository(Path(args["model_repository"]).parent).network(self.system).explain.is_current
         self.max_rows = self.parameters.pop("max_rows")
         self.transform = NUMPY
         if (device := self.parameters.pop("gpu_spectrum", None)) == "auto":
@@ -70,6 +75,12 @@ class GenrePreprocess(GenreStep):
         elif device is not None:
             raise ValueError(f'{args["model_name"]}: gpu_spectrum must be "auto", not {json.dumps(device)}')
         self.limits = Limits(**self.parameters)
+
+    def check(self, options: GenreOptions) -> None:
+        """Raise OptionError also if there is no network that explains: before the work, not after it."""
+        super().check(options)
+        if options.explain and not self.explains:
+            raise Unexplained(self.system)
 
     def answer(self, request: pb_utils.InferenceRequest) -> list[pb_utils.Tensor]:
         """Return ROWS float32 [n, *shape of a row], KEPT_ROWS (the same if images are requested) and INFO."""

@@ -94,10 +94,21 @@ def test_json_has_no_numbers_that_it_does_not_know(preprocess):
 @pytest.mark.parametrize("option", ["explain", "pictures"])
 def test_rows_are_kept_for_images_only(preprocess, option):
     step, rows = preprocess(label_set("ccmusic")), prepare((SOUND, 22050), spectrum="mel").rows
+    step.explains = True
     assert ask(step)["KEPT_ROWS"].shape == (1, 1, 1, 1)
     shown = ask(step, **{option: 1})
     np.testing.assert_array_equal(shown["KEPT_ROWS"], rows)
     np.testing.assert_array_equal(shown["ROWS"], rows)
+
+
+def test_an_explanation_without_its_network_is_refused_before_the_recording_is_prepared(preprocess):
+    step = preprocess(label_set("ccmusic"))
+    text = np.array([b'{"explain": 1}'])
+    with pytest.raises(RecordingError, match="^OPTIONS: explain needs the network s_explain, .* run make explain"):
+        step.answer(request_of({"OPTIONS": text}))  # without any recording: it would be missed next
+    step.explains = True
+    with pytest.raises(RecordingError, match="^Send either AUDIO"):
+        step.answer(request_of({"OPTIONS": text}))
 
 
 @pytest.mark.parametrize(("profile", "low"), [("ccmusic", -1), ("article-a", 0), ("article-b", 0)])
