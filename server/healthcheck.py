@@ -15,11 +15,13 @@ import math
 import os
 import random
 import signal
+import struct
 import sys
 import time
 import urllib.error
 import urllib.request
 import wave
+from dataclasses import dataclass
 from pathlib import Path
 
 from systems.repository import Repository
@@ -59,7 +61,7 @@ def recording() -> bytes:
 
 
 def probe(http: str, system: str, timeout: float) -> None:
-    """Send a recording through a system's one-input front ensemble, as a raw HTTP body.
+    """Send a recording through the chain of a system, past the model that clients call, which does not count it.
 
     Parameters
     ----------
@@ -77,8 +79,13 @@ def probe(http: str, system: str, timeout: float) -> None:
     OSError
         If the server cannot be reached.
     """
-    headers = {"Inference-Header-Content-Length": "0", "Content-Type": "audio/wav", HEADER[0]: HEADER[1]}
-    request = urllib.request.Request(f"{http}/v2/models/{system}_raw/infer", recording(), headers)
+    sound = recording()
+    audio = struct.pack("<I", len(sound)) + sound
+    tensor = {"name": "AUDIO", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(audio)}}
+    head = json.dumps({"inputs": [tensor], "outputs": [{"name": "RESULT"}]}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"}
+    headers[HEADER[0]] = HEADER[1]
+    request = urllib.request.Request(f"{http}/v2/models/{system}_chain/infer", head + audio, headers)
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:
             if b"RESULT" not in response.read():
@@ -92,20 +99,34 @@ def probe(http: str, system: str, timeout: float) -> None:
         raise
 
 
+@dataclass(frozen=True)
+class Requests:
+    """What Triton counts of a model: requests that it has answered, and requests that ended, answered or not."""
+
+    answered: int
+    ended: int
+
+
+def requests(http: str, model: str = "") -> dict[str, Requests]:
+    """Return the requests of one model, or of all loaded models in one call, by name.
+
+    Raises
+    ------
+    OSError
+        If the server cannot be reached, or the model is not loaded.
+    """
+    with urllib.request.urlopen(f"{http}/v2/models/{f'{model}/' if model else ''}stats", timeout=20) as response:
+        entries = json.load(response)["model_stats"]
+    counts = {
+        entry["name"]: (entry["inference_stats"][end]["count"] for end in ("success", "fail")) for entry in entries
+    }
+    return {name: Requests(answered, answered + failed) for name, (answered, failed) in counts.items()}
+
+
 def answered(http: str, system: str) -> int:
     """Return how many requests the network of a system has run; excludes cached answers and rejected requests."""
-    return _successes(http, f"{system}_network")
-
-
-def requests(http: str, system: str) -> int:
-    """Return how many requests a system has answered, probes included."""
-    return _successes(http, system)
-
-
-def _successes(http: str, model: str) -> int:
-    with urllib.request.urlopen(f"{http}/v2/models/{model}/stats", timeout=20) as response:
-        [entry] = json.load(response)["model_stats"]
-    return entry["inference_stats"]["success"]["count"]
+    network = f"{system}_network"
+    return requests(http, network)[network].answered
 
 
 def ask(http: str, system: str, patience: float) -> None:

@@ -17,6 +17,7 @@ from server.process import SHM, Stub, Triton
 from systems.system import Shm
 
 MIB = 1 << 20
+PAGE = os.sysconf("SC_PAGE_SIZE")  # bytes
 CONSECUTIVE = 10  # checks, half a second apart, that must exceed the limit: memory of a single request is returned
 
 
@@ -79,8 +80,9 @@ def private_bytes(triton: Triton) -> int:
 
 def anonymous_bytes(pid: int) -> int:
     """Return the resident anonymous memory of a process (heap and stacks) in bytes; 0 if it has exited."""
-    with suppress(OSError, IndexError):
-        return int(Path(f"/proc/{pid}/status").read_text().partition("RssAnon:")[2].split()[0]) * 1024
+    with suppress(OSError, ValueError):
+        _, resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[:3]  # much cheaper than status
+        return (int(resident) - int(shared)) * PAGE
     return 0
 
 

@@ -25,6 +25,8 @@ SHM = Path("/dev/shm")
 SHM_PREFIX = "tritone-"
 EXIT_SECONDS = 5  # time limit for Triton to finish requests in flight; after a stub crash it always uses all of it
 PR_SET_PDEATHSIG = 1
+SEARCH_SECONDS = 5.0  # between two searches for stubs that another program has made Triton start
+GONE = ("", "T", "Z", "X")  # states of a process that does not serve: no such child, stopped, dead
 # Address space of each thread's stack. Triton 24.10 parses nested JSON, and a POST body with the content type of a
 # form (curl's default), recursively: with the usual 8 MiB, a file of 4 MiB overflows it. "Unlimited" would mean 2
 # MiB.
@@ -67,6 +69,7 @@ class SharedMemory:
 
     def __init__(self) -> None:
         self.prefix = f"{SHM_PREFIX}{uuid.uuid4().hex[:8]}"
+        self._protected: set[str] = set()
         for lock in SHM.glob(f"{SHM_PREFIX}????????"):
             with suppress(OSError), lock.open("rb+") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while its owner runs
@@ -80,11 +83,12 @@ class SharedMemory:
             region.unlink(missing_ok=True)
 
     def protect(self) -> None:
-        """Make the regions unreadable for other users: Triton makes them world-readable whatever the umask."""
-        for region in SHM.glob(f"{self.prefix}-*"):
+        """Make new regions unreadable for other users: Triton makes them world-readable whatever the umask."""
+        regions = {name for name in os.listdir(SHM) if name.startswith(f"{self.prefix}-")}
+        for name in regions - self._protected:
             with suppress(OSError):
-                if region.stat().st_mode & 0o077:
-                    region.chmod(0o600)
+                (SHM / name).chmod(0o600)
+        self._protected = regions
 
     def close(self) -> None:
         """Remove the regions and the lock."""
@@ -105,6 +109,8 @@ class Triton:
     def __init__(self, command: list[str], environment: dict[str, str], shared_memory: SharedMemory) -> None:
         self.started = time.monotonic()
         self._shared_memory = shared_memory
+        self._stubs: dict[int, Stub] = {}
+        self._searched = -SEARCH_SECONDS
         self._errors: collections.deque[str] = collections.deque(maxlen=20)
         self._last = ""
         self._process = subprocess.Popen(
@@ -137,11 +143,26 @@ class Triton:
         failed = [line for line in self._errors if "failed to" in line]
         return (failed or self._errors or [self._last or f"it exited with code {code}"])[-1]
 
-    def stubs(self) -> dict[int, Stub]:
-        """Return the running stubs by process id, without stopped ones and zombies."""
+    def stubs(self, fresh: bool = False) -> dict[int, Stub]:
+        """Return the running stubs by process id, without stopped ones and zombies.
+
+        A search through all processes of the machine takes milliseconds. Between two searches, only the processes
+        that it found are checked; if one of them has ended, the next search is due at once.
+
+        Parameters
+        ----------
+        fresh : whether to search in any case, since a model may have been loaded
+        """
+        due = fresh or time.monotonic() > self._searched + SEARCH_SECONDS
+        if due or any(_state(pid, self.pid) in GONE for pid in self._stubs):
+            self._searched = time.monotonic()
+            self._stubs = self._search()
+        return self._stubs.copy()
+
+    def _search(self) -> dict[int, Stub]:
         found = {}
-        for child, state in _children(self.pid).items():
-            if state in "TZX":
+        for child in map(int, filter(str.isdigit, os.listdir("/proc"))):
+            if _state(child, self.pid) in GONE:
                 continue
             with suppress(OSError, IndexError):
                 arguments = Path(f"/proc/{child}/cmdline").read_text().split("\0")
@@ -205,13 +226,11 @@ def _prepare() -> None:
         resource.setrlimit(resource_, (hard if soft == math.inf else int(soft), hard))
 
 
-def _children(parent: int) -> dict[int, str]:
-    """Return process id -> state letter of the children of a process."""
-    children = {}
-    for entry in filter(str.isdigit, os.listdir("/proc")):
-        with suppress(OSError):  # the process has exited meanwhile
-            # The fields after the name, which is in parentheses and may contain any character.
-            state, ppid = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[:2]
-            if int(ppid) == parent:
-                children[int(entry)] = state
-    return children
+def _state(pid: int, parent: int) -> str:
+    """Return the state letter of a child of a process; "" if there is no such child."""
+    try:
+        # The fields after the name, which is in parentheses and may contain any character.
+        state, ppid = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    except OSError:  # the process has exited
+        return ""
+    return state if int(ppid) == parent else ""

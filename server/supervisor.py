@@ -6,7 +6,8 @@ forever, while /v2/health/ready stays 200. The supervisor watches:
 * the stubs: it notices a missing or stopped one within half a second and reloads its model, while the other stubs
   continue to serve. It restarts the server only if Triton would never finish the stub's requests;
 * the systems: it probes a system whose network has run nothing for some seconds (`healthcheck.ask`), which finds
-  hanging steps. A probe costs one row of the network; there are none while clients get answers;
+  hanging steps. A probe costs one row of the network; there are none while clients get answers, and few if no
+  client has sent a request for a minute;
 * the server process: it restarts it at once if it has served before, and after increasing pauses of up to a minute
   as long as it does not become ready;
 * the memory (`memory`), which grows with the largest request and never shrinks.
@@ -19,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache, partial
 from http.client import HTTPException
 
 from server import healthcheck
@@ -32,6 +34,7 @@ START_SECONDS = 600.0  # limit for loading and warming the models
 RETIRED_SECONDS = 30.0  # limit for a replaced stub to finish its requests
 LONGEST_PAUSE = 60.0  # seconds between two starts
 QUIET_PERIODS = 30  # probe periods without a client's request after which a system is idle
+IDLE_PERIODS = 15  # probe periods between two probes of an idle system
 
 UNHEALTHY_STUB = re.compile(r"Stub process '(?P<model>[^']+)_\d+_\d+' is not healthy")
 
@@ -40,14 +43,20 @@ class RestartNeeded(Exception):
     """The server must be restarted; the message says why."""
 
 
+Counts = Callable[[], dict[str, healthcheck.Requests]]
+
+
 class SystemMonitor:
     """Monitors one system.
+
+    It looks at Triton's counts once per period. It probes the system if its network has run nothing since the last
+    look or, while the system is idle, for `IDLE_PERIODS`.
 
     Parameters
     ----------
     system : name of the system
     control : Triton's HTTP interface
-    period : seconds without an answer after which the system is probed
+    period : seconds between two looks
     patience : seconds without any answer after which the system counts as hanging
     pool : runs the probes
     """
@@ -65,39 +74,55 @@ class SystemMonitor:
     def reset(self) -> None:
         """Start over, after a restart of the server or a reload of a model."""
         self._probe: Future[None] | None = None
-        self._next = self._active = time.monotonic()
-        self._next += self._period
-        self._answered = self._requests = self._probes = 0
+        self._active = self._ran = time.monotonic()
+        self._next_look = self._active + self._period
+        self._answered = self._ended = 0
+        self._prepared: int | None = None
 
     @property
     def is_quiet(self) -> bool:
-        """Whether no client has received an answer, from the cache or not, for a while."""
+        """Whether no client has sent a request, answered from the cache or not, for a while."""
         return time.monotonic() > self._active + QUIET_PERIODS * self._period
 
-    def check(self) -> None:
-        """Start a probe if the system has not answered for a period, and check the result of an earlier one.
+    def check(self, counts: Counts) -> None:
+        """Start a probe if one is due, and check the result of an earlier one.
+
+        Parameters
+        ----------
+        counts : returns Triton's present counts by model
 
         Raises
         ------
         healthcheck.Unhealthy, ControlError, OSError
             If the probe failed.
         """
+        now = time.monotonic()
         if self._probe is not None:
             if self._probe.done():
                 probe, self._probe = self._probe, None
-                self._next = time.monotonic() + self._period
-                self._probes += 1
                 probe.result()
-        elif time.monotonic() >= self._next:
-            requests = healthcheck.requests(self._control.http, self.system) - self._probes
-            if requests != self._requests:
-                self._requests, self._active = requests, time.monotonic()
-            answered = healthcheck.answered(self._control.http, self.system)
-            if answered > self._answered:
-                self._next = time.monotonic() + self._period
-            else:
+        elif now >= self._next_look:
+            self._next_look = (
+                now - now % self._period + self._period
+            )  # a grid: all systems look at the same counts
+            if self._look(counts(), now):
                 self._probe = self._pool.submit(self.probe)
-            self._answered = answered
+                self._prepared = None  # the probe counts there, too
+
+    def _look(self, counts: dict[str, healthcheck.Requests], now: float) -> bool:
+        """Update what is known of the system; return whether to probe it."""
+        try:
+            own, first, network = (counts[self.system + part] for part in ("", "_preprocess", "_network"))
+        except KeyError as error:
+            raise healthcheck.Unhealthy(f"{error.args[0]} is not loaded") from error
+        # The first step counts requests that hang in a later one.
+        if own.ended != self._ended or (self._prepared is not None and first.ended != self._prepared):
+            self._active = now
+        has_run = network.answered > self._answered
+        if has_run:
+            self._ran = now
+        self._answered, self._ended, self._prepared = network.answered, own.ended, first.ended
+        return not has_run and (not self.is_quiet or now - self._ran >= IDLE_PERIODS * self._period)
 
     def probe(self) -> None:
         """Probe the system and wait for the result."""
@@ -112,7 +137,7 @@ class Supervisor:
     start : starts a server process; its argument says whether a server has been ready before (a restart)
     control : Triton's HTTP interface
     systems : names of the systems to monitor
-    period : seconds without an answer after which a system is probed
+    period : seconds without an answer after which a system is probed; idle ones are probed less often
     patience : seconds without any answer after which a system counts as hanging
     memory : decides what has grown too large
     say : prints a line for the user
@@ -206,7 +231,7 @@ class Supervisor:
         for monitor in self._monitors:
             monitor.probe()
             monitor.reset()
-        self._stubs = triton.stubs()
+        self._stubs = triton.stubs(fresh=True)
         triton.protect()
         self._memory.begin(triton)
 
@@ -218,8 +243,9 @@ class Supervisor:
             triton.protect()
             self._check_stubs(triton)
             self._check_memory(triton)
+            counts = cache(partial(healthcheck.requests, self._control.http))
             for monitor in self._monitors:
-                self._check_system(triton, monitor)
+                self._check_system(triton, monitor, counts)
 
     def _check_stubs(self, triton: Triton) -> None:
         alive = triton.stubs()
@@ -253,9 +279,9 @@ class Supervisor:
         if why := self._memory.excess(triton, is_quiet):
             raise RestartNeeded(why)
 
-    def _check_system(self, triton: Triton, monitor: SystemMonitor) -> None:
+    def _check_system(self, triton: Triton, monitor: SystemMonitor, counts: Counts) -> None:
         try:
-            monitor.check()
+            monitor.check(counts)
         except healthcheck.Unhealthy as error:
             stub = UNHEALTHY_STUB.search(str(error))
             if not stub:
@@ -265,10 +291,10 @@ class Supervisor:
     def _reload(self, triton: Triton, model: str, why: str) -> None:
         """Reload a model; its old stubs finish their requests and are then killed."""
         began = time.monotonic()
-        old = [stub for stub in triton.stubs().values() if stub.model == model]
+        old = [stub for stub in triton.stubs(fresh=True).values() if stub.model == model]
         self._control.reload(model)
         self._retired |= dict.fromkeys(old, time.monotonic() + RETIRED_SECONDS)
-        self._stubs = {pid: stub for pid, stub in triton.stubs().items() if stub not in self._retired}
+        self._stubs = {pid: stub for pid, stub in triton.stubs(fresh=True).items() if stub not in self._retired}
         for monitor in self._monitors:
             monitor.reset()  # probes of the old stubs have no meaning now
         self._say(f"{why}; reloaded {model} in {time.monotonic() - began:.1f} s")

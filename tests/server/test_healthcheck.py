@@ -33,7 +33,8 @@ def answering():
             server.count += server.each
             self.send_response(200)
             self.end_headers()
-            entry = {"inference_stats": {"success": {"count": server.count}}}
+            counts = {"success": {"count": server.count}, "fail": {"count": 0}}
+            entry = {"name": self.path.split("/")[3], "inference_stats": counts}
             self.wfile.write(json.dumps({"model_stats": [entry]}).encode())
 
         def log_message(self, *_):
@@ -53,9 +54,9 @@ def answering():
 def test_every_probe_is_a_new_wav_file_of_a_second(answering):
     for _ in range(5):
         healthcheck.probe(answering.url, "tiny", 5)
-    assert {path for path, _ in answering.seen} == {"/v2/models/tiny_raw/infer"}
+    assert {path for path, _ in answering.seen} == {"/v2/models/tiny_chain/infer"}
     assert len({body for _, body in answering.seen}) == 5
-    with wave.open(io.BytesIO(answering.seen[0][1])) as file:
+    with wave.open(io.BytesIO(answering.seen[0][1].partition(b"RIFF")[2].join([b"RIFF", b""]))) as file:
         assert file.getnframes() == file.getframerate() == 8000
 
 
@@ -97,7 +98,7 @@ def test_as_a_command_with_nothing_but_the_standard_library(answering, tmp_path,
 
     assert check().returncode == 0
     monkeypatch.setenv("TRITONE_SYSTEMS", "elsewhere, ")  # what is exported and not served cannot answer
-    assert check().returncode == 0 and "/elsewhere_raw/" in answering.seen[-1][0]
+    assert check().returncode == 0 and "/elsewhere_chain/" in answering.seen[-1][0]
     monkeypatch.delenv("TRITONE_SYSTEMS")
     answering.answers = (500, b"Stub process is not healthy", 0)
     failed = check()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from server.healthcheck import requests
 from systems.version import __version__
 from tests.support import tiny
 from tests.support.launcher import Load, alive, shared_memory
@@ -198,3 +199,14 @@ def test_a_signal_while_it_loads_stops_it(launch, tiny_repository):
     time.sleep(1.5)
     assert launcher.stop() == 0
     assert "did not start" not in launcher.log
+
+
+def test_probes_are_not_counted_as_answers_of_the_system(launch):
+    launcher = launch("--probe-seconds=0.2").until_ready()
+    launcher.classify(tiny.wav())
+
+    def answered(model: str) -> int:
+        return requests(launcher.http, model)[model].answered
+
+    wait_until(lambda: answered("tiny_network") > 5)
+    assert (answered("tiny"), answered("tiny_raw")) == (1, 1)

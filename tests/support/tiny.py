@@ -116,12 +116,13 @@ def write_repository(folder: Path) -> Path:
             backend: "python" max_batch_size: 0 {RESULT}
             input [ {{ name: "LOGITS" data_type: TYPE_FP32 dims: [ -1, 2 ] }} ]
             instance_group [ {{ count: 1 kind: KIND_CPU }} ]""",
-        "tiny": ensemble(
+        "tiny_chain": ensemble(
             "response_cache { enable: true }",
             ("tiny_preprocess", "AUDIO", "AUDIO", "ROWS", "rows"),
             ("tiny_network", "ROWS", "rows", "LOGITS", "logits"),
             ("tiny_postprocess", "LOGITS", "logits", "RESULT", "RESULT"),
         ),
+        "tiny": ensemble("", ("tiny_chain", "AUDIO", "AUDIO", "RESULT", "RESULT")),
         "tiny_raw": ensemble("", ("tiny", "AUDIO", "AUDIO", "RESULT", "RESULT")),
     }
     for name, config in configs.items():
