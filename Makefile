@@ -65,12 +65,13 @@ gpu: $(VENV)/.test ## Install the packages for an NVIDIA GPU that are available:
 	@$(BIN)/python -m requirements.gpu
 	@touch $(VENV)/.gpu
 
-serve: $(VENV)/.serve $(GPU) ## Start the embedded Triton on 127.0.0.1, ports 8000 (HTTP), 8001 (gRPC), 8002 (metrics) (VARIANT=...)
-	@$(BIN)/python -m server $(if $(VARIANT),--variant=$(VARIANT))
+serve: $(VENV)/.serve $(GPU) ## Start Triton on 127.0.0.1, ports 8000, 8001, 8002 (VARIANT=..., HTTP_PORT=, GRPC_PORT=, METRICS_PORT=)
+	@$(BIN)/python -m server $(if $(VARIANT),--variant=$(VARIANT)) $(if $(HTTP_PORT),--http-port=$(HTTP_PORT)) \
+	  $(if $(GRPC_PORT),--grpc-port=$(GRPC_PORT)) $(if $(METRICS_PORT),--metrics-port=$(METRICS_PORT))
 
-web: $(VENV)/.web ## Start the web page on http://127.0.0.1:7860; make serve must be running (URL=host:port of the server)
+web: $(VENV)/.web ## Start the web page on http://127.0.0.1:7860; needs make serve (URL=host:port of the server, WEB_PORT=)
 	@$(BIN)/python -m sounds.examples examples
-	@$(BIN)/tritone web --examples=examples $(if $(URL),--url=$(URL))
+	@$(BIN)/tritone web --examples=examples $(if $(URL),--url=$(URL)) $(if $(WEB_PORT),--port=$(WEB_PORT))
 
 bench: $(VENV)/.test $(GPU) ## Compare Tritone with the articles' pipelines and a plain Triton (VARIANT=..., QUICK=1, DEVICE=cuda)
 	@$(BIN)/python -m export vgg19_bn_cqt $(if $(QUICK),,vit_b_16_mel musicnn_msd emotion2vec_plus_large)

@@ -51,6 +51,8 @@ def serve(settings: argparse.Namespace, stack: ExitStack) -> None:
     """
     repository = Repository(settings.model_repository)
     chosen = preflight.choose_systems(repository, settings.systems)
+    for line in preflight.left_out(repository, settings.systems):
+        say(line)
     systems, needs = list(chosen), {name: system.task.shm for name, system in chosen.items()}
     installation = find_installation()
     machine = variants.Machine.here()
@@ -99,8 +101,12 @@ def serve(settings: argparse.Namespace, stack: ExitStack) -> None:
         if settings.ready_file:
             settings.ready_file.unlink(missing_ok=True)
 
+    def start(again: bool) -> Triton:
+        with_info = LOG_LEVELS.index(settings.log_level) >= 2
+        return Triton(command, environment | ({HURRY: "1"} if again else {}), shared_memory, with_info)
+
     supervisor = Supervisor(
-        start=lambda again: Triton(command, environment | ({HURRY: "1"} if again else {}), shared_memory),
+        start=start,
         control=Control(f"http://{reachable(settings.host)}:{http}", {"tritone-key": key}),
         systems=systems,
         period=settings.probe_seconds,
@@ -160,7 +166,7 @@ def triton_command(
         "--allow-gpu-metrics=false",
         "--pinned-memory-pool-byte-size=0",
         f"--log-warning={str(level >= 1).lower()}",
-        f"--log-info={str(level >= 2).lower()}",
+        "--log-info=true",  # says what is loaded; the launcher forwards it only if asked to
         f"--log-verbose={int(level >= 3)}",
     ]
 

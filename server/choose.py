@@ -40,6 +40,8 @@ def main() -> int:
     except ServerError as error:
         print(f"tritone: {error}", file=sys.stderr)
         return 2
+    for line in preflight.left_out(repository, settings.systems):
+        print(f"tritone: {line}", file=sys.stderr)
     print(f"tritone: version {__version__}, starting {', '.join(systems)} on {variant}: {why}", file=sys.stderr)
     print(f"--model-repository={served}")
     print(*(f"--load-model={model}" for model in preflight.models(repository, systems)), sep="\n")

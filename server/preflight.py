@@ -13,6 +13,7 @@ from server.errors import ServerError
 from systems import SYSTEMS, System
 from systems.repository import Repository
 from systems.system import Shm
+from systems.variants import MANIFEST_FILE
 
 
 def choose_systems(repository: Repository, wanted: list[str]) -> dict[str, System]:
@@ -43,6 +44,23 @@ def choose_systems(repository: Repository, wanted: list[str]) -> dict[str, Syste
                 f"system that it is like: export it with --checkpoint and --name {name}, or remove {network.model}"
             )
     return {name: known[name] for name in wanted or exported}
+
+
+def left_out(repository: Repository, wanted: list[str]) -> list[str]:
+    """Return a sentence for each system that is not served because its export is incomplete.
+
+    Parameters
+    ----------
+    wanted : the systems to serve; empty: all, and only then a system can be left out
+    """
+    sentences = []
+    for name in [] if wanted else repository.configured():
+        network = repository.network(name)
+        present = [path.is_file() for path in (network.onnx.path, network.folder / MANIFEST_FILE)]
+        if any(present) and not all(present):
+            missing = (network.onnx.path, network.folder / MANIFEST_FILE)[present.index(False)]
+            sentences.append(f"{name} is left out, because {missing} is missing: run make export SYSTEMS={name}")
+    return sentences
 
 
 def models(repository: Repository, systems: Iterable[str]) -> list[str]:
@@ -102,8 +120,10 @@ def settle_ports(host: str, http: int, grpc: int, metrics: int) -> tuple[int, in
             except OSError as error:
                 holder = _listener(port)
                 why = f"is taken by {holder}" if holder else f"cannot be used: {error.strerror}"
+                by_make = flag.removeprefix("--").replace("-", "_").upper()
                 raise ServerError(
-                    f"Port {port} on {host} {why}; stop that, or choose another with {flag}"
+                    f"Port {port} on {host} {why}; stop that, or choose another with {flag} "
+                    f"(make serve {by_make}=...)"
                 ) from error
             settled.append(sock.getsockname()[1])
     return tuple(settled)

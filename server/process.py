@@ -40,6 +40,9 @@ SUPPRESSED = re.compile(
     r"CUDA driver version is insufficient|CudaDriverHelper|Failed to initialize NVML|DCGM|pinned system memory"
     r"|Non-graceful termination detected|^Signal \(\d+\) received"
 )
+# Lines of the level "info", some of which are followed by tables, and the one about a model.
+INFO = re.compile(r"I\d{4} \d\d:\d\d:|\+-+\+|\| .*\|$")
+LOADED = re.compile(r"I\d{4} .*successfully loaded '([^']+)'")
 
 
 @dataclass(frozen=True)
@@ -104,10 +107,31 @@ class Triton:
     """A running tritonserver; its output is forwarded to stderr and its last errors are kept.
 
     It exits with this process and leaves neither stubs nor shared memory behind.
+
+    Parameters
+    ----------
+    command : tritonserver and its flags; it logs at least the level "info", which says what is loaded
+    environment : its environment
+    shared_memory : the regions of this launcher
+    with_info : whether to forward the level "info", too
+
+    Attributes
+    ----------
+    pid : process id
+    started : time of the start, seconds of the monotonic clock
+    loaded : names of the models that it has loaded
     """
 
-    def __init__(self, command: list[str], environment: dict[str, str], shared_memory: SharedMemory) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        shared_memory: SharedMemory,
+        with_info: bool = False,
+    ) -> None:
         self.started = time.monotonic()
+        self.loaded: set[str] = set()
+        self._with_info = with_info
         self._shared_memory = shared_memory
         self._stubs: dict[int, Stub] = {}
         self._searched = -SEARCH_SECONDS
@@ -203,6 +227,10 @@ class Triton:
     def _pass_on(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
+            if model := LOADED.match(line):
+                self.loaded.add(model[1])
+            if not self._with_info and INFO.match(line):
+                continue
             self._last = line.strip() or self._last
             if not line.strip() or SUPPRESSED.search(line):
                 continue

@@ -26,6 +26,7 @@ from http.client import HTTPException
 from server import healthcheck
 from server.control import Control, ControlError
 from server.errors import ServerError
+from server.loading import Loading
 from server.memory import Memory
 from server.process import Stub, Triton
 
@@ -218,17 +219,22 @@ class Supervisor:
                 self._stop.wait(pause)
         finally:
             if self._triton:
+                if self._stop.is_set():
+                    self._say("stopping; Ctrl-C again stops at once")
                 self._triton.stop()
 
     def _bring_up(self, triton: Triton) -> None:
         """Wait until all models are loaded and warm, and every system has answered."""
         self._retired.clear()
+        loading = Loading([monitor.system for monitor in self._monitors], self._say)
         while not self._control.ready():
+            loading.report(triton.loaded)
             if self._stop.wait(0.1) or triton.exit_code is not None:
                 raise RestartNeeded("Triton exited while it loaded the models")
             if time.monotonic() - triton.started > START_SECONDS:
                 raise RestartNeeded(f"Triton was not ready within {START_SECONDS:.0f} s")
         for monitor in self._monitors:
+            loading.report(triton.loaded)
             monitor.probe()
             monitor.reset()
         self._stubs = triton.stubs(fresh=True)

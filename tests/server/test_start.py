@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from server import installation, preflight
+from server import installation, loading, preflight
 from server.__main__ import main, restrictions, triton_command
 from server.errors import ServerError
 from server.installation import Installation
@@ -91,6 +91,48 @@ def test_systems(tmp_path):
         preflight.choose_systems(Repository(repository / "nowhere"), [])
 
 
+@pytest.mark.parametrize("lost", ["model.onnx", "manifest.json"])
+def test_a_system_whose_export_is_incomplete_is_left_out_with_a_sentence(tmp_path, lost):
+    repository = tiny.write_repository(tmp_path)
+    for suffix in ("network", "preprocess"):
+        shutil.copytree(repository / f"tiny_{suffix}", repository / f"other_{suffix}")
+    path = repository / "other_network" / "1" / lost
+    path.unlink()
+    shutil.copytree(repository / "tiny_network" / "configs", repository / "never_network" / "configs")
+    shutil.copy(repository / "tiny_network" / "config.pbtxt", repository / "never_network" / "config.pbtxt")
+    sentence = f"other is left out, because {path} is missing: run make export SYSTEMS=other"
+    assert preflight.left_out(Repository(repository), []) == [sentence]
+    assert preflight.left_out(Repository(repository), ["tiny"]) == []
+    assert list(preflight.choose_systems(Repository(repository), [])) == ["tiny"]
+
+
+def test_the_launcher_says_who_is_left_out_what_is_loaded_and_that_it_stops(launch, tiny_repository):
+    (tiny_repository / "other_network" / "1").mkdir(parents=True)
+    shutil.copy(tiny_repository / "tiny_network" / "config.pbtxt", tiny_repository / "other_network")
+    (tiny_repository / "other_network" / "1" / "manifest.json").write_text("{}")
+    launcher = launch().until_ready()
+    assert launcher.stop() == 0
+    left, starting, loaded, ready, stopping, stopped = launcher.log.splitlines()
+    assert left.startswith("tritone: other is left out, because ")
+    assert ", starting tiny on " in starting and ready.startswith("tritone: ready: http ")
+    assert re.fullmatch(r"tritone: tiny is loaded \(\d+ s\)", loaded)
+    assert (stopping, stopped) == ("tritone: stopping; Ctrl-C again stops at once", "tritone: stopped")
+
+
+def test_no_start_is_silent_for_more_than_five_seconds(monkeypatch):
+    clock, lines = [0.0], []
+    monkeypatch.setattr(loading.time, "monotonic", lambda: clock[0])
+    progress = loading.Loading(["a", "b"], lines.append)
+    for now in range(1, 22):
+        clock[0] = float(now)
+        done = [f"{system}_{step}" for system in ("a" * (now >= 7), "b" * (now >= 14)) for step in loading.STEPS]
+        progress.report(done)
+    assert lines == [
+        *("loading a, b (5 s)", "a is loaded (7 s)", "loading b (12 s)"),
+        *("b is loaded (14 s)", "testing the systems (19 s)"),
+    ]
+
+
 def declare(**changes: object):
     return lambda repository: tiny.declare(repository, **changes)
 
@@ -148,7 +190,13 @@ def test_a_taken_port_names_who_has_it(tmp_path, capsys):
     said = capsys.readouterr().err
     assert f"Port {port} on 127.0.0.1 is taken by" in said
     assert f"(process {os.getpid()})" in said
-    assert "choose another with --grpc-port" in said
+    assert "choose another with --grpc-port (make serve GRPC_PORT=...)" in said
+
+
+@pytest.mark.parametrize("name", ["HTTP_PORT", "GRPC_PORT", "METRICS_PORT"])
+def test_make_serve_takes_ports(name):
+    shown = subprocess.run(["make", "-n", "serve", f"{name}=9123"], cwd=ROOT, capture_output=True, text=True)
+    assert f"--{name.lower().replace('_', '-')}=9123" in shown.stdout
 
 
 def test_a_port_closed_a_moment_ago_and_free_ports():
