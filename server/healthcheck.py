@@ -117,10 +117,11 @@ def requests(http: str, model: str = "") -> dict[str, Requests]:
     """
     with urllib.request.urlopen(f"{http}/v2/models/{f'{model}/' if model else ''}stats", timeout=20) as response:
         entries = json.load(response)["model_stats"]
-    counts = {
-        entry["name"]: (entry["inference_stats"][end]["count"] for end in ("success", "fail")) for entry in entries
+    counts = {entry["name"]: entry["inference_stats"] for entry in entries}
+    return {
+        name: Requests(count["success"]["count"], count["success"]["count"] + count["fail"]["count"])
+        for name, count in counts.items()
     }
-    return {name: Requests(answered, answered + failed) for name, (answered, failed) in counts.items()}
 
 
 def answered(http: str, system: str) -> int:

@@ -210,3 +210,21 @@ def test_probes_are_not_counted_as_answers_of_the_system(launch):
 
     wait_until(lambda: answered("tiny_network") > 5)
     assert (answered("tiny"), answered("tiny_raw")) == (1, 1)
+    every = requests(launcher.http)
+    assert every.keys() == {
+        "tiny" + part for part in ("", "_raw", "_chain", "_preprocess", "_network", "_postprocess")
+    }
+    assert (every["tiny"].answered, every["tiny"].ended) == (1, 1) and every["tiny_network"].answered > 5
+
+
+@pytest.mark.slow
+def test_an_idle_server_is_probed_less_often(launch):
+    launcher = launch("--probe-seconds=0.3").until_ready()
+
+    def probed(seconds: float) -> int:
+        before = requests(launcher.http, "tiny_network")["tiny_network"].answered
+        time.sleep(seconds)
+        return requests(launcher.http, "tiny_network")["tiny_network"].answered - before
+
+    assert probed(9) >= 5  # one a second
+    assert 1 <= probed(9) <= 3  # after 30 periods without a client, one in 15 periods
