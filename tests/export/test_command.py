@@ -1,7 +1,9 @@
 """What the commands of export share: how they are called, and that a failure keeps no other system from work."""
 
+import re
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -54,6 +56,15 @@ def test_a_system_that_needs_pytorch_says_so_where_it_is_not_installed(capsys):
     assert said.err == f"export.x: {NAMES[0]} needs PyTorch, which is not installed: make export installs it\n"
     with pytest.raises(ModuleNotFoundError):
         command.run("export.x", MADE, lambda *_: __import__("no_such_module"), "")
+
+
+def test_silent_work_repeats_what_it_does(capsys):
+    with command.Progress("a", silence=0.1) as log:
+        log("comparing")
+        time.sleep(0.35)
+    shown = capsys.readouterr().out.splitlines()
+    assert [re.sub(r"a +\d\.\d s  ", "", line) for line in shown[:3]] == ["comparing", *["still comparing"] * 2]
+    assert 3 <= len(shown) <= 4
 
 
 def test_ctrl_c_ends_it_all(capsys):

@@ -1,6 +1,7 @@
 """The tuning: what it turns, how it searches, what it keeps, and that Triton loads every candidate."""
 
 import json
+import re
 import shutil
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -130,6 +131,15 @@ def test_the_best_is_found_and_written_as_a_complete_configuration(run):
     assert "| 3 " in report and report.count("\n|") > 12
 
 
+def test_each_measurement_is_announced_with_its_number(run, capsys):
+    run(lambda knobs: 10.0 + (knobs.preprocess == 3))
+    announced = re.findall(r"^tune: (\d+) of about (\d+): (.*) \.\.\.$", capsys.readouterr().err, re.MULTILINE)
+    numbers, totals = ([int(each[k]) for each in announced] for k in (0, 1))
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(set(totals)) == 1 and 0.7 * totals[0] <= numbers[-1] <= totals[0]
+    assert [knobs for *_, knobs in announced][-1].endswith("(comparison: the best)")
+
+
 @pytest.mark.parametrize(
     ("rates", "latency", "why"),
     [
@@ -156,7 +166,7 @@ def bench_of(rates, delays):
     rates, delays = iter(rates), iter(delays)
     return SimpleNamespace(
         shipped=SHIPPED,
-        busy=lambda knobs: SimpleNamespace(rate=next(rates)),
+        busy=lambda knobs, why: SimpleNamespace(rate=next(rates)),
         alone=lambda: SimpleNamespace(p50=next(delays)),
     )
 
