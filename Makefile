@@ -27,7 +27,7 @@ GPU := $(wildcard $(VENV)/.gpu)
 STARTED := $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo examples test test-slow test-gpu export int8 explain fp16 tensorrt tensorrt_rtx gpu serve web bench evaluate evaluate-music tune lint lock audit clean
+.PHONY: help demo examples test test-slow test-gpu export int8 explain fp16 tensorrt tensorrt_rtx gpu serve web load bench evaluate evaluate-music tune lint lock audit clean
 
 help: ## Show this help
 	@grep -hE '^[a-z0-9_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -74,6 +74,11 @@ serve: $(VENV)/.serve $(GPU) ## Start Triton on 127.0.0.1, ports 8000, 8001, 800
 web: $(VENV)/.web ## Start the web page on http://127.0.0.1:7860; needs make serve (URL=host:port of the server, WEB_PORT=)
 	@$(BIN)/python -m sounds.examples examples
 	@$(BIN)/tritone web --examples=examples $(if $(URL),--url=$(URL)) $(if $(WEB_PORT),--port=$(WEB_PORT))
+
+load: $(VENV)/.load ## Measure a running server with perf_analyzer (SONG=my.mp3, SYSTEM=..., CONCURRENCY=1:4, URL=host:port)
+	@$(if $(SONG),,$(BIN)/python -m sounds.examples examples)
+	@$(BIN)/python -m bench.load $(if $(SONG),"$$SONG",examples/song.mp3) $(if $(SYSTEM),--system=$(SYSTEM)) \
+	  $(if $(CONCURRENCY),--concurrency=$(CONCURRENCY)) $(if $(URL),--url=$(URL))
 
 bench: $(VENV)/.test $(GPU) ## Compare Tritone with the articles' pipelines and a plain Triton (VARIANT=..., QUICK=1, DEVICE=cuda)
 	@$(BIN)/python -m export vgg19_bn_cqt $(if $(QUICK),,vit_b_16_mel musicnn_msd emotion2vec_plus_large)
@@ -137,6 +142,11 @@ $(VENV)/.web: $(VENV)/.serve $(WEB)
 	@echo "Installing what the web page needs into $(VENV) ..."
 	@$(INSTALL) -r requirements/serve.txt -r $(WEB)
 	@$(conflicts)
+	@touch $@
+
+$(VENV)/.load: $(VENV)/.serve requirements/bench.txt
+	@echo "Installing what perf_analyzer needs into $(VENV) ..."
+	@$(INSTALL) -r requirements/bench.txt
 	@touch $@
 
 $(VENV)/.weights: $(VENV)/.serve $(WEIGHTS)
