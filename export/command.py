@@ -134,6 +134,7 @@ class Progress:
             self._said.clear()
 
     def _print(self, text: str) -> None:
+        text = text.replace(f"{Path.cwd()}/", "")  # a long folder would wrap the line
         print(f"{self._name} {time.monotonic() - self._start:5.1f} s  {text}", flush=True)
 
 

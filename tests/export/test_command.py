@@ -67,6 +67,13 @@ def test_silent_work_repeats_what_it_does(capsys):
     assert 3 <= len(shown) <= 4
 
 
+def test_paths_are_shown_from_the_folder_where_the_user_is(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with command.Progress("a") as log:
+        log(f"writing {tmp_path / 'models' / 'a.onnx'} from /elsewhere/b.pt")
+    assert capsys.readouterr().out.endswith("s  writing models/a.onnx from /elsewhere/b.pt\n")
+
+
 def test_ctrl_c_ends_it_all(capsys):
     made = []
 
