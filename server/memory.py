@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from pathlib import Path
 
 from server.process import SHM, Stub, Triton
 from systems.system import Shm
@@ -39,8 +38,8 @@ class Memory:
     def begin(self, triton: Triton) -> None:
         """Record the memory of a server that has just become ready as its baseline."""
         # Only the first start counts: a restarted server is not warmed and takes the same memory later.
-        self._start = self._start or held_bytes(triton)
         self._private_start = self._private_start or private_bytes(triton)
+        self._start = self._start or private_bytes(triton) + shared_bytes(triton)
         self._over = 0
 
     def excess(self, triton: Triton, is_quiet: bool) -> str | None:
@@ -50,12 +49,13 @@ class Memory:
         ----------
         is_quiet : whether no client has sent a request for a while
         """
-        now = held_bytes(triton)
+        private = private_bytes(triton)
+        now = private + shared_bytes(triton)
         self._over = self._over + 1 if now > self._start + self._margin else 0
         if self._over >= CONSECUTIVE or now >= self._start + 2 * self._margin:
             return f"it uses {now // MIB} MiB of memory, {self._start // MIB} MiB after its start"
-        if is_quiet and (kept := private_bytes(triton)) > self._private_start + self._margin // 4:
-            return f"it is idle and still holds {(kept - self._private_start) // MIB} MiB of earlier requests"
+        if is_quiet and private > self._private_start + self._margin // 4:
+            return f"it is idle and still holds {(private - self._private_start) // MIB} MiB of earlier requests"
         return None
 
     def too_large(self, stub: Stub) -> str | None:
@@ -68,9 +68,9 @@ class Memory:
         return f"{stub.instance} holds {size // MIB} MiB of shared memory (limit {limit // MIB})"
 
 
-def held_bytes(triton: Triton) -> int:
-    """Return the anonymous memory of the server and its stubs plus their shared memory, in bytes."""
-    return private_bytes(triton) + sum(region_bytes(stub) for stub in triton.stubs().values())
+def shared_bytes(triton: Triton) -> int:
+    """Return the shared memory of the stubs in bytes."""
+    return sum(map(region_bytes, triton.stubs().values()))
 
 
 def private_bytes(triton: Triton) -> int:
@@ -81,7 +81,8 @@ def private_bytes(triton: Triton) -> int:
 def anonymous_bytes(pid: int) -> int:
     """Return the resident anonymous memory of a process (heap and stacks) in bytes; 0 if it has exited."""
     with suppress(OSError, ValueError):
-        _, resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[:3]  # much cheaper than status
+        with open(f"/proc/{pid}/statm", "rb", buffering=0) as file:  # a fraction of the time of /proc/<pid>/status
+            _, resident, shared, *_ = file.read().split()
         return (int(resident) - int(shared)) * PAGE
     return 0
 
@@ -89,5 +90,5 @@ def anonymous_bytes(pid: int) -> int:
 def region_bytes(stub: Stub) -> int:
     """Return the size of the shared memory of a stub in bytes; 0 if it has been removed."""
     with suppress(OSError):
-        return os.stat(SHM / stub.region).st_blocks * 512
+        return os.stat(f"{SHM}/{stub.region}").st_blocks * 512
     return 0

@@ -92,7 +92,7 @@ def parse_settings(arguments: list[str] | None = None) -> argparse.Namespace:
         "--probe-seconds",
         2.0,
         "The launcher sends a probe, one second of sound, to a system that has answered no request for this long; "
-        "15 times less often if no client has sent a request for 30 times as long. Longer saves work, shorter "
+        "30 times less often if no client has sent a request for 30 times as long. Longer saves work, shorter "
         "finds a hanging step earlier; a dead process is found at once in any case.",
         type=_seconds,
         metavar="SECONDS",

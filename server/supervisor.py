@@ -35,7 +35,7 @@ START_SECONDS = 600.0  # limit for loading and warming the models
 RETIRED_SECONDS = 30.0  # limit for a replaced stub to finish its requests
 LONGEST_PAUSE = 60.0  # seconds between two starts
 QUIET_PERIODS = 30  # probe periods without a client's request after which a system is idle
-IDLE_PERIODS = 15  # probe periods between two probes of an idle system
+IDLE_PERIODS = 30  # probe periods between two probes of an idle system
 
 UNHEALTHY_STUB = re.compile(r"Stub process '(?P<model>[^']+)_\d+_\d+' is not healthy")
 

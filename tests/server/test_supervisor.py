@@ -227,4 +227,4 @@ def test_an_idle_server_is_probed_less_often(launch):
         return requests(launcher.http, "tiny_network")["tiny_network"].answered - before
 
     assert probed(9) >= 5  # one a second
-    assert 1 <= probed(9) <= 3  # after 30 periods without a client, one in 15 periods
+    assert 1 <= probed(20) <= 5  # after 30 periods without a client, one in 30 periods
