@@ -7,6 +7,7 @@ a moment later; `explain` turns the failure into the exception that the user see
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 from tritone_client.plain import plain
 
@@ -100,6 +101,9 @@ WRAPPING = re.compile(
 CODE = re.compile(r"^(.*?)(?: \[([a-z_]+)\])?$")
 """An error message of the server's steps, followed by the code of the reason in brackets."""
 
+UNKNOWN = re.compile(r"^OPTIONS: .*?'([^']*)' is unknown; choose (?:from|one of) (.*)\.$")
+"""The sentence of the server's steps about an unknown option or value, with the list of those that exist."""
+
 
 def is_curable(failure: Failure) -> bool:
     """Return whether the failure is temporary, so that a later attempt may succeed."""
@@ -109,6 +113,15 @@ def is_curable(failure: Failure) -> bool:
 def sentence(text: str) -> str:
     """Return Triton's error text without its prefixes (ensemble, request id, model instance) and traceback."""
     return WRAPPING.sub("", text.strip()).split("\n", 1)[0].strip()
+
+
+def with_suggestion(text: str) -> str:
+    """Return the server's sentence about an unknown option or value, with the most similar one that it lists."""
+    if found := UNKNOWN.search(text):
+        word, listed = found.groups()
+        if similar := get_close_matches(word, listed.split(", "), 1):
+            return text.replace(" is unknown;", f" is unknown (did you mean '{similar[0]}'?);", 1)
+    return text
 
 
 def explain(failure: Failure, *, url: str, model: str, seconds: float) -> TritoneError:
@@ -123,7 +136,7 @@ def explain(failure: Failure, *, url: str, model: str, seconds: float) -> Triton
         )
     if failure.status == "INVALID_ARGUMENT":
         text, code = CODE.findall(message)[0]
-        return InvalidRecording(text, code or "recording")
+        return InvalidRecording(with_suggestion(text), code or "recording")
     if failure.status == "DEADLINE_EXCEEDED":
         return DeadlineExceeded(
             f"No answer from {url} within {seconds:.1f} s: increase `timeout`, or send less at once."
@@ -131,9 +144,10 @@ def explain(failure: Failure, *, url: str, model: str, seconds: float) -> Triton
     if failure.status == "UNAVAILABLE" and re.search("queue|timeout expired", message):
         return ServerBusy(f"The server at {url} was still busy after {seconds:.1f} s ({clause}): try again later.")
     if failure.status == "UNAVAILABLE":
-        return ServerUnavailable(
-            f"No server can be reached at {url} ({clause}): check that it runs and that the address is right."
-        )
+        advice = "check that it runs and that the address is right."
+        if "refused" in message:
+            advice = "start it with `make serve`, which takes about half a minute, or correct the address."
+        return ServerUnavailable(f"No server can be reached at {url} ({clause}): {advice}")
     if failure.status == "CANCELLED":
         return InferenceFailed(f"The call to {url} was cancelled ({clause}): try again.")
     if failure.status == "RESOURCE_EXHAUSTED" and "larger than max" in message:

@@ -126,3 +126,29 @@ def test_a_sentence_loses_all_layers_of_wrapping():
 def test_a_refusal_has_its_code_and_the_sentence_is_without_it(text, sentence, code):
     error = explain(Failure("INVALID_ARGUMENT", text), url="u", model="m", seconds=1.0)
     assert isinstance(error, errors.InvalidRecording) and (str(error), error.code) == (sentence, code)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "OPTIONS: 'segmnts' is unknown; choose from denoise, segments, top_k. [option]",
+            "OPTIONS: 'segmnts' is unknown (did you mean 'segments'?); choose from denoise, segments, top_k.",
+        ),
+        (
+            "OPTIONS: denoise 'quitest' is unknown; choose one of null, quietest. [option]",
+            "OPTIONS: denoise 'quitest' is unknown (did you mean 'quietest'?); choose one of null, quietest.",
+        ),
+        ("OPTIONS: 'x' is unknown; choose from a, b. [option]", "OPTIONS: 'x' is unknown; choose from a, b."),
+    ],
+)
+def test_a_misspelled_option_gets_a_suggestion(text: str, sentence: str):
+    assert str(explain(Failure("INVALID_ARGUMENT", text), url="u", model="m", seconds=1.0)) == sentence
+
+
+def test_a_refused_connection_names_the_command_that_starts_the_server():
+    refused, lost = (
+        explain(Failure("UNAVAILABLE", text), url="grpc://h:1", model="m", seconds=1.0)
+        for text in ("Failed to connect to remote host: Connection refused", "Connection reset by peer")
+    )
+    assert "`make serve`" in str(refused) and "`make serve`" not in str(lost)

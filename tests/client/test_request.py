@@ -67,6 +67,7 @@ def test_int16_full_scale_is_one(channels: int):
         (b"", "is empty"),
         ("/nowhere/song.mp3", "does not exist"),
         ("/", "is a directory"),
+        ("https://example.com/a.mp3", "^'https://example.com/a.mp3' is a URL, and URLs are not fetched: download"),
         ("~nobody-of-this-name/song.mp3", "does not exist"),
         ((np.zeros((2, 44100)), 44100), "transpose"),
         ((np.zeros((2, 2, 2)), 44100), "shape"),

@@ -35,7 +35,7 @@ KeyValues = Annotated[
         "-o",
         envvar="TRITONE_OPTION",
         metavar="KEY=VALUE",
-        help="An option of the server, such as denoise=quietest or segments=8; may be repeated.",
+        help="An option of the server, such as uncertainty=entropy; may be repeated.",
     ),
 ]
 

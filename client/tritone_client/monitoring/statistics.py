@@ -20,6 +20,7 @@ from tritone_client.defaults import METRICS_PORT
 from tritone_client.errors import Failure, InvalidUrl, ServerUnavailable
 from tritone_client.systems import STEPS, systems
 from tritone_client.transport.exchange import exchange
+from tritone_client.transport.ports import reason
 
 LONGEST_LINE = 4096  # characters of a sample; Triton's have a few hundred
 
@@ -178,8 +179,7 @@ def scrape(url: str, timeout: float, headers: Mapping[str, str], root_certificat
     try:
         status, text = fetch(url, timeout, headers, root_certificates)
     except (OSError, UnicodeError, http.client.HTTPException, Failure) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise ServerUnavailable(f"No metrics can be reached at {url} ({reason}): {advice}") from None
+        raise ServerUnavailable(f"No metrics can be reached at {url} ({reason(error)}): {advice}") from None
     with suppress(ValueError, OverflowError):
         samples = parse(text)
         if any(sample.name.startswith("nv_") for sample in samples):

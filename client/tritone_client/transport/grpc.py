@@ -11,6 +11,7 @@ from tritonclient.utils import InferenceServerException
 from tritone_client.errors import MAX_ANSWER, Failure, reading_answer
 from tritone_client.transport.address import Address
 from tritone_client.transport.common import Statistics, Tensors, Tls, arrays, by_name, tensors
+from tritone_client.transport.ports import check_grpc_port
 from tritone_client.transport.request import Request
 
 GRPC_OPTIONS = [
@@ -34,9 +35,9 @@ class GrpcTransport:
     """Triton's gRPC protocol; any number of threads may share its channel."""
 
     def __init__(self, address: Address, tls: Tls, headers: Mapping[str, str]) -> None:
-        self._headers = grpc_headers(headers)
+        self._address, self._headers = address, grpc_headers(headers)
         self._client = triton_grpc.InferenceServerClient(**grpc_channel(address, tls))
-        self._closed = False
+        self._closed = self._answered = False
 
     def infer(self, request: Request, timeout: float) -> Tensors:
         """Run one inference, and return the requested outputs by name."""
@@ -73,11 +74,16 @@ class GrpcTransport:
 
     def _call(self, method: str, timeout: float, *args: Any, **kwargs: Any) -> Any:
         try:
-            return getattr(self._client, method)(*args, client_timeout=timeout, headers=self._headers, **kwargs)
+            result = getattr(self._client, method)(*args, client_timeout=timeout, headers=self._headers, **kwargs)
         except InferenceServerException as error:
-            raise grpc_failure(error, self._closed) from None
+            failure = grpc_failure(error, self._closed)
+            if not (self._answered or self._closed):
+                check_grpc_port(self._address, failure)
+            raise failure from None
         except ValueError as error:  # gRPC raises this if the channel was closed
             raise Failure("CANCELLED", str(error)) from None
+        self._answered = True
+        return result
 
 
 def grpc_headers(headers: Mapping[str, str]) -> dict[str, str]:

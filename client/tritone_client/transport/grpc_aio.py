@@ -18,6 +18,7 @@ from tritone_client.errors import Failure, reading_answer
 from tritone_client.transport.address import Address
 from tritone_client.transport.common import Statistics, Tensors, Tls, arrays, by_name, tensors, tls_files
 from tritone_client.transport.grpc import grpc_channel, grpc_failure, grpc_headers
+from tritone_client.transport.ports import check_grpc_port
 from tritone_client.transport.request import Request
 
 YOUNG = 0.05  # seconds
@@ -27,13 +28,13 @@ class AsyncGrpcTransport:
     """Triton's gRPC protocol for any number of tasks of one event loop; connects at the first call."""
 
     def __init__(self, address: Address, tls: Tls, headers: Mapping[str, str]) -> None:
-        self._headers = grpc_headers(headers)
+        self._address, self._headers = address, grpc_headers(headers)
         with tls_files(address, tls):
             self._channel = grpc_channel(address, tls)
         self._client: triton_aio.InferenceServerClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: dict[asyncio.Task[Any], float] = {}  # task -> when it began
-        self._closed = False
+        self._closed = self._answered = False
 
     async def infer(self, request: Request, timeout: float) -> Tensors:
         """Run one inference, and return the requested outputs by name."""
@@ -80,9 +81,14 @@ class AsyncGrpcTransport:
     async def _call(self, method: str, timeout: float, *args: Any, **kwargs: Any) -> Any:
         call = getattr(self._connected(), method)
         try:
-            return await self._run(call(*args, client_timeout=timeout, headers=self._headers, **kwargs))
+            result = await self._run(call(*args, client_timeout=timeout, headers=self._headers, **kwargs))
         except InferenceServerException as error:
-            raise grpc_failure(error, self._closed) from None
+            failure = grpc_failure(error, self._closed)
+            if not (self._answered or self._closed):
+                await asyncio.to_thread(check_grpc_port, self._address, failure)
+            raise failure from None
+        self._answered = True
+        return result
 
     def _connected(self) -> triton_aio.InferenceServerClient:
         """Return tritonclient's client, which is created in the event loop that uses it."""

@@ -21,6 +21,7 @@ from tritone_client.errors import Failure, reading_answer
 from tritone_client.transport.address import Address
 from tritone_client.transport.common import Statistics, Tensors, Tls, arrays, by_name, tensors
 from tritone_client.transport.exchange import exchange
+from tritone_client.transport.ports import is_http2, reason, wrong_port
 from tritone_client.transport.request import Request
 
 # Triton's own mapping of its error codes to HTTP; a proxy's 502 means the same as 503.
@@ -125,7 +126,9 @@ class HttpTransport:
         except (OSError, http.client.HTTPException) as error:
             if self._closed:
                 raise Failure("CANCELLED", "the client was closed") from None
-            raise Failure("UNAVAILABLE", getattr(error, "strerror", None) or str(error)) from None
+            if is_http2(error):
+                raise wrong_port(self._address) from None
+            raise Failure("UNAVAILABLE", reason(error)) from None
         finally:
             self._give_back(connection, reusable)
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ INPUTS = ("AUDIO", "PCM", "SAMPLE_RATE", "OPTIONS")
 ARGUMENTS = frozenset({"self", "recording", "model", "timeout", "granularity", "embedding"})  # of the methods
 
 MAX_BYTES = 256 << 20  # 25 minutes of WAV at CD quality; the server has a lower limit of its own, and reports it
+URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 BLANKS = 64  # of two kinds: as many bits as the keys of Triton's cache have
 
 
@@ -100,6 +102,10 @@ def encoded(recording: str | Path | bytes) -> bytes:
         if not isinstance(recording, str | Path) or "\0" in str(recording):
             raise InvalidRecording(
                 f"A recording is a path, bytes or (samples, sample rate), not {recording!r:.80}."
+            )
+        if isinstance(recording, str) and URL.match(recording) and not os.path.exists(recording):
+            raise InvalidRecording(
+                f"'{recording}' is a URL, and URLs are not fetched: download the file and name its path."
             )
         path = Path(os.path.expanduser(recording))  # unchanged if there is no such user
         name = f"'{path}'"
