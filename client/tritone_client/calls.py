@@ -1,7 +1,8 @@
 """The calls of both clients, as flows: retry, bypass a poisoned cache, turn failures into exceptions."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ from tritone_client.answers.prediction import parse_prediction, prediction_outpu
 from tritone_client.defaults import TOP_K
 from tritone_client.errors import Failure, InferenceFailed, InvalidRecording, TritoneError, UnknownModel, explain
 from tritone_client.flow import Flow, Work
-from tritone_client.systems import Health, Method, System, method_of, served_system, systems
+from tritone_client.systems import Health, Kind, Method, System, kind_of, method_of, served_system, systems
 from tritone_client.transport.address import Address
 from tritone_client.transport.common import Tensors
 from tritone_client.transport.request import Recording, Request, build_request
@@ -146,6 +147,15 @@ class Calls:
         """Return the method that asks `model`. Raises `UnknownModel` if it is not a system."""
         config = yield from self._call(partial(self._transport.config, model), timeout, model, retries=0)
         return method_of(model, config)
+
+    def _kinds(self, models: Iterable[str]) -> Flow[dict[str, Kind]]:
+        """Return the kinds of systems by name, without those whose configuration the server does not give."""
+        kinds: dict[str, Kind] = {}
+        for model in models:
+            with suppress(TritoneError):
+                config = yield from self._call(partial(self._transport.config, model), model=model, retries=0)
+                kinds[model] = kind_of(model, config)
+        return kinds
 
     def _models(self) -> Flow[tuple[System, ...]]:
         """Return the systems that the server has loaded, by name."""

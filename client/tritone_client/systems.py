@@ -28,6 +28,14 @@ class System:
 
 
 @dataclass(frozen=True)
+class Kind:
+    """The client's method that asks a system, and its number of labels; None if that is not fixed."""
+
+    method: Method
+    labels: int | None
+
+
+@dataclass(frozen=True)
 class Health:
     """Whether the server is live, whether all its models take requests, and whether each system does."""
 
@@ -59,3 +67,12 @@ def method_of(model: str, config: Mapping[str, Any]) -> Method:
     if task not in METHODS:
         raise UnknownModel(f"Model '{model}' takes no recordings: `tritone models` lists the systems that do.")
     return METHODS[task]
+
+
+def kind_of(model: str, config: Mapping[str, Any]) -> Kind:
+    """Return the kind of a system, by its configuration. Raises `UnknownModel` if it is not a system."""
+    method = method_of(model, config)
+    with reading_answer():
+        shapes = {output["name"]: [int(size) for size in output["dims"]] for output in config["output"]}
+        labels = shapes.get("LABELS", [-1])[0]
+    return Kind(method, labels if labels > 0 else None)

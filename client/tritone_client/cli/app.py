@@ -235,12 +235,14 @@ def models(url: Url = URL, timeout: Timeout = TIMEOUT, as_json: Json = False) ->
     from tritone_client.display import tables
 
     with open_client(url, timeout) as client:
+        client.ping()  # report a missing server at once, not after `timeout`
         served = client.models()
+        kinds = {} if as_json else client._run(client._kinds(system.name for system in served))
     if as_json:
         for system in served:
             print_json(asdict(system))
     else:
-        tables.print_systems(output(), served)
+        tables.print_systems(output(), served, kinds)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """Answers, systems and health as tables on a terminal, and answers as records for programs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -8,10 +8,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from tritone_client.answer import Answer, Part
+from tritone_client.defaults import EMOTION_MODEL, MODEL
 from tritone_client.errors import TritoneError
 from tritone_client.plain import plain
-from tritone_client.systems import Health, System
+from tritone_client.systems import Health, Kind, System
 
+DEFAULTS = (MODEL, EMOTION_MODEL)
 BAR = 10  # characters of a full probability bar
 PARTS = 8  # parts of a timeline that are shown; the others are counted
 
@@ -95,18 +97,24 @@ def bar(share: float) -> str:
     return f"[green]{'━' * filled}[/][dim]{'─' * (BAR - filled)}[/] {share:4.0%}"
 
 
-def print_systems(console: Console, systems: Sequence[System]) -> None:
-    """Print a row per served system."""
+def print_systems(console: Console, systems: Sequence[System], kinds: Mapping[str, Kind]) -> None:
+    """Print a row per served system; the command that asks it is starred if it does so by default."""
     if not systems:
         console.print("The server has no Tritone systems.")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("system", "state", "version", "platform"):
+    table.add_column("system", no_wrap=True)
+    for column in ("state", "version", "platform", "command"):
         table.add_column(column)
+    table.add_column("labels", justify="right")
     for system in systems:
         state = "[green]ready[/]" if system.ready else "[red]not ready[/]"
-        table.add_row(marked(system.name), state, marked(system.version), marked(system.platform))
+        kind = kinds.get(system.name)
+        command = f"{kind.method}{'*' * (system.name in DEFAULTS)}" if kind else ""
+        labels = str(kind.labels or "") if kind else ""
+        table.add_row(marked(system.name), state, marked(system.version), marked(system.platform), command, labels)
     console.print(table)
+    console.print("* The command asks this system by default.", style="dim")
 
 
 def print_health(console: Console, health: Health, url: str) -> None:
