@@ -23,11 +23,13 @@ def in_order(
     *,
     at_once: int = IN_FLIGHT,
     progress: Callable[[Sequence[Question]], Iterable[Question]] = iter,
+    waiting: Callable[[Question], object] = lambda question: None,
 ) -> Generator[tuple[Question, T | TritoneError], None, None]:
     """Yield each question with its answer, in order, while `at_once` calls are in flight.
 
-    `progress` wraps the questions to show the progress. Close this generator, so that an interruption at any point
-    ends the calls; closing it before its end closes the client.
+    `progress` wraps the questions to show the progress; `waiting` is called repeatedly with the question whose
+    answer is due. Close this generator, so that an interruption at any point ends the calls; closing it before its
+    end closes the client.
     """
 
     def attempt(question: Question) -> T | TritoneError:
@@ -45,6 +47,7 @@ def in_order(
                 call = calls.popleft()
                 while not wait([call], timeout=0.05).done:
                     interrupt()
+                    waiting(question)
                 interrupt()
                 yield question, call.result()
     except BaseException:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,16 +26,18 @@ def songs(tmp_path: Path) -> list[str]:
     return [str(path) for path in paths]
 
 
-def test_a_table_with_notes_once(triton: Triton, songs: list[str]):
+def test_a_pipe_gets_tsv_and_notes_are_on_standard_error_once(triton: Triton, songs: list[str]):
     done = tritone("classify", *songs, "--url", triton.grpc, "--top-k", "2")
-    assert done.returncode == 0 and done.stderr == ""
-    assert "\x1b" not in done.stdout  # no colours in a pipe
-    rows = [line for line in done.stdout.splitlines() if "Opera 戏曲" in line]
-    assert len(rows) == 6 and all("50%" in row and "Solo 25%" in row and "75% of 2" in row for row in rows)
-    assert done.stdout.count("demo weights") == done.stdout.count("padded") == 1
-    assert [done.stdout.index(f"[{i}].mp3") for i in range(6)] == sorted(
-        done.stdout.index(f"[{i}].mp3") for i in range(6)
-    )
+    assert done.returncode == 0
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [row[:8] for row in rows] == [
+        [song, "Opera", "0.5000", "Solo 25%", "2 of 2", "", "", ""] for song in songs
+    ]
+    assert all(row[8].isdigit() for row in rows)
+    assert done.stderr.splitlines() == [
+        "Note: These are demo weights: the label means nothing for real music.",
+        "Note: The recording is shorter than a slice: it was padded.",
+    ]
 
 
 def test_json_lines_in_order_and_failures_among_them(triton: Triton, songs: list[str]):
@@ -53,10 +56,24 @@ def test_json_lines_in_order_and_failures_among_them(triton: Triton, songs: list
     assert lines[0]["profile"] == "article-b" and lines[0]["probabilities"]["Opera"] == 0.5
 
 
-def test_a_failed_file_is_a_row(triton: Triton, songs: list[str]):
-    done = tritone("classify", "/nowhere.mp3", songs[0], "--url", triton.grpc)
-    assert done.returncode == 1
-    assert "failed" in done.stdout and "does not exist" in done.stdout and "Opera" in done.stdout
+def test_what_was_asked_for_has_columns(triton: Triton, songs: list[str]):
+    asked = ("-o", "uncertainty=entropy", "-o", "review_threshold=0.2", "-o", "voting=majority")
+    row = tritone("classify", songs[0], *asked, "--url", triton.grpc).stdout.split("\t")
+    assert row[5:8] == ["entropy 0.25 > 0.20", "review", "0.7500"]
+    assert tritone("classify", songs[0], *asked[:2], "--url", triton.grpc).stdout.split("\t")[6:8] == ["ok", ""]
+
+
+def test_a_failed_file_is_a_line_on_standard_error(triton: Triton, songs: list[str], tmp_path: Path):
+    long = tmp_path / f"{'long ' * 40}.mp3"
+    long.write_bytes(b"x")
+    done = tritone("classify", "/nowhere.mp3", songs[0], long, "--url", triton.grpc, "-o", "behave=invalid")
+    assert done.returncode == 1 and done.stdout == ""
+    refused = "The recording is 3 bytes of text, not audio: send WAV, FLAC, OGG, Opus, MP3 or M4A."
+    assert done.stderr.splitlines() == [
+        "tritone: '/nowhere.mp3' does not exist: check the path.",
+        f"tritone: {songs[0]}: {refused}",
+        f"tritone: {long}: {refused}",
+    ]
 
 
 def test_standard_input(triton: Triton):
@@ -105,12 +122,12 @@ def test_models_and_health(triton: Triton):
         triton.post("narrow/load")
 
 
-def in_terminal(*arguments: str, **environment: str) -> str:
+def in_terminal(*arguments: str, cwd: Path | None = None, **environment: str) -> str:
     """Return what the command prints in a pseudo terminal; the environment has no NO_COLOR unless given."""
     near, far = pty.openpty()
     settings = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
     settings |= {"TERM": "xterm-256color"} | environment
-    process = subprocess.Popen([TRITONE, *arguments], stdout=far, stderr=far, env=settings)
+    process = subprocess.Popen([TRITONE, *arguments], stdout=far, stderr=far, env=settings, cwd=cwd)
     assert process.wait(30) == 0
     os.close(far)
     shown = os.read(near, 100_000).decode()
@@ -118,11 +135,50 @@ def in_terminal(*arguments: str, **environment: str) -> str:
     return shown
 
 
-def test_a_narrow_terminal(triton: Triton, songs: list[str]):
-    """In a real terminal of 50 columns: colours, and no line beyond it."""
-    shown = in_terminal("classify", songs[0], "--url", triton.grpc, COLUMNS="50")
-    assert "\x1b[" in shown and "Opera" in shown and "50%" in shown
-    assert all(Text.from_ansi(line).cell_len <= 50 for line in shown.splitlines())
+@pytest.mark.parametrize("columns", [50, 80, 119, 120, 140])
+def test_a_terminal_of_any_width(triton: Triton, songs: list[str], columns: int):
+    """In a real terminal: colours, aligned rows, no line beyond its width, and all that was asked for."""
+    asked = ("-o", "uncertainty=entropy", "-o", "voting=majority")
+    folder, files = Path(songs[0]).parent, [Path(song).name for song in songs[:3]]
+    (folder / ("long " * 30)).write_bytes(b"x")
+    shown = in_terminal(
+        "classify", *files, "long " * 30, *asked, "--url", triton.grpc, COLUMNS=str(columns), cwd=folder
+    )
+    lines = [Text.from_ansi(line) for line in shown.splitlines()]
+    assert "\x1b[" in shown and all(line.cell_len <= columns for line in lines)
+    rows = [line.plain for line in lines if "Opera 戏曲" in line.plain]
+    assert len(rows) == 4 and len({row.index("Opera") for row in rows}) == 1
+    assert all(" 50%" in row and "2 of 2" in row for row in rows)
+    assert columns < 80 or all(name in row for name, row in zip(files, rows, strict=False))
+    text = " ".join(" ".join(line.plain for line in lines).split())
+    for wanted in ("Solo 25%, Symphony 12%", "entropy 0.25 ≤ 0.70", "75% of the slices agree"):
+        assert text.count(wanted) == 4, wanted
+
+
+def test_rows_are_shown_as_they_come_and_stay_after_ctrl_c(triton: Triton, songs: list[str]):
+    """With a line on standard error for the file that is awaited, and the advice to use `tritone bulk`."""
+    slow = json.dumps({"slices": [[1, 0, 0, 0]]})
+    Path(songs[0]).write_text(slow)
+    near, far = pty.openpty()
+    process = subprocess.Popen(
+        [TRITONE, "classify", *songs, "--url", triton.grpc, "-o", "behave=slow", "-o", "seconds=1.5"],
+        **{"stdout": far, "stderr": far, "env": os.environ | {"TERM": "xterm-256color", "COLUMNS": "120"}},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    os.close(far)
+    shown = b""
+    while b"2 of 6, song [1].mp3: 0.6 s" not in shown and b"Symphony" not in shown:
+        shown += os.read(near, 4096)
+    assert b"1 of 6, song [0].mp3: 0." in shown and process.poll() is None
+    process.send_signal(signal.SIGINT)
+    with suppress(OSError):  # the end of a pseudo terminal
+        while more := os.read(near, 4096):
+            shown += more
+    os.close(near)
+    assert process.wait(20) == 130
+    text = shown.decode()
+    assert "Symphony" in text and "demo weights" in text
+    assert re.search(r"tritone: Interrupted after [1-4] of 6 files. `tritone bulk` can be interrupted", text)
 
 
 @pytest.mark.parametrize("command", ["models", "health", "classify"])
@@ -183,5 +239,6 @@ from tritone_client.cli import main
 main()
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr.strip()) == (130, "")
+    assert done.returncode == 130
+    assert re.fullmatch(r"tritone: Interrupted after \d of 6 files\. .*\n", done.stderr)
     assert len(done.stdout.splitlines()) < len(songs)

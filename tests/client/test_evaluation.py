@@ -292,7 +292,9 @@ def test_the_command_evaluate(triton: Triton, table: Path, tmp_path: Path):
     results = tmp_path / "new" / "results"
     options = f"clean={json.dumps(CLEAN['clean'])}"
     done = run(triton.grpc, "evaluate", table, "--options", options, "--output-dir", results)
-    assert done.returncode == 1 and done.stderr == "" and "\x1b" not in done.stdout
+    assert done.returncode == 1 and "\x1b" not in done.stdout
+    names = ("evaluation.json", "confusion-default.png", "confusion-clean.png")
+    assert done.stderr.splitlines() == [f"tritone: wrote {results / name}" for name in names]
     lines = [line.split() for line in done.stdout.splitlines()]
     assert lines[0][:2] == ["5", "recordings"] and lines[0][-1] == "ms"
     assert lines[1][:3] == ["default", "40.0%", "80.0%"] and lines[2][:3] == ["clean", "60.0%", "80.0%"]

@@ -33,14 +33,14 @@ def test_json_means_the_same():
 
 @pytest.mark.parametrize("mark", MARKS)
 def test_tables_and_lines(mark: str, capsys: pytest.CaptureFixture):
-    """Of a name, a note, a label, a sentence: at most the line ends that are ours."""
+    """Of a name, a note, a label, a sentence: at most the line ends and tabs that are ours."""
     name = f"a{mark}b"
     labels = {"top": [{"label": "Opera", "label_zh": name, "probability": 0.5}]}
     answer = answers.genre(3, notes=[name], model=name, vote={"label": name, "share": 1}, **labels)
     printed = [answers.printed(each, name) for each in (answer, errors.InferenceFailed(name))]
     printed.append(answers.printed(answers.emotion(emotion_zh=name, notes=[name]), name))
     for text in printed:
-        assert f"a\\u{ord(mark):04x}b" in text and not (mark != "\n" and mark in text)
+        assert f"a\\u{ord(mark):04x}b" in text and not (mark not in "\n\t" and mark in text)
         assert name not in text
     print_lines(name, name)
     assert capsys.readouterr().err == f"a\\u{ord(mark):04x}b\n" * 2

@@ -2,13 +2,14 @@
 
 import io
 import json
+from contextlib import redirect_stderr
 from itertools import pairwise
 
 import numpy as np
 from rich.console import Console
 from tritone_client.answers.emotion import EmotionPrediction, parse_emotion
 from tritone_client.answers.prediction import Prediction, parse_prediction
-from tritone_client.display import tables
+from tritone_client.display.listing import Listing
 from tritone_client.errors import TritoneError
 
 GENRES = (
@@ -114,10 +115,15 @@ def emotion_tensors(frames: int = 400, with_frames: bool = True, **result: objec
 
 
 def printed(answer: Prediction | EmotionPrediction | TritoneError, file: str = "song.mp3") -> str:
-    """What the commands print of an answer."""
-    console = Console(file=io.StringIO(), width=200)
-    tables.print_answers(console, [(file, answer)], ("label", "probability", "next", "parts"), 4)
-    return console.file.getvalue()
+    """What the commands print of an answer, on a wide terminal, on a narrow one and in a pipe."""
+    text = io.StringIO()
+    with redirect_stderr(text):
+        for settings in ({"width": 200}, {"width": 60}, {"force_terminal": False}):
+            console = Console(**{"file": text, "force_terminal": True, "color_system": None} | settings)
+            listing = Listing(console, [file], ("label", "probability", "next", "parts"), 4)
+            listing.add(file, answer)
+            listing.end()
+    return text.getvalue()
 
 
 UNSURE = {

@@ -6,9 +6,9 @@ Slow imports are inside the functions that use them, so that `tritone --help` an
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator
-from contextlib import closing
-from dataclasses import asdict, replace
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -24,13 +24,12 @@ from tritone_client.cli.options import (
     KeyValues,
     Timeout,
     Url,
-    bar,
     connection,
-    exit_code,
     key_values,
     open_client,
     output,
     print_json,
+    print_written,
 )
 from tritone_client.defaults import EMOTION_MODEL, TOP_K
 from tritone_client.errors import TritoneError
@@ -54,6 +53,7 @@ app = typer.Typer(
 
 Files = Annotated[list[str], typer.Argument(help="Audio files; - reads one from the standard input.")]
 T = TypeVar("T")
+INTERRUPTED = 130  # exit code
 RUNNERS_UP = 3  # emotions shown after the best one
 
 
@@ -118,22 +118,19 @@ def classify(
 
     Exit code 1 if any of them failed.
     """
-    from tritone_client.display import tables
-
     options = {"top_k": top_k, "profile": profile} | key_values(option)
 
     def ask(recording: Recording) -> Answer:
         return client.classify(recording, model=model, **options)
 
-    answers: list[tuple[str, Answer | TritoneError]] = []
-    with open_client(url, timeout) as client, closing(answered(client, ask, files)) as results:
+    columns = ("label", "probability", "next", "slices")
+    with (
+        open_client(url, timeout) as client,
+        printing(files, as_json, columns, top_k - 1) as show,
+        closing(answered(client, ask, files)) as results,
+    ):
         for file, answer in results:
-            answers.append((file, answer))
-            if as_json:
-                print_json(tables.record(file, answer))
-    if not as_json:
-        tables.print_answers(output(), answers, ("label", "probability", "next", "slices"), top_k - 1)
-    exit_code(answer for _, answer in answers)
+            show(file, answer)
 
 
 @app.command()
@@ -190,7 +187,6 @@ def emotion(
             f"It takes one file, not {len(files)}: use --output-dir for several.", param_hint="--embedding"
         )
     from tritone_client.cli import folders
-    from tritone_client.display import tables
 
     # Before the first call: report a path that cannot be written.
     array_file = folders.file_for_array(embedding) if embedding else None
@@ -206,8 +202,12 @@ def emotion(
             **options,
         )
 
-    answers: list[tuple[str, EmotionPrediction | TritoneError]] = []
-    with open_client(url, timeout) as client, closing(answered(client, ask, files)) as results:
+    columns = ("emotion", "score", "next") + ("timeline, s",) * (granularity is Granularity.frame)
+    with (
+        open_client(url, timeout) as client,
+        printing(files, as_json, columns, RUNNERS_UP) as show,
+        closing(answered(client, ask, files)) as results,
+    ):
         for file, answer in results:
             written = {}
             if not isinstance(answer, TritoneError):
@@ -218,15 +218,9 @@ def emotion(
                         written = {"folder": str(folders.write_folder(folder, file, answer))}
                 except TritoneError as error:
                     answer = error
-            if as_json:
-                print_json(tables.record(file, answer) | written)
-            if not isinstance(answer, TritoneError):  # drop the frames, which would fill the memory
-                answer = replace(answer, frame_scores=None, embedding=None, frame_embeddings=None)
-            answers.append((file, answer))
-    if not as_json:
-        columns = ("emotion", "score", "next") + ("timeline, s",) * (granularity is Granularity.frame)
-        tables.print_answers(output(), answers, columns, RUNNERS_UP)
-    exit_code(answer for _, answer in answers)
+            show(file, answer, written)
+            if not as_json and not isinstance(answer, TritoneError):
+                print_written(*filter(None, (array_file, written.get("folder"))))
 
 
 @app.command()
@@ -275,11 +269,58 @@ app.command()(web.web)
 def answered(
     client: Client, ask: Callable[[Recording], T], files: list[str]
 ) -> Generator[tuple[str, T | TritoneError], None, None]:
-    """Return a generator of each file with its answer; - is standard input."""
+    """Yield each file with its answer, and draw a line while the next one is awaited; - is standard input."""
+    from tritone_client.cli.waiting import Waiting
     from tritone_client.inflight import in_order
 
     stdin = sys.stdin.buffer.read() if "-" in files else b""
-    return in_order(client, lambda file: ask(stdin if file == "-" else file), files, progress=bar)
+    waiting = Waiting(len(files))
+    answers = in_order(client, lambda file: ask(stdin if file == "-" else file), files, waiting=waiting.tick)
+    try:
+        with closing(answers):
+            for file, answer in answers:
+                waiting.answered()
+                yield file, answer
+    finally:
+        waiting.erase()
+
+
+@contextmanager
+def printing(
+    files: Sequence[str], as_json: bool, columns: Sequence[str], runners_up: int
+) -> Iterator[Callable[..., None]]:
+    """Give a function that prints the answer, or the error, of one file; `columns` as in `Listing`.
+
+    At the end it prints the notes, also after Ctrl-C, and exits with code 1 if any of the files failed.
+    """
+    from tritone_client.display import tables
+    from tritone_client.display.listing import Listing
+
+    listing = Listing(output(), files, columns, runners_up)
+    failed: list[str] = []
+    done = 0
+
+    def show(file: str, answer: Answer | TritoneError, written: Mapping[str, str] | None = None) -> None:
+        nonlocal done
+        done += 1
+        if isinstance(answer, TritoneError):
+            failed.append(file)
+        if as_json:
+            print_json(tables.record(file, answer) | dict(written or {}))
+        else:
+            listing.add(file, answer)
+
+    try:
+        yield show
+    except KeyboardInterrupt:
+        listing.end()
+        if len(files) > 1:
+            advice = "`tritone bulk` can be interrupted and resumed."
+            print(f"tritone: Interrupted after {done} of {len(files)} files. {advice}", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    listing.end()
+    if failed:
+        raise typer.Exit(1)
 
 
 def run() -> None:

@@ -21,6 +21,7 @@ from tritone_client.cli.options import (
     open_client,
     output,
     print_json,
+    print_written,
 )
 from tritone_client.defaults import IN_FLIGHT
 from tritone_client.files import replacing, writing
@@ -86,18 +87,22 @@ def evaluate(
     with open_client(url, timeout) as client:
         evaluations = evaluating.evaluate(client, labelled, option_sets, model, at_once=at_once, progress=bar)
     records = {name: evaluation.to_dict() for name, evaluation in evaluations.items()}
+    written = []
     if folder:
         path = folder / "evaluation.json"
+        written.append(path)
         with writing(path), replacing(path) as stream:
             stream.write((json_text(records, indent=1) + "\n").encode())
         for name, evaluation in evaluations.items() if figures.can_plot() else ():
             path = folder / f"confusion-{name}.png"
+            written.append(path)
             with writing(path), replacing(path) as stream:
                 figures.plot_confusion(stream, tables.title(evaluation), evaluation.labels, evaluation.confusion)
     if as_json:
         for record in records.values():
             print_json(record)
     else:
+        print_written(*written)
         tables.print_evaluations(output(), list(evaluations.values()))
         if folder and not figures.can_plot():
             tables.print_note(

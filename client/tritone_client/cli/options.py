@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tritone_client.defaults import MODEL, TIMEOUT, URL
-from tritone_client.errors import TritoneError
-from tritone_client.plain import json_text
+from tritone_client.plain import json_text, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -94,7 +94,7 @@ def output() -> Console:
     return console
 
 
-def exit_code(answers: Iterable[object]) -> None:
-    """Exit with code 1 if any answer is an error."""
-    if any(isinstance(answer, TritoneError) for answer in answers):
-        raise typer.Exit(1)
+def print_written(*paths: object) -> None:
+    """Report the files and folders that were written, one a line on standard error."""
+    for path in paths:
+        print(f"tritone: wrote {plain(path)}", file=sys.stderr, flush=True)
