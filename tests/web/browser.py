@@ -98,7 +98,7 @@ def upload(url: str, content: bytes) -> str:
 
 def question(source: object) -> list[object]:
     """The inputs of the handler that asks about a recording, with the page's first options."""
-    return [source, "vgg19_bn_cqt", "", 0, "", 0.7, 1, True]
+    return [source, "vgg19_bn_cqt", "", 0, "", 0.7, 1, True, None]
 
 
 def status(address: str, data: bytes | None = None, **headers: str) -> int:

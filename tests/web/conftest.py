@@ -30,6 +30,8 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples")
     (folder / f"{EXAMPLE}.wav").write_bytes(b"an example")
+    (folder / "call.wav").write_bytes(bytes([3] * 60))
+    (folder / "song.mp3").write_bytes(b"a song")
     (folder / "notes.txt").write_bytes(b"not one")
     return folder
 

@@ -102,11 +102,11 @@ def handler(page: gr.Blocks, inputs: int):
 def test_odd_values_are_a_sentence(tmp_path, capsys, odd):
     (tmp_path / "a.mp3").write_bytes(b"x")
     values = {"source": {"example": 0}, "system": "vgg19_bn_cqt", "crop": "", "segments": 0, "denoise": ""}
-    values |= {"threshold": 0.7, "pictures": 1, "explain": True}
+    values |= {"threshold": 0.7, "pictures": 1, "explain": True, "matched": None}
     page = build_page(Server(), Uploads(tmp_path, [tmp_path / "a.mp3"]), "zh")
 
     async def last(values: dict[str, object]) -> str:
-        return [shown async for shown, _, _ in handler(page, 8)(**values)][-1]
+        return [shown async for shown, *_ in handler(page, 9)(**values)][-1]
 
     assert "tritone-answer" in asyncio.run(last(values))
     assert PAGE["zh"]["unexpected"] in asyncio.run(last(values | odd))

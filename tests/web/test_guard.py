@@ -31,7 +31,7 @@ def answer(url: str, path: str, host: str, method: str = "GET", **headers: str) 
 
 def test_nothing_of_the_disk_but_examples_is_served(url, examples):
     assert status(f"{url}/examples/0") == 200
-    assert status(f"{url}/examples/1") == 404  # notes.txt
+    assert status(f"{url}/examples/3") == 404  # notes.txt
     example = examples / f"{EXAMPLE}.wav"
     for path in ("/etc/hostname", str(examples / "notes.txt"), str(example), "http://127.0.0.1:9/"):
         quoted = urllib.request.quote(path)

@@ -91,7 +91,11 @@ def test_all_ways_to_give_a_recording(browser, url, tmp_path):
         labelled(page, "Chamber")
         assert page.inner_text(".t-name") == "dropped.mp3"
 
-        assert page.locator(".t-examples button").all_inner_texts() == [EXAMPLE]
+        assert page.locator(".t-examples button").all_inner_texts() == [
+            EXAMPLE,
+            "Voice · speech",
+            "Prelude · music",
+        ]
         page.click(".t-examples button")
         labelled(page, "Opera")
         with urllib.request.urlopen(page.eval_on_selector(".t-player", "player => player.src")) as response:
@@ -119,6 +123,29 @@ def test_all_ways_to_give_a_recording(browser, url, tmp_path):
         labelled(page, "Opera")
         assert page.evaluate("opened.map(stream => stream.getTracks()[0].readyState)") == ["ended"]
         assert uploads and page.is_hidden(".t-refused") and page.inner_text(".t-record") == "Record"
+
+
+def test_an_example_chooses_the_system_that_suits_it(browser, url):
+    def chosen(page: Page) -> list[str]:
+        return page.locator(".t-examples [aria-pressed=true]").all_inner_texts()
+
+    with visit(browser, url, locale="zh-CN") as page:
+        assert page.locator(".t-examples button").all_inner_texts() == [EXAMPLE, "人声 · 语音", "前奏曲 · 音乐"]
+        page.click("button:has-text('人声')")
+        labelled(page, "happy")
+        assert "语音情感" in page.inner_text("#t-system label:has(:checked)") and chosen(page) == ["人声 · 语音"]
+        page.click("#t-system label:has-text('vgg19')")  # may be asked all the same
+        labelled(page, "Opera")
+        page.click("button:has-text('人声')")
+        labelled(page, "happy")
+        page.click("button:has-text('song')")  # an unknown one: the system stays
+        page.wait_for_selector(PROBLEM)
+        page.click("button:has-text('前奏曲')")
+        labelled(page, "Opera")
+        assert "musicnn" in page.inner_text("#t-system label:has(:checked)") and chosen(page) == ["前奏曲 · 音乐"]
+        give(page, song(0.1, 0.1, 0.7, 0.1))
+        labelled(page, "Solo")
+        assert chosen(page) == []
 
 
 def test_systems_and_their_options_in_the_dark(browser, url):

@@ -26,7 +26,11 @@ function give(value) {
   seen.observe(result, { childList: true, subtree: true });
 }
 
-function show(name, url, detail) {
+function mark(chosen) {
+  element.querySelectorAll("[data-example]").forEach((button) => (button.ariaPressed = String(button === chosen)));
+}
+
+function show(name, url, detail, example = null) {
   const player = find("player");
   find("given").hidden = false;
   find("name").textContent = name;
@@ -35,6 +39,7 @@ function show(name, url, detail) {
   player.hidden = !url;
   if (url) player.src = url;
   else player.removeAttribute("src");
+  mark(example);
   problem("");
 }
 
@@ -132,7 +137,7 @@ element.querySelectorAll("[data-example]").forEach((button) =>
   button.addEventListener("click", () => {
     const turn = ++latest;
     const example = Number(button.dataset.example);
-    show(button.textContent, `../examples/${example}`, "");
+    show(button.textContent, `../examples/${example}`, "", button);
     give({ example, name: button.textContent, turn });
   }),
 );

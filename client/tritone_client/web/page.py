@@ -12,8 +12,9 @@ import gradio as gr
 from tritone_client.aio import AsyncClient
 from tritone_client.display.texts import Language
 from tritone_client.errors import ServerUnavailable, TritoneError
+from tritone_client.systems import Method
 from tritone_client.web import asking
-from tritone_client.web.texts import LANGUAGES, PAGE, in_order, system_name
+from tritone_client.web.texts import LANGUAGES, PAGE, example_method, example_name, in_order, system_name
 from tritone_client.web.uploads import Refused, Uploads
 
 HERE = Path(__file__).parent
@@ -52,6 +53,10 @@ def build_page(client: AsyncClient, uploads: Uploads, language: Language) -> gr.
     """Return the page in a language. A visitor's data are only in the browser; handlers keep nothing."""
     words = PAGE[language]
 
+    async def ready_systems() -> list[str]:
+        """Return the systems that take requests, in the page's order."""
+        return in_order([found.name for found in await client.models() if found.ready])
+
     async def look(system: str | None, returns: int) -> tuple[Any, ...]:
         """Return the choices of systems; start the timer for another check if the server or a system is missing.
 
@@ -60,7 +65,7 @@ def build_page(client: AsyncClient, uploads: Uploads, language: Language) -> gr.
         """
         try:
             await client.ping()
-            served = in_order([found.name for found in await client.models() if found.ready])
+            served = await ready_systems()
             sentence = asking.problem(words["system"], words["none_served"])
         except TritoneError as error:
             served, sentence = [], asking.failed(error, language)
@@ -78,6 +83,16 @@ def build_page(client: AsyncClient, uploads: Uploads, language: Language) -> gr.
         except Refused as refusal:
             return asking.refused(refusal, language)
 
+    async def better_system(source: dict[str, Any], method: Method) -> str | None:
+        """Return the first system that suits an example; None if `method` suits it, or no system does."""
+        suits = example_method(example) if (example := uploads.example(source)) else None
+        if suits in (None, method):
+            return None
+        for name in await ready_systems():
+            if await client.method(name) == suits:
+                return name
+        return None
+
     async def ask(
         source: dict[str, Any] | None,
         system: str | None,
@@ -87,19 +102,28 @@ def build_page(client: AsyncClient, uploads: Uploads, language: Language) -> gr.
         threshold: float,
         pictures: float,
         explain: bool,
+        matched: int | None,
     ) -> AsyncIterator[tuple[Any, ...]]:
-        """Yield the answer to the visitor's recording, and which options the system has."""
+        """Yield the answer to the visitor's recording, and which options the system has.
+
+        A newly chosen example selects a system that suits it, whose change then asks; `matched` is the turn for
+        which this happened, so that the visitor can select another one.
+        """
+        same = (gr.skip(), gr.skip())  # system and turn
         if not system:
-            yield (gr.skip(),) * 3
+            yield (gr.skip(),) * 3 + same
             return
         try:
             method = await client.method(system)  # fails at once if the server is down
             genre = method == "classify"
             shown = gr.Group(visible=genre)
             if not source:
-                yield waiting(words), shown, gr.skip()
+                yield waiting(words), shown, gr.skip(), *same
                 return
-            yield busy(words), shown, gr.skip()
+            yield busy(words), shown, gr.skip(), *same
+            if source.get("turn") != matched and (better := await better_system(source, method)):
+                yield gr.skip(), gr.skip(), gr.skip(), better, source.get("turn")
+                return
             options: dict[str, object] = {
                 "denoise": denoise or None,
                 "uncertainty": "entropy",
@@ -109,13 +133,14 @@ def build_page(client: AsyncClient, uploads: Uploads, language: Language) -> gr.
                 count = int(pictures)
                 options |= {"crop": crop or None, "segments": int(segments) or None}
                 options |= {"pictures": count or None, "explain": (explain and count) or None}
-            yield await answer(source, system, method, options), shown, gr.skip()
+            yield await answer(source, system, method, options), shown, gr.skip(), *same
         except TritoneError as error:
             away = isinstance(error, ServerUnavailable)
-            yield asking.failed(error, language), gr.skip(), gr.Timer(active=True) if away else gr.skip()
+            recheck = gr.Timer(active=True) if away else gr.skip()
+            yield asking.failed(error, language), gr.skip(), recheck, *same
         except Exception:  # otherwise the previous answer would stay, under this recording's name
             traceback.print_exc()
-            yield asking.problem(words["InferenceFailed"], words["unexpected"]), gr.skip(), gr.skip()
+            yield asking.problem(words["InferenceFailed"], words["unexpected"]), gr.skip(), gr.skip(), *same
 
     with gr.Blocks(title=words["title"], analytics_enabled=False) as page:
         page.queue(api_open=False, default_concurrency_limit=AT_ONCE, max_size=MOST)
@@ -126,7 +151,7 @@ def build_page(client: AsyncClient, uploads: Uploads, language: Language) -> gr.
             with gr.Column(elem_id="t-ask", min_width=300, scale=2):
                 source = gr.HTML(
                     None,
-                    html_template=recording_input(uploads, words),
+                    html_template=recording_input(uploads, language),
                     js_on_load=(HERE / "input.js").read_text(encoding="utf-8"),
                     elem_id="t-source",
                     apply_default_css=False,
@@ -150,14 +175,15 @@ def build_page(client: AsyncClient, uploads: Uploads, language: Language) -> gr.
                 result = gr.HTML(waiting(words), elem_id="t-result", apply_default_css=False, js_on_load=None)
         timer = gr.Timer(LOOK_SECONDS, active=False)
         returns = gr.State(0)
+        matched = gr.State(None)
 
         # Gradio would check a system against the choices in the visitor's session, and has none after a restart.
         quiet = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
         gr.on(  # one event for all: otherwise a late answer could replace a newer one
             [source.change, system.change, returns.change, again.click],
             ask,
-            [source, system, crop, segments, denoise, threshold, pictures, explain],
-            [result, genre_options, timer],
+            [source, system, crop, segments, denoise, threshold, pictures, explain, matched],
+            [result, genre_options, timer, system, matched],
             trigger_mode="always_last",
             **quiet,
         )
@@ -196,14 +222,16 @@ def busy(words: dict[str, str]) -> str:
     return f'<div class="t-waiting t-busy" role="status">{words["busy"]}<i></i></div>'
 
 
-def recording_input(uploads: Uploads, words: dict[str, str]) -> str:
+def recording_input(uploads: Uploads, language: Language) -> str:
     """Return the markup for `input.js`: a template of Gradio, in which a file's name must not run as code."""
+    words = PAGE[language]
 
     def safe(text: str) -> str:
         return "".join(f"&#{ord(c)};" if c in "`$\\{}" else c for c in escape(text))
 
     examples = "".join(
-        f'<button type="button" data-example="{index}">{safe(path.stem)}</button>'
+        f'<button type="button" data-example="{index}" aria-pressed="false">'
+        f"{safe(example_name(path, language))}</button>"
         for index, path in enumerate(uploads.examples)
     )
     offered = f'<div class="t-examples"><span>{words["examples"]}</span>{examples}</div>' if examples else ""

@@ -1,8 +1,10 @@
 """The texts of the page, in English and Chinese; `tritone_client.display.texts` has those of an answer."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from tritone_client.display.texts import Language
+from tritone_client.systems import Method
 
 LANGUAGES: dict[Language, str] = {"en": "English", "zh": "中文"}
 
@@ -121,6 +123,29 @@ SYSTEMS: dict[Language, dict[str, tuple[str, str]]] = {
         "emotion2vec_plus_large": ("语音情感", "Emotion2Vec+，直接聆听语音"),
     },
 }
+
+EXAMPLES: dict[str, tuple[Method, dict[Language, str]]] = {
+    "song": ("classify", {"en": "Prelude · music", "zh": "前奏曲 · 音乐"}),
+    "medley": ("classify", {"en": "Medley, 3 min · music", "zh": "串烧 3 分钟 · 音乐"}),
+    "call": ("emotion", {"en": "Voice · speech", "zh": "人声 · 语音"}),
+    "arpeggio": ("classify", {"en": "Arpeggio · music", "zh": "琶音 · 音乐"}),
+    "bells": ("classify", {"en": "Bells · music", "zh": "钟声 · 音乐"}),
+    "kick and hat": ("classify", {"en": "Kick and hat · music", "zh": "底鼓与镲 · 音乐"}),
+    "organ": ("classify", {"en": "Organ · music", "zh": "管风琴 · 音乐"}),
+    "plucked strings": ("classify", {"en": "Plucked strings · music", "zh": "拨弦 · 音乐"}),
+    "sustained chord": ("classify", {"en": "Sustained chord · music", "zh": "长音和弦 · 音乐"}),
+}
+"""Stem of a file that `make examples` writes -> the method that suits it, and what one hears."""
+
+
+def example_name(path: Path, language: Language) -> str:
+    """Return what one hears in an example; the file's stem if it is not known here."""
+    return EXAMPLES[path.stem][1][language] if path.stem in EXAMPLES else path.stem
+
+
+def example_method(path: Path) -> Method | None:
+    """Return the method that suits an example; None if it is not known here."""
+    return EXAMPLES[path.stem][0] if path.stem in EXAMPLES else None
 
 
 def system_name(system: str, language: Language) -> str:

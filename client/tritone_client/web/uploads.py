@@ -126,6 +126,11 @@ class Uploads:
             async with self.memory.take(size, seconds):
                 yield await asyncio.to_thread(content, path, size)
 
+    def example(self, source: Mapping[str, object]) -> Path | None:
+        """Return the path of the example that a browser names; None if it names none."""
+        index = source.get("example")
+        return self.examples[index] if isinstance(index, int) and 0 <= index < len(self.examples) else None
+
     def sweep(self, seconds: float = KEPT_SECONDS) -> None:
         """Delete the uploads that are older than `seconds` and not in use."""
         before = time.monotonic() - seconds
@@ -135,9 +140,9 @@ class Uploads:
     @contextmanager
     def _use(self, source: Mapping[str, object]) -> Iterator[Path]:
         """Give the path of the file that a browser names. Raises `Refused` for anything that does not exist."""
-        example, name = source.get("example"), source.get("upload")
-        if isinstance(example, int) and 0 <= example < len(self.examples):
-            yield self.examples[example]
+        example, name = self.example(source), source.get("upload")
+        if example:
+            yield example
         elif isinstance(name, str) and name in self._kept:
             with self._kept[name].used() as path:
                 yield path
