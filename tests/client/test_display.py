@@ -16,7 +16,7 @@ from tritone_client.display.html import answer_html, percent
 from tritone_client.display.svg import COLOURS, area, axis, clock, colour, png
 from tritone_client.display.texts import TEXTS
 
-from tests.support.answers import EMOTIONS, GENRES, UNSURE, emotion, genre, genre_tensors, tensor
+from tests.support.answers import DEMO, EMOTIONS, GENRES, UNSURE, WEIGHTS, emotion, genre, genre_tensors, tensor
 
 VOID = {"img", "rect", "polygon"}
 
@@ -87,7 +87,7 @@ def test_a_genre_answer():
     answer = ANSWERS["genre"]
     read = Read(answer._repr_html_())
     assert len(read.all("div", "tritone-bar")) == len(GENRES) == 7  # up to nine labels are all shown
-    assert read.text.startswith("Chamber cabaret & art pop 室内卡巴莱与艺术流行乐 39% Needs review")
+    assert read.text.startswith(f"{DEMO} Chamber cabaret & art pop 室内卡巴莱与艺术流行乐 39% Needs review")
     for entry in answer.top[:5]:
         assert f"{entry.label} {entry.label_zh} {percent(entry.probability)}" in read.text
     titles = [t for t in read.texts if re.match(r"[\d:]+( s)? – ", t)]
@@ -96,7 +96,7 @@ def test_a_genre_answer():
     assert "Entropy is 0.83, above 0.70: a person should listen." in read.text
     assert "Variation ratio 0.62" in read.text and "Disagreement 0.35" in read.text
     assert "42 ms · vgg19_bn_cqt · CPU · bfloat16 (OpenVINO) · profile ccmusic · 228.0 s of sound" in read.text
-    assert len(read.all("div", "tritone-note")) == 2  # the review and the demo weights
+    assert len(read.all("div", "tritone-note")) == 1  # the review
 
 
 def test_a_bar_is_as_long_as_its_share():
@@ -119,14 +119,23 @@ def test_pictures_are_those_of_the_answer():
 def test_an_emotion_answer_in_chinese():
     read = Read(answer_html(ANSWERS["emotion"], "zh"))
     assert len(read.all("div", "tritone-bar")) == 9 and len(read.all("svg")) == 2
-    assert read.text.startswith("开心 happy 27% 需要复核")
-    assert "演示权重：对真实录音，答案没有意义。 Demo weights: " in read.text
+    assert read.text.startswith("演示权重：对真实录音，答案没有意义。 开心 happy 27% 需要复核")
     assert "熵为 0.83，高于 0.70：请人工试听。" in read.text
+
+
+@pytest.mark.parametrize("language", TEXTS)
+def test_demo_weights_are_named_once_above_the_headline(language):
+    html = answer_html(genre(2, notes=[DEMO, "The recording was cut."]), language)
+    assert html.lower().count("demo weights") + html.count("演示权重") == 1
+    assert html.index("tritone-demo") < html.index("tritone-label") < html.index("The recording was cut.")
+    assert TEXTS[language]["demo"] in answer_html(genre(2, notes=[]), language)  # as other servers may answer
+    trained = genre(2, notes=[], weights=WEIGHTS | {"origin": "hub", "demo": False})
+    assert "tritone-demo" not in answer_html(trained, language)
 
 
 def test_silence_has_no_bars():
     read = Read(answer_html(ANSWERS["silence"]))
-    assert read.text.startswith("Silence The recording is silent") and not read.all("div", "tritone-bar")
+    assert read.text.startswith(f"{DEMO} Silence The recording is silent") and not read.all("div", "tritone-bar")
 
 
 def test_what_a_server_says_is_text():

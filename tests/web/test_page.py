@@ -58,7 +58,7 @@ def test_answers_and_sentences(browser, url):
         assert slices == ["0.5 s – 12 s: Solo 60%", "12 s – 22 s: Solo 60%"]
         images = "all => all.map(image => [image.complete, image.naturalWidth, image.naturalHeight])"
         assert page.eval_on_selector_all(".tritone-picture img", images) == [[True, 224, 224]] * 2
-        assert "demo weights" in page.inner_text(".tritone-note")
+        assert "demo weights" in page.inner_text(".tritone-demo")
         assert re.match(r"\d+ ms · vgg19_bn_cqt · ", page.inner_text(".tritone-facts"))
         assert page.inner_text(".t-name") == LONG and overflow(page) == 0
         for content, sentence in (

@@ -77,7 +77,7 @@ class Reader:
 def answer_html(answer: Answer, language: Language = "en", remarks: Sequence[str] = ()) -> str:
     """Return an answer as a fragment of HTML; `remarks` are sentences in addition to the answer's own notes."""
     reader = Reader(language, {entry.label: entry.label_zh for entry in answer.ranking})
-    content = [headline(answer.best, answer.needs_review, reader)]
+    content = [demo(answer, reader), headline(answer.best, answer.needs_review, reader)]
     if answer.best is None:
         content.append(f'<p style="margin:.5em 0">{reader["silent"]}</p>')
     else:
@@ -90,6 +90,26 @@ def answer_html(answer: Answer, language: Language = "en", remarks: Sequence[str
         f'<div class="tritone-answer" lang="{language}" '
         f'style="max-width:46em;line-height:1.45;overflow-wrap:anywhere">{"".join(content)}</div>'
     )
+
+
+def demo(answer: Answer, reader: Reader) -> str:
+    """Return a line that says that the weights are demo weights; nothing for trained ones.
+
+    In English it is the server's own note, which says more than the text of this package.
+    """
+    if not answer.weights.demo:
+        return ""
+    own = [note for note in answer.notes if is_demo_note(note)] if reader.language == "en" else []
+    sentence = shown(own[0]) if own else reader["demo"]
+    return (
+        '<div class="tritone-demo" style="margin-bottom:.7em;padding:.15em .7em;border-radius:0 6px 6px 0;'
+        f'{AMBER};font-size:.85em">{sentence}</div>'
+    )
+
+
+def is_demo_note(note: object) -> bool:
+    """Return whether a note of the server says that the weights are demo weights, as `demo` does."""
+    return "demo weights" in str(note).lower()
 
 
 def headline(best: Ranked | None, needs_review: bool | None, reader: Reader) -> str:
@@ -262,9 +282,9 @@ def uncertainty(answer: Answer, reader: Reader) -> str:
 
 
 def notes(answer: Answer, reader: Reader, remarks: Sequence[str]) -> str:
-    """Return each note for people as a box; the note on demo weights is translated, the server's are English."""
-    demo = [reader["demo"]] if answer.weights.demo and reader.language != "en" else []
-    return "".join(box(shown(note)) for note in (*demo, *answer.remarks, *answer.notes, *remarks))
+    """Return each note for people as a box, except the one that `demo` shows; the server's are English."""
+    others = [note for note in answer.notes if not (answer.weights.demo and is_demo_note(note))]
+    return "".join(box(shown(note)) for note in (*answer.remarks, *others, *remarks))
 
 
 def box(content: str) -> str:
