@@ -19,12 +19,14 @@ class System:
     """A served system, and whether it takes requests.
 
     `platform` names what runs its network, such as `onnxruntime_onnx`; empty while the network is not loaded.
+    `explains` says whether the network behind the option `explain` is loaded.
     """
 
     name: str
     version: str
     ready: bool
     platform: str
+    explains: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def served_system(
     """Return a system, from Triton's statistics of all models and its metadata of the system's network."""
     with reading_answer():
         version = served[name]["version"] if name in served else ""
-        return System(name, str(version), ready, str(network["platform"]) if network else "")
+        platform = str(network["platform"]) if network else ""
+        return System(name, str(version), ready, platform, f"{name}_explain" in served)
 
 
 def method_of(model: str, config: Mapping[str, Any]) -> Method:

@@ -131,6 +131,7 @@ def test_models_and_health(client: Client):
         ("narrow", True, "1"),
         ("vgg19_bn_cqt", True, "1"),
     ]
+    assert [s.name for s in client.models() if s.explains] == ["vgg19_bn_cqt"]
     health = client.health()
     assert (
         health.live

@@ -101,6 +101,7 @@ def write_repository(folder: Path) -> Path:
         "vgg19_bn_cqt": ensemble(GENRE, "vgg19_bn_cqt_preprocess"),
         "vgg19_bn_cqt_preprocess": step(GENRE, 4),
         "vgg19_bn_cqt_raw": RAW,
+        "vgg19_bn_cqt_explain": RAW,
         "musicnn_msd": ensemble(WITH_EMBEDDING, "musicnn_msd_preprocess"),
         "musicnn_msd_preprocess": step(WITH_EMBEDDING, 1),
         "narrow": ensemble(GENRE, "narrow_preprocess"),

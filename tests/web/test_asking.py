@@ -43,7 +43,7 @@ class Server:
         pass
 
     async def models(self):
-        return [SimpleNamespace(name=name, ready=name == "vgg19_bn_cqt") for name in SYSTEMS["en"]]
+        return [SimpleNamespace(name=name, ready=name == "vgg19_bn_cqt", explains=False) for name in SYSTEMS["en"]]
 
     async def method(self, system):
         return "classify"

@@ -57,7 +57,7 @@ def test_answers_and_sentences(browser, url):
         slices = page.locator(f"{ANSWER} svg title").all_text_contents()
         assert slices == ["0.5 s – 12 s: Solo 60%", "12 s – 22 s: Solo 60%"]
         images = "all => all.map(image => [image.complete, image.naturalWidth, image.naturalHeight])"
-        assert page.eval_on_selector_all(".tritone-picture img", images) == [[True, 224, 224]] * 2
+        assert page.eval_on_selector_all(".tritone-picture img", images) == [[True, 224, 224]]
         assert "demo weights" in page.inner_text(".tritone-demo")
         assert re.match(r"\d+ ms · vgg19_bn_cqt · ", page.inner_text(".tritone-facts"))
         assert page.inner_text(".t-name") == LONG and overflow(page) == 0
@@ -152,6 +152,7 @@ def test_systems_and_their_options_in_the_dark(browser, url):
     with visit(browser, url, color_scheme="dark") as page:
         ground = "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
         assert page.evaluate(ground) == ["rgb(16, 18, 22)", "rgb(232, 235, 239)"]
+        page.click("#t-system label:has-text('vgg19')")
         give(page, song(0.2, 0.4, 0.2, 0.2))
         labelled(page, "Opera")
         assert page.locator(".tritone-review").count() == 0
@@ -174,6 +175,27 @@ def test_systems_and_their_options_in_the_dark(browser, url):
         assert page.locator(".tritone-bar").count() == 9
         assert page.locator(f"{ANSWER} svg").count() == 2  # segments, and frame by frame
         assert page.is_visible("text=Remove noise") and page.is_hidden("text=Part to analyse")
+
+
+def test_only_the_options_that_a_system_has_are_shown(browser, url):
+    """The small Triton has a network that explains only for vgg19_bn_cqt."""
+    explain, threshold = "text=Show where the network looked", "text=Ask for review above"
+    with visit(browser, url) as page:
+        page.click("#t-options button")
+        page.click("#t-system label:has-text('musicnn')")
+        page.wait_for_selector(threshold, state="hidden")
+        assert page.is_hidden(explain) and page.is_visible("text=Images of what the network saw")
+        give(page, song(0.1, 0.7, 0.1, 0.1))
+        labelled(page, "Opera")
+        assert page.locator(".tritone-picture").count() == 1 and "make explain" not in page.inner_text("#t-result")
+        page.click("#t-system label:has-text('narrow')")
+        page.wait_for_selector(threshold)
+        assert page.is_hidden(explain)
+        page.click("#t-system label:has-text('vgg19')")
+        page.wait_for_selector(explain)
+        page.click("#t-system label:has-text('emotion')")
+        page.wait_for_selector(explain, state="hidden")
+        assert page.is_visible(threshold)
 
 
 def test_two_visitors_at_once_each_in_a_language(browser, url):

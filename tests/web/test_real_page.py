@@ -35,7 +35,7 @@ def test_a_generated_mp3_and_a_letter(browser, url):
         assert page.locator(".tritone-bar").count() == 5
         assert page.locator(f"{ANSWER} svg g").count() == len(slices)
         assert page.locator(".tritone-picture img").count() == 1
-        assert "make explain" in page.inner_text("#t-result")
+        assert "make explain" not in page.inner_text("#t-result")
         assert "Demo weights: the label names one of 16 families" in page.inner_text("#t-result")
         give(page, b"Dear Sir or Madam,\n" * 40, "letter.txt")
         page.wait_for_selector(PROBLEM)

@@ -14,13 +14,14 @@ from tritone_client.display.texts import Language
 from tritone_client.errors import ServerUnavailable, TritoneError
 from tritone_client.systems import Method
 from tritone_client.web import asking
-from tritone_client.web.texts import LANGUAGES, PAGE, example_method, example_name, in_order, system_name
+from tritone_client.web.texts import LANGUAGES, PAGE, TAGGERS, example_method, example_name, in_order, system_name
 from tritone_client.web.uploads import Refused, Uploads
 
 HERE = Path(__file__).parent
 AT_ONCE = 16  # concurrent questions to the page in one language; further ones wait
 MOST = 200  # waiting questions; also visitors whose last answer (half a megabyte) Gradio keeps
 LOOK_SECONDS = 4.0  # between two checks for a server that is down
+OUTPUTS = ("result", "genre_options", "explain", "threshold", "timer", "system", "matched")  # of a question
 
 CLEAR = (  # backgrounds of Gradio's boxes, which are inside the page's own cards
     *("block_background_fill", "block_label_background_fill", "panel_background_fill", "border_color_primary"),
@@ -109,38 +110,39 @@ def build_page(client: AsyncClient, uploads: Uploads, language: Language) -> gr.
         A newly chosen example selects a system that suits it, whose change then asks; `matched` is the turn for
         which this happened, so that the visitor can select another one.
         """
-        same = (gr.skip(), gr.skip())  # system and turn
         if not system:
-            yield (gr.skip(),) * 3 + same
+            yield update()
             return
         try:
             method = await client.method(system)  # fails at once if the server is down
             genre = method == "classify"
-            shown = gr.Group(visible=genre)
+            explains = system in {found.name for found in await client.models() if found.explains}
+            yield update(
+                result=busy(words) if source else waiting(words),
+                genre_options=gr.Group(visible=genre),
+                explain=gr.Checkbox(visible=explains),
+                threshold=gr.Slider(visible=system not in TAGGERS),
+            )
             if not source:
-                yield waiting(words), shown, gr.skip(), *same
                 return
-            yield busy(words), shown, gr.skip(), *same
             if source.get("turn") != matched and (better := await better_system(source, method)):
-                yield gr.skip(), gr.skip(), gr.skip(), better, source.get("turn")
+                yield update(system=better, matched=source.get("turn"))
                 return
-            options: dict[str, object] = {
-                "denoise": denoise or None,
-                "uncertainty": "entropy",
-                "review_threshold": threshold,
-            }
+            options: dict[str, object] = {"denoise": denoise or None}
+            if system not in TAGGERS:
+                options |= {"uncertainty": "entropy", "review_threshold": threshold}
             if genre:
                 count = int(pictures)
                 options |= {"crop": crop or None, "segments": int(segments) or None}
-                options |= {"pictures": count or None, "explain": (explain and count) or None}
-            yield await answer(source, system, method, options), shown, gr.skip(), *same
+                options |= {"pictures": count or None, "explain": (explain and explains and count) or None}
+            yield update(result=await answer(source, system, method, options))
         except TritoneError as error:
             away = isinstance(error, ServerUnavailable)
-            recheck = gr.Timer(active=True) if away else gr.skip()
-            yield asking.failed(error, language), gr.skip(), recheck, *same
+            timer = gr.Timer(active=True) if away else gr.skip()
+            yield update(result=asking.failed(error, language), timer=timer)
         except Exception:  # otherwise the previous answer would stay, under this recording's name
             traceback.print_exc()
-            yield asking.problem(words["InferenceFailed"], words["unexpected"]), gr.skip(), gr.skip(), *same
+            yield update(result=asking.problem(words["InferenceFailed"], words["unexpected"]))
 
     with gr.Blocks(title=words["title"], analytics_enabled=False) as page:
         page.queue(api_open=False, default_concurrency_limit=AT_ONCE, max_size=MOST)
@@ -183,7 +185,7 @@ def build_page(client: AsyncClient, uploads: Uploads, language: Language) -> gr.
             [source.change, system.change, returns.change, again.click],
             ask,
             [source, system, crop, segments, denoise, threshold, pictures, explain, matched],
-            [result, genre_options, timer, system, matched],
+            [result, genre_options, explain, threshold, timer, system, matched],  # as OUTPUTS
             trigger_mode="always_last",
             **quiet,
         )
@@ -191,6 +193,11 @@ def build_page(client: AsyncClient, uploads: Uploads, language: Language) -> gr.
         page.load(**looking)
         timer.tick(**looking)
     return page
+
+
+def update(**changed: Any) -> tuple[Any, ...]:
+    """Return the values of `OUTPUTS`, of which those that are not `changed` stay as they are."""
+    return tuple(changed.get(name, gr.skip()) for name in OUTPUTS)
 
 
 def choices(words: dict[str, str], option: str, *values: str) -> list[tuple[str, str]]:

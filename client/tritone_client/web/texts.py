@@ -124,6 +124,9 @@ SYSTEMS: dict[Language, dict[str, tuple[str, str]]] = {
     },
 }
 
+TAGGERS = ("musicnn_msd", "musicnn_mtt")
+"""Systems of independent tags, which have no measure of uncertainty."""
+
 EXAMPLES: dict[str, tuple[Method, dict[Language, str]]] = {
     "song": ("classify", {"en": "Prelude · music", "zh": "前奏曲 · 音乐"}),
     "medley": ("classify", {"en": "Medley, 3 min · music", "zh": "串烧 3 分钟 · 音乐"}),
