@@ -39,6 +39,8 @@ def test_both_languages_have_all_words():
 class Server:
     """Has no network that explains, and a system that is loading."""
 
+    address = "grpc://127.0.0.1:8001"
+
     async def ping(self):
         pass
 

@@ -198,6 +198,27 @@ def test_only_the_options_that_a_system_has_are_shown(browser, url):
         assert page.is_visible(threshold)
 
 
+def test_the_answer_can_be_copied(browser, url, triton):
+    with visit(browser, url, permissions=["clipboard-read", "clipboard-write"], **PHONE) as page:
+        give(page, song(0.1, 0.1, 0.7, 0.1), "it's <b>.mp3")
+        labelled(page, "Solo")
+        page.click(".t-usage summary")
+        for tab, shown in (
+            ("Python", "from tritone_client"),
+            ("curl", "curl -s"),
+            ("Command line", "tritone classify"),
+        ):
+            page.click(f".t-tabs label:has-text('{tab}')")
+            code = page.locator(".t-tabs pre:visible")
+            assert code.count() == 1 and shown in code.inner_text() and overflow(page) == 0
+        page.click("text=Copy code")
+        copied = "navigator.clipboard.readText()"
+        assert page.evaluate(copied).startswith("tritone classify 'it'\"'\"'s <b>.mp3' --model musicnn_msd")
+        page.click("text=Copy answer as JSON")
+        page.wait_for_selector("text=Copied")
+        assert json.loads(page.evaluate(copied))["label"] == "Solo"
+
+
 def test_two_visitors_at_once_each_in_a_language(browser, url):
     with visit(browser, url) as one, visit(browser, url, locale="zh-CN", **PHONE) as other:
         assert other.url == f"{url}/zh/" and other.evaluate("document.documentElement.lang") == "zh"

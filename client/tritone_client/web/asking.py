@@ -6,8 +6,10 @@ from tritone_client.aio import AsyncClient
 from tritone_client.display.html import answer_html
 from tritone_client.display.texts import Language
 from tritone_client.errors import InvalidRecording, ServerUnavailable, TritoneError
+from tritone_client.systems import Method
 from tritone_client.web.texts import PAGE
 from tritone_client.web.uploads import Refused
+from tritone_client.web.usage import Question, panel, set_by_visitor
 
 ALL_LABELS = 1000
 DROPPED: dict[str, dict[str, object]] = {
@@ -18,9 +20,16 @@ DROPPED: dict[str, dict[str, object]] = {
 
 
 async def ask(
-    client: AsyncClient, data: bytes, system: str, method: str, options: dict[str, object], language: Language
+    client: AsyncClient,
+    data: bytes,
+    system: str,
+    method: Method,
+    options: dict[str, object],
+    language: Language,
+    file: str = "song.mp3",
 ) -> str:
-    """Return the answer to a recording as HTML. Raises `TritoneError`."""
+    """Return the answer to a recording, and how a program asks for it, as HTML. Raises `TritoneError`."""
+    question = Question(file, system, method, set_by_visitor(options), str(client.address))
     remarks: list[str] = []
     # Ranking all labels gives all their Chinese names; the strip of speech needs the frames.
     options = {"granularity": "frame"} | options if method == "emotion" else {"top_k": ALL_LABELS} | options
@@ -33,7 +42,7 @@ async def ask(
         answer = await ask_system(data, model=system, **options | DROPPED[error.code])
         if error.code == "unexplained":
             remarks.append(PAGE[language]["not_explained"])
-    return answer_html(answer, language, remarks)
+    return answer_html(answer, language, remarks) + panel(question, answer, language)
 
 
 def problem(title: str, sentence: str, cause: str = "") -> str:

@@ -76,11 +76,11 @@ def build_page(client: AsyncClient, uploads: Uploads, language: Language) -> gr.
         radio = gr.Radio(choices, value=system or served[0], visible=True)
         return radio, gr.HTML(visible=False), gr.Timer(active=False), returns + 1
 
-    async def answer(source: dict[str, Any], system: str, method: str, options: dict[str, object]) -> str:
+    async def answer(source: dict[str, Any], system: str, method: Method, options: dict[str, object]) -> str:
         """Return the HTML for the recording; its memory is released before anything is shown."""
         try:
             async with uploads.read(source) as data:
-                return await asking.ask(client, data, system, method, options, language)
+                return await asking.ask(client, data, system, method, options, language, uploads.name(source))
         except Refused as refusal:
             return asking.refused(refusal, language)
 
@@ -174,7 +174,12 @@ def build_page(client: AsyncClient, uploads: Uploads, language: Language) -> gr.
                         threshold = gr.Slider(0, 1, value=0.7, step=0.05, label=words["threshold"])
                     again = gr.Button(words["again"], variant="primary", elem_id="t-again")
             with gr.Column(elem_id="t-answer", min_width=300, scale=3):
-                result = gr.HTML(waiting(words), elem_id="t-result", apply_default_css=False, js_on_load=None)
+                result = gr.HTML(
+                    waiting(words),
+                    js_on_load=(HERE / "result.js").read_text(encoding="utf-8"),
+                    elem_id="t-result",
+                    apply_default_css=False,
+                )
         timer = gr.Timer(LOOK_SECONDS, active=False)
         returns = gr.State(0)
         matched = gr.State(None)

@@ -131,6 +131,11 @@ class Uploads:
         index = source.get("example")
         return self.examples[index] if isinstance(index, int) and 0 <= index < len(self.examples) else None
 
+    def name(self, source: Mapping[str, object]) -> str:
+        """Return the file name of the recording that a browser names."""
+        example, name = self.example(source), source.get("name")
+        return example.name if example else name if isinstance(name, str) and name else "song.mp3"
+
     def sweep(self, seconds: float = KEPT_SECONDS) -> None:
         """Delete the uploads that are older than `seconds` and not in use."""
         before = time.monotonic() - seconds
