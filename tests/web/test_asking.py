@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 from tritone_client import InvalidRecording
+from tritone_client.defaults import EMOTION_MODEL, MODEL
 from tritone_client.web.asking import ask, failed
 from tritone_client.web.page import build_page
-from tritone_client.web.texts import LANGUAGES, PAGE, SYSTEMS, in_order, preferred
+from tritone_client.web.texts import LANGUAGES, PAGE, SYSTEMS, in_order, preferred, system_name
 from tritone_client.web.uploads import Uploads
 
 from tests.support.answers import genre
@@ -78,6 +79,16 @@ def test_the_trained_system_comes_first():
     assert in_order(["emotion2vec_plus_large", "mine", "vgg19_bn_cqt", "musicnn_msd"]) == [
         *("musicnn_msd", "vgg19_bn_cqt", "emotion2vec_plus_large", "mine"),
     ]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_systems_have_different_names_and_the_defaults_are_marked(language):
+    purposes = [system_name(name, language).split("\n")[0] for name in SYSTEMS[language]]
+    assert len(set(purposes)) == len(purposes) == 5
+    mark = "default" if language == "en" else "默认"
+    marked = [name for name in SYSTEMS[language] if mark in system_name(name, language)]
+    assert marked == [MODEL, EMOTION_MODEL]
+    assert system_name("mine", language) == "mine"
 
 
 def test_errors_are_escaped():

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from tritone_client.defaults import EMOTION_MODEL, MODEL
 from tritone_client.display.texts import Language
 from tritone_client.systems import Method
 
@@ -121,18 +122,21 @@ SYSTEMS: dict[Language, dict[str, tuple[str, str]]] = {
     "en": {
         "musicnn_msd": ("Music tags", "musicnn, trained on the Million Song Dataset"),
         "musicnn_mtt": ("Instruments and sound", "musicnn, trained on MagnaTagATune"),
-        "vgg19_bn_cqt": ("Music genre", "VGG19-BN on a CQT spectrogram"),
-        "vit_b_16_mel": ("Music genre", "ViT-B/16 on a mel spectrogram"),
+        "vgg19_bn_cqt": ("Music genre · CQT", "VGG19-BN on a CQT spectrogram"),
+        "vit_b_16_mel": ("Music genre · mel", "ViT-B/16 on a mel spectrogram"),
         "emotion2vec_plus_large": ("Speech emotion", "Emotion2Vec+ on the waveform"),
     },
     "zh": {
         "musicnn_msd": ("音乐标签", "musicnn，以百万歌曲数据集训练"),
         "musicnn_mtt": ("乐器与音色", "musicnn，以 MagnaTagATune 训练"),
-        "vgg19_bn_cqt": ("音乐流派", "VGG19-BN，CQT 频谱图"),
-        "vit_b_16_mel": ("音乐流派", "ViT-B/16，梅尔频谱图"),
+        "vgg19_bn_cqt": ("音乐流派 · CQT", "VGG19-BN，CQT 频谱图"),
+        "vit_b_16_mel": ("音乐流派 · 梅尔", "ViT-B/16，梅尔频谱图"),
         "emotion2vec_plus_large": ("语音情感", "Emotion2Vec+，直接聆听语音"),
     },
 }
+
+METHOD_OF_DEFAULT: dict[str, Method] = {MODEL: "classify", EMOTION_MODEL: "emotion"}
+DEFAULT: dict[Language, str] = {"en": " · default of {method}()", "zh": " · {method}() 的默认系统"}
 
 TAGGERS = ("musicnn_msd", "musicnn_mtt")
 """Systems of independent tags, which have no measure of uncertainty."""
@@ -162,8 +166,13 @@ def example_method(path: Path) -> Method | None:
 
 
 def system_name(system: str, language: Language) -> str:
-    """Return a system's purpose and its network, in two lines; its name if it is not known here."""
-    return "\n".join(SYSTEMS[language].get(system, (system,)))
+    """Return a system's purpose and its network, in two lines; its name if it is not known here.
+
+    The second line marks the system that a method asks by default.
+    """
+    purpose, *network = SYSTEMS[language].get(system, (system,))
+    default = DEFAULT[language].format(method=METHOD_OF_DEFAULT[system]) if system in METHOD_OF_DEFAULT else ""
+    return "\n".join([purpose, *(f"{line}{default}" for line in network)])
 
 
 def in_order(systems: Iterable[str]) -> list[str]:
