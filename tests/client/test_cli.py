@@ -76,6 +76,32 @@ def test_a_failed_file_is_a_line_on_standard_error(triton: Triton, songs: list[s
     ]
 
 
+def test_a_small_folder_is_classified_and_a_large_one_is_for_bulk(
+    triton: Triton, songs: list[str], tmp_path: Path
+):
+    (tmp_path / "notes.txt").write_text("no recording")
+    done = tritone("classify", tmp_path, "--url", triton.grpc)
+    assert done.returncode == 0 and sorted(line.split("\t")[0] for line in done.stdout.splitlines()) == songs
+    for number in range(95):
+        (tmp_path / f"{number}.wav").write_bytes(b"x")
+    for command in ("classify", "emotion"):
+        done = tritone(command, tmp_path, "--url", triton.grpc, env=os.environ | {"COLUMNS": "300"})
+        assert done.returncode == 2 and done.stdout == ""
+        assert "has more than 100 recordings: use tritone bulk" in done.stderr
+    (tmp_path / "empty").mkdir()
+    done = tritone("classify", tmp_path / "empty", "--url", triton.grpc)
+    assert done.returncode == 1 and "contains no recordings" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("flag", ["--system", "--model", "-m"])
+def test_a_system_by_each_of_its_flags(triton: Triton, songs: list[str], flag: str):
+    for command in (("classify", songs[0], "-k", "2"), ("emotion", songs[0])):
+        done = tritone(*command, flag, "nowhere", "--url", triton.grpc)
+        assert done.returncode == 1 and "has no model 'nowhere'" in done.stderr
+    done = tritone("classify", songs[0], "-k", "2", flag, "musicnn_msd", "--json", "--url", triton.grpc)
+    assert json.loads(done.stdout)["echo"]["options"]["top_k"] == 2
+
+
 def test_standard_input(triton: Triton):
     done = tritone("classify", "-", "--json", "--url", triton.grpc, input="seven b")
     assert json.loads(done.stdout)["echo"]["audio_bytes"] == 7

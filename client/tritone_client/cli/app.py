@@ -6,18 +6,19 @@ Slow imports are inside the functions that use them, so that `tritone --help` an
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tritone_client.cli import bulk, evaluation, server, similar, web
+from tritone_client.cli.asking import answered, in_folders, printing
 from tritone_client.cli.options import (
     MODEL,
+    MODEL_FLAGS,
     TIMEOUT,
     URL,
     Json,
@@ -39,7 +40,6 @@ from tritone_client.version import __version__
 if TYPE_CHECKING:
     from tritone_client.answer import Answer
     from tritone_client.answers.emotion import EmotionPrediction
-    from tritone_client.client import Client
     from tritone_client.transport.request import Recording
 
 app = typer.Typer(
@@ -51,9 +51,9 @@ app = typer.Typer(
     epilog="The environment variable in the line of an option sets that option.",
 )
 
-Files = Annotated[list[str], typer.Argument(help="Audio files; - reads one from the standard input.")]
-T = TypeVar("T")
-INTERRUPTED = 130  # exit code
+Files = Annotated[
+    list[str], typer.Argument(help="Audio files, or folders of up to 100; - reads one from the standard input.")
+]
 RUNNERS_UP = 3  # emotions shown after the best one
 
 
@@ -104,8 +104,10 @@ def connect(
 def classify(
     files: Files,
     url: Url = URL,
-    model: Annotated[str, typer.Option(envvar="TRITONE_MODEL", help="The system to ask.")] = MODEL,
-    top_k: Annotated[int, typer.Option(envvar="TRITONE_TOP_K", min=1, help="Number of labels to rank.")] = TOP_K,
+    model: Annotated[str, typer.Option(*MODEL_FLAGS, envvar="TRITONE_MODEL", help="The system to ask.")] = MODEL,
+    top_k: Annotated[
+        int, typer.Option("--top-k", "-k", envvar="TRITONE_TOP_K", min=1, help="Number of labels to rank.")
+    ] = TOP_K,
     profile: Annotated[
         str | None,
         typer.Option(envvar="TRITONE_PROFILE", help="Preprocessing profile, instead of the system's own."),
@@ -118,6 +120,7 @@ def classify(
 
     Exit code 1 if any of them failed.
     """
+    files = in_folders(files)
     options = {"top_k": top_k, "profile": profile} | key_values(option)
 
     def ask(recording: Recording) -> Answer:
@@ -173,7 +176,9 @@ def emotion(
     ] = None,
     url: Url = URL,
     # Not TRITONE_MODEL, which names a system for genres.
-    model: Annotated[str, typer.Option(envvar="TRITONE_EMOTION_MODEL", help="The system to ask.")] = EMOTION_MODEL,
+    model: Annotated[
+        str, typer.Option(*MODEL_FLAGS, envvar="TRITONE_EMOTION_MODEL", help="The system to ask.")
+    ] = EMOTION_MODEL,
     option: KeyValues = None,
     timeout: Timeout = TIMEOUT,
     as_json: Json = False,
@@ -182,6 +187,7 @@ def emotion(
 
     Exit code 1 if any of them failed.
     """
+    files = in_folders(files)
     if embedding and len(files) > 1:
         raise typer.BadParameter(
             f"It takes one file, not {len(files)}: use --output-dir for several.", param_hint="--embedding"
@@ -264,63 +270,6 @@ for command in (
     app.command()(command)
 app.command("profile", hidden=True)(server.timing)  # another name of it
 app.command()(web.web)
-
-
-def answered(
-    client: Client, ask: Callable[[Recording], T], files: list[str]
-) -> Generator[tuple[str, T | TritoneError], None, None]:
-    """Yield each file with its answer, and draw a line while the next one is awaited; - is standard input."""
-    from tritone_client.cli.waiting import Waiting
-    from tritone_client.inflight import in_order
-
-    stdin = sys.stdin.buffer.read() if "-" in files else b""
-    waiting = Waiting(len(files))
-    answers = in_order(client, lambda file: ask(stdin if file == "-" else file), files, waiting=waiting.tick)
-    try:
-        with closing(answers):
-            for file, answer in answers:
-                waiting.answered()
-                yield file, answer
-    finally:
-        waiting.erase()
-
-
-@contextmanager
-def printing(
-    files: Sequence[str], as_json: bool, columns: Sequence[str], runners_up: int
-) -> Iterator[Callable[..., None]]:
-    """Give a function that prints the answer, or the error, of one file; `columns` as in `Listing`.
-
-    At the end it prints the notes, also after Ctrl-C, and exits with code 1 if any of the files failed.
-    """
-    from tritone_client.display import tables
-    from tritone_client.display.listing import Listing
-
-    listing = Listing(output(), files, columns, runners_up)
-    failed: list[str] = []
-    done = 0
-
-    def show(file: str, answer: Answer | TritoneError, written: Mapping[str, str] | None = None) -> None:
-        nonlocal done
-        done += 1
-        if isinstance(answer, TritoneError):
-            failed.append(file)
-        if as_json:
-            print_json(tables.record(file, answer) | dict(written or {}))
-        else:
-            listing.add(file, answer)
-
-    try:
-        yield show
-    except KeyboardInterrupt:
-        listing.end()
-        if len(files) > 1:
-            advice = "`tritone bulk` can be interrupted and resumed."
-            print(f"tritone: Interrupted after {done} of {len(files)} files. {advice}", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
-    listing.end()
-    if failed:
-        raise typer.Exit(1)
 
 
 def run() -> None:

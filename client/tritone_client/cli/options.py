@@ -39,7 +39,11 @@ KeyValues = Annotated[
     ),
 ]
 
-Model = Annotated[str, typer.Option(envvar="TRITONE_MODEL", help="The system to ask, for genres or for emotions.")]
+MODEL_FLAGS = ("--system", "--model", "-m")  # the first is the name; the second is that of earlier versions
+Model = Annotated[
+    str,
+    typer.Option(*MODEL_FLAGS, envvar="TRITONE_MODEL", help="The system to ask, for genres or for emotions."),
+]
 __all__ = ["MODEL", "TIMEOUT", "URL"]  # for the modules of the commands
 
 connection: dict[str, Any] = {}  # the options before the command, for `Client`
