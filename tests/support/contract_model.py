@@ -7,7 +7,8 @@ client really sent, and the option `behave` makes it fail in a chosen way:
 `poisoned` (RESULT's `sha256` is that of another request, unless blanks lead past the cache), `mixed` (always).
 
 A recording that is a JSON object says what it is taken for: `slices`, the probabilities of each of its slices,
-`denoised`, the same where the option `denoise` is set, and `embedding`; `broken` ones are refused. The options
+`denoised`, the same where the option `denoise` is set, `embedding`, and `seconds` until its answer; `broken` ones
+are refused. The options
 `temperature`, `uncertainty`, `voting`, `rules` and `explain` do what an answer of the real systems shows of them.
 """
 
@@ -54,6 +55,7 @@ class TritonPythonModel:
         asked = b"" if options is None else options[0]
         options = {} if options is None else json.loads(options[0])
         self.behave(request, **options)
+        time.sleep(said(b"" if audio is None else audio[0]).get("seconds", 0))
         rows = slices_of(b"" if audio is None else audio[0], options)
         probabilities = rows.mean(axis=0)
         order = np.argsort(-probabilities, kind="stable")[: options.get("top_k", 5)]

@@ -68,6 +68,7 @@ def test_answers_and_sentences(browser, url):
             give(page, content, "letter.txt")
             page.wait_for_selector(f"{PROBLEM}:has-text('{sentence}')")
             assert page.inner_text("#t-result") == f"This recording cannot be analysed\n\n{sentence}"
+            assert page.inner_text(".t-detail") == f"{len(content)} bytes"
         give(page, song(0.1, 0.7, 0.1, 0.1))
         labelled(page, "Opera")
         assert page.locator(PROBLEM).count() == 0
@@ -196,6 +197,17 @@ def test_only_the_options_that_a_system_has_are_shown(browser, url):
         page.click("#t-system label:has-text('emotion')")
         page.wait_for_selector(explain, state="hidden")
         assert page.is_visible(threshold)
+
+
+def test_a_counter_shows_that_the_page_waits(browser, url):
+    with visit(browser, url) as page:
+        for _ in range(2):  # it begins anew
+            give(page, json.dumps({"slices": [[0.1, 0.1, 0.7, 0.1]] * 2, "seconds": 2.8}).encode())
+            page.wait_for_selector(".t-busy")
+            assert page.inner_text(".t-busy").strip() == "Listening …"
+            page.wait_for_selector(".t-seconds:text-is('1 s')")
+            page.wait_for_selector(".t-seconds:text-is('2 s')")
+            labelled(page, "Solo")
 
 
 def test_the_answer_can_be_copied(browser, url, triton):

@@ -51,6 +51,11 @@ async function send(file) {
   return (await answer.json()).upload;
 }
 
+function sized(bytes) {
+  if (bytes < 1024) return words.bytes.replace("{count}", bytes);
+  return bytes < 0.1 * 2 ** 20 ? `${(bytes / 1024).toFixed(1)} KB` : `${(bytes / 2 ** 20).toFixed(1)} MB`;
+}
+
 async function take(file) {
   if (!file) return;
   const turn = ++latest;
@@ -59,7 +64,7 @@ async function take(file) {
     problem(words.too_large.replace("{size}", megabytes.toFixed(0)).replace("{limit}", limit));
     return;
   }
-  const size = megabytes < 0.1 ? `${(file.size / 1024).toFixed(1)} KB` : `${megabytes.toFixed(1)} MB`;
+  const size = sized(file.size);
   show(file.name, file.size ? URL.createObjectURL(file) : "", words.uploading);
   try {
     const upload = await send(file);

@@ -231,7 +231,8 @@ def waiting(words: dict[str, str]) -> str:
 
 def busy(words: dict[str, str]) -> str:
     """Return the HTML in place of an answer while the server computes it."""
-    return f'<div class="t-waiting t-busy" role="status">{words["busy"]}<i></i></div>'
+    counter = '<span class="t-seconds" aria-hidden="true"></span>'  # filled by result.js
+    return f'<div class="t-waiting t-busy" role="status"><p>{words["busy"]} {counter}</p><i></i></div>'
 
 
 def recording_input(uploads: Uploads, language: Language) -> str:
@@ -247,7 +248,8 @@ def recording_input(uploads: Uploads, language: Language) -> str:
         for index, path in enumerate(uploads.examples)
     )
     offered = f'<div class="t-examples"><span>{words["examples"]}</span>{examples}</div>' if examples else ""
-    keys = ("too_large", "not_uploaded", "no_microphone", "insecure", "uploading", "stop", "record", "recording")
+    keys = ("too_large", "not_uploaded", "no_microphone", "insecure", "uploading", "bytes")
+    keys += ("stop", "record", "recording")
     messages = {key: words[key] for key in keys} | {"no_room": words["no_room"].format(quota=uploads.quota >> 20)}
     return f"""
 <div class="t-input" data-limit="{uploads.limit}" data-words="{safe(json.dumps(messages))}">

@@ -1,4 +1,19 @@
-// Copies the program in the open tab, or the answer as JSON. `element` is Gradio's and outlives the answers in it.
+// The place of the answer: a counter while the server computes one; buttons that copy a program, or the answer.
+// `element` is Gradio's, and outlives the answers in it.
+let began = 0; // when the wait for the answer began
+
+new MutationObserver(() => {
+  const counter = element.querySelector(".t-seconds");
+  if (!counter) began = 0;
+  else began ||= Date.now();
+}).observe(element, { childList: true, subtree: true });
+
+setInterval(() => {
+  const seconds = Math.floor((Date.now() - began) / 1000);
+  const counter = began && element.querySelector(".t-seconds");
+  if (counter && seconds && counter.textContent !== `${seconds} s`) counter.textContent = `${seconds} s`;
+}, 200);
+
 function chosen(panel, what) {
   if (what === "copy_json") return panel.querySelector(".t-json");
   return [...panel.querySelectorAll(".t-tabs pre")].find((code) => code.offsetParent);

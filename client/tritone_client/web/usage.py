@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from tritone_client.answer import Answer
 from tritone_client.defaults import URL
 from tritone_client.display.texts import Language
+from tritone_client.plain import json_text
 from tritone_client.systems import Method
 from tritone_client.web.texts import PAGE
 
@@ -100,7 +101,7 @@ def panel(question: Question, answer: Answer, language: Language) -> str:
         f'<button type="button" data-copy="{what}" data-copied="{words["copied"]}">{words[what]}</button>'
         for what in ("copy_code", "copy_json")
     )
-    written = escape(json.dumps(answer.to_dict(), ensure_ascii=False, indent=2))
+    written = escape(json_text(answer.to_dict(), indent=2))
     return (
         f'<details class="t-usage"><summary>{words["usage"]}</summary><div class="t-tabs">{heads}{codes}</div>'
         f'<div class="t-copy">{buttons}</div><pre class="t-json" hidden>{written}</pre></details>'
