@@ -1,19 +1,22 @@
 """What a notebook shows of an answer: read back as a browser would, with the standard library's parser."""
 
 import base64
+import colorsys
 import io
 import re
 import subprocess
 import sys
 from dataclasses import fields, is_dataclass, replace
 from html.parser import HTMLParser
+from itertools import combinations
 
 import numpy as np
 import pytest
 from PIL import Image
 from tritone_client.answers.prediction import parse_prediction
 from tritone_client.display.html import answer_html, percent
-from tritone_client.display.svg import COLOURS, area, axis, clock, colour, png
+from tritone_client.display.svg import COLOURS, GREYS, area, axis, clock, colour, colour_of, png, smoothed
+from tritone_client.display.svg import EMOTIONS as BY_MEANING
 from tritone_client.display.texts import TEXTS
 
 from tests.support.answers import DEMO, EMOTIONS, GENRES, UNSURE, WEIGHTS, emotion, genre, genre_tensors, tensor
@@ -216,10 +219,62 @@ def test_colours_are_told_from_the_ground(ground):
         linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
         return float(linear @ [0.2126, 0.7152, 0.0722])
 
-    for colour_ in COLOURS:
+    for colour_ in (*COLOURS, *BY_MEANING.values(), *GREYS.values()):
         dark, light = sorted((luminance(colour_), luminance(ground)))
         assert (light + 0.05) / (dark + 0.05) >= 3, colour_
     assert len({colour(i) for i in range(16)}) == 16
+
+
+# Linear RGB as people without red or green cones see it (Machado, Oliveira and Fernandes, 2009).
+SIGHT = {
+    "all cones": np.eye(3),
+    "deuteranopia": [[0.3673, 0.8607, -0.2279], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]],
+    "protanopia": [[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]],
+}
+XYZ = np.array([[0.4125, 0.3576, 0.1804], [0.2127, 0.7152, 0.0722], [0.0193, 0.1192, 0.9503]])
+
+
+def lab(colour_: str, sight: np.ndarray) -> np.ndarray:
+    """CIELAB of an sRGB colour as somebody sees it."""
+    levels = np.array([int(colour_[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+    xyz = XYZ @ np.clip(sight @ linear, 0, 1) / XYZ.sum(axis=1)
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_the_colours_of_emotions_are_told_from_each_other(sight):
+    """By the distance in CIELAB, of which 2.3 is just noticeable."""
+    seen = {label: lab(colour_, np.array(SIGHT[sight])) for label, colour_ in BY_MEANING.items()}
+    for one, other in combinations(seen, 2):
+        assert np.linalg.norm(seen[one] - seen[other]) > 14, (one, other)
+
+
+def test_emotions_have_the_colours_of_their_meaning():
+    hues = {
+        label: colorsys.rgb_to_hsv(*(int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)))[0] * 360
+        for label, c in BY_MEANING.items()
+    }
+    assert (hues["angry"] + 30) % 360 < 40 and 15 < hues["surprised"] < 32 and 38 < hues["happy"] < 52
+    assert 120 < hues["disgusted"] < 175 and 200 < hues["sad"] < 230 and 265 < hues["fearful"] < 300
+    assert [colour_of(label, EMOTIONS) for label in ("angry", "<unk>")] == [BY_MEANING["angry"], GREYS["<unk>"]]
+    tags = ("rock", "happy", "sad")  # of music, coloured like the other tags
+    assert [colour_of(label, tags) for label in tags] == list(COLOURS[:3])
+    html = answer_html(ANSWERS["emotion"])
+    legend_ = html[html.index("tritone-legend") :]
+    for label in (*BY_MEANING, "neutral", "other"):
+        assert f'background:{colour_of(label, EMOTIONS)}"></span>{label}' in legend_
+        assert f'<polygon fill="{colour_of(label, EMOTIONS)}"' in html
+    assert html.count("tritone-legend") == 1
+
+
+def test_frames_are_averaged_over_neighbours():
+    scores = np.random.default_rng(2).dirichlet(np.ones(3), 40).astype(np.float32)
+    means = smoothed(scores, 5)
+    np.testing.assert_allclose(means[10], scores[8:13].mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(means[[0, -1]], [scores[:3].mean(axis=0), scores[-3:].mean(axis=0)], rtol=1e-6)
+    np.testing.assert_allclose(smoothed(scores, 1), scores, rtol=1e-5)
 
 
 def test_areas_keep_the_scores():

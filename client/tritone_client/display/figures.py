@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tritone_client.answer import Answer, Part
-from tritone_client.display.svg import colour, colour_of
+from tritone_client.display.svg import colour_of
 from tritone_client.plain import plain
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def plot_answer(answer: Answer) -> "Figure":
     if answer.frames is not None:
         seconds = (np.arange(len(answer.frames.scores)) + 0.5) * answer.frames.hop
         for index, scores in enumerate(answer.frames.scores.T):
-            time.plot(seconds, scores, color=colour(index), linewidth=0.8)
+            time.plot(seconds, scores, color=colour_of(answer.labels[index], answer.labels), linewidth=0.8)
     if answer.images:
         columns = rows[2].subplots(1, len(answer.images), squeeze=False)[0]
         for axes, image in zip(columns, answer.images, strict=True):

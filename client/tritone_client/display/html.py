@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from html import escape
 
 from tritone_client.answer import Answer, Part, Ranked, Tick
-from tritone_client.display.svg import Block, area, clock, colour_of, drawn, png_uri, strip
+from tritone_client.display.svg import Block, area, clock, colour_of, drawn, png_uri, smoothed, strip
 from tritone_client.display.texts import TEXTS, Language
 from tritone_client.plain import formatted
 
 FEW = 9  # up to this many labels are all shown; of more labels, the first BARS
 BARS = 5
+SMOOTHED_SECONDS = 0.1  # of frames, which change too fast for the eye
 MUTED = "opacity:.68"
 AXIS = "font-size:.75em;opacity:.65;font-variant-numeric:tabular-nums"
 TRACK = "background:rgba(128,128,128,.2)"
@@ -173,18 +174,20 @@ def timeline(answer: Answer, reader: Reader) -> str:
         explanation = reader.sentence("slices_of", used=len(answer.parts), total=answer.parts_total)
     if answer.agreement is not None:
         explanation += "; " + reader.sentence("agreement", share=answer.agreement)
-    content = strip_of(answer, reader)
-    if answer.frames is None:  # with frames, their areas have the legend
-        content += legend((part.label for part in answer.parts), answer, reader)
-    return section(reader["slices"], explanation, content)
+    # The areas of frames, below, have all labels.
+    labels = [part.label for part in answer.parts] if answer.frames is None else answer.labels
+    return section(reader["slices"], explanation, strip_of(answer, reader) + legend(labels, answer, reader))
 
 
 def frames(answer: Answer, reader: Reader) -> str:
-    """Return the scores of all frames as areas; nothing if they were not requested."""
+    """Return the scores of all frames as areas, averaged for the eye; nothing if they were not requested."""
     if answer.frames is None:
         return ""
-    areas = area(answer.frames.scores, len(answer.frames.scores) * drawn(answer.frames.hop))
-    return section(reader["frames"], reader["frames_of"], areas + legend(answer.labels, answer, reader))
+    scores, hop = answer.frames.scores, drawn(answer.frames.hop)
+    width = round(SMOOTHED_SECONDS / hop) if hop else 1
+    colours = [colour_of(label, answer.labels) for label in answer.labels]
+    areas = area(smoothed(scores, min(max(width, 1), len(scores))), len(scores) * hop, colours)
+    return section(reader["frames"], reader["frames_of"], areas)
 
 
 def strip_of(answer: Answer, reader: Reader) -> str:

@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,16 @@ COLOURS = (
     *("#4a8fd6", "#c2594e", "#2f9e77", "#9470c9", "#b07d12", "#1c9fbd", "#c25f8c", "#5d8935"),
     *("#7186e0", "#c8713f", "#00897c", "#b06fc0", "#7d8590", "#0c83bb", "#9c6b4a", "#3f9a5c"),
 )
+# Of emotions, by meaning. The first six are also distinct for people who do not see red or green as others do.
+EMOTIONS = {
+    "angry": "#e33961",
+    "disgusted": "#238d75",
+    "fearful": "#8c50a2",
+    "happy": "#bc8c10",
+    "sad": "#2091e2",
+    "surprised": "#ae4303",
+}
+GREYS = {"neutral": "#8f949b", "other": "#7b8088", "unknown": "#686d75", "<unk>": "#686d75"}
 COLUMNS = 400  # of an area: more would not be visible on a screen
 HEIGHT = 44  # px of a strip
 
@@ -36,7 +47,12 @@ def colour(index: int) -> str:
 
 
 def colour_of(label: str, labels: Sequence[str]) -> str:
-    """Return the colour of a label; the first colour if it is not among `labels`."""
+    """Return the colour of a label: of emotions by meaning, of others by index.
+
+    It is the first colour if the label is not among `labels`.
+    """
+    if EMOTIONS.keys() <= set(labels) and (found := (EMOTIONS | GREYS).get(label)):
+        return found
     return colour(labels.index(label) if label in labels else 0)
 
 
@@ -69,10 +85,11 @@ def strip(blocks: Sequence[Block], duration: float) -> str:
     return drawing("".join(shapes)) + axis(duration)
 
 
-def area(scores: npt.NDArray[np.float32], duration: float) -> str:
+def area(scores: npt.NDArray[Any], duration: float, colours: Sequence[str] = COLOURS) -> str:
     """Return stacked areas of scores [frames, classes], whose rows sum to 1, over a time axis.
 
-    More than `COLUMNS` frames are averaged.
+    `colours` are those of the classes, and begin again if there are fewer. More than `COLUMNS` frames are
+    averaged.
     """
     count = min(len(scores), COLUMNS)
     if not count or not drawn(duration):
@@ -89,9 +106,20 @@ def area(scores: npt.NDArray[np.float32], duration: float) -> str:
         lower = " ".join(
             f"{b:.1f},{y:.1f} {a:.1f},{y:.1f}" for a, b, y in reversed(list(zip(x, x[1:], floor, strict=False)))
         )
-        shapes.append(f'<polygon fill="{colour(index)}" points="{upper} {lower}"/>')
+        shapes.append(f'<polygon fill="{colours[index % len(colours)]}" points="{upper} {lower}"/>')
         floor = top
     return drawing("".join(shapes)) + axis(duration)
+
+
+def smoothed(scores: npt.NDArray[np.float32], width: int) -> npt.NDArray[np.float64]:
+    """Return the means of scores [frames, classes] over `width` neighbouring frames, fewer at both ends."""
+    totals = np.cumsum(np.nan_to_num(scores, posinf=0, neginf=0), axis=0, dtype=np.float64)
+    totals = np.concatenate([np.zeros((1, scores.shape[1])), totals])
+    places = np.arange(len(scores))
+    first = np.maximum(places - (width - 1) // 2, 0)
+    last = np.minimum(places + width // 2 + 1, len(scores))
+    means: npt.NDArray[np.float64] = (totals[last] - totals[first]) / (last - first)[:, None]
+    return means
 
 
 def drawing(shapes: str) -> str:

@@ -248,8 +248,8 @@ def recording_input(uploads: Uploads, language: Language) -> str:
         for index, path in enumerate(uploads.examples)
     )
     offered = f'<div class="t-examples"><span>{words["examples"]}</span>{examples}</div>' if examples else ""
-    keys = ("too_large", "not_uploaded", "no_microphone", "insecure", "uploading", "bytes")
-    keys += ("stop", "record", "recording")
+    keys = ["too_large", "not_uploaded", "no_microphone", "insecure", "uploading", "bytes"]
+    keys += ["stop", "record", "recording"]
     messages = {key: words[key] for key in keys} | {"no_room": words["no_room"].format(quota=uploads.quota >> 20)}
     return f"""
 <div class="t-input" data-limit="{uploads.limit}" data-words="{safe(json.dumps(messages))}">
