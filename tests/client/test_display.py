@@ -303,6 +303,10 @@ def test_plots():
         round(e.probability, 4) for e in ANSWERS["genre"].top
     ]
     assert len(strip.patches) == 20 and len(pictures) == 2
+    assert strip.get_xlim() == (0, pytest.approx(228)) and strip.get_ylabel() == "probability"
+    assert "demo weights" in figure._suptitle.get_text()
+    trained = genre(3, weights=WEIGHTS | {"demo": False})
+    assert "demo weights" not in trained.plot()._suptitle.get_text()
     speech = ANSWERS["emotion"].plot().findobj(lambda o: type(o).__name__ == "Axes")
     assert len(speech[0].patches) == len(EMOTIONS) and len(speech[1].lines) == len(EMOTIONS)
     ANSWERS["silence"].plot().canvas.draw()

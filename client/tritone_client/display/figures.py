@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 ORANGE = (255.0, 96.0, 0.0)
+DEMO = "demo weights: the answer means nothing for real recordings"
 STRONGEST = 0.75  # opacity of the orange where the map is 1: the image stays visible beneath
 
 
@@ -86,11 +87,12 @@ def plot_answer(answer: Answer) -> "Figure":
         ranked = list(zip(answer.labels, answer.probabilities.tolist(), strict=True))
     heights = [0.6 + 0.3 * len(ranked), 1.3] + [2.3] * bool(answer.images)  # inches
     figure = Figure(figsize=(7, sum(heights)), layout="constrained")
-    figure.suptitle("silence" if best is None else literal(f"{best.label} {best.probability:.0%}"))
+    title = "silence" if best is None else literal(f"{best.label} {best.probability:.0%}")
+    figure.suptitle(f"{title}\n{DEMO}" if answer.weights.demo else title)
     rows = figure.subfigures(len(heights), height_ratios=heights)
     plot_bars(rows[0].subplots(), ranked, answer.labels)
     time = rows[1].subplots()
-    plot_parts(time, answer.parts, answer.labels)
+    plot_parts(time, answer.parts, answer.labels, answer.duration)
     if answer.frames is not None:
         seconds = (np.arange(len(answer.frames.scores)) + 0.5) * answer.frames.hop
         for index, scores in enumerate(answer.frames.scores.T):
@@ -121,12 +123,17 @@ def plot_bars(axes: "Axes", ranked: Sequence[tuple[str, float]], labels: Sequenc
     axes.spines[:].set_visible(False)
 
 
-def plot_parts(axes: "Axes", parts: Sequence[Part], labels: Sequence[str]) -> None:
-    """Draw the parts of a recording over time: each in its label's colour, as high as its probability."""
+def plot_parts(axes: "Axes", parts: Sequence[Part], labels: Sequence[str], duration: float) -> None:
+    """Draw the parts of a recording over time: each in its label's colour, as high as its probability.
+
+    The axis is as long as the recording, `duration` seconds, or up to the end of a padded last part.
+    """
     for part in parts:
         width = part.end - part.start
         shade = colour_of(part.label, labels)
         axes.bar(part.start, part.probability, width, align="edge", color=shade, edgecolor="white")
     axes.set_ylim(0, 1)
+    axes.set_xlim(0, max([duration, *(part.end for part in parts)]) or 1)
     axes.set_xlabel("seconds")
+    axes.set_ylabel("probability")
     axes.spines[["top", "right"]].set_visible(False)
