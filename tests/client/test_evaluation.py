@@ -293,6 +293,8 @@ def test_the_command_evaluate(triton: Triton, table: Path, tmp_path: Path):
     options = f"clean={json.dumps(CLEAN['clean'])}"
     done = run(triton.grpc, "evaluate", table, "--options", options, "--output-dir", results)
     assert done.returncode == 1 and "\x1b" not in done.stdout
+    text = " ".join(done.stdout.split())
+    assert "ECE, expected calibration error:" in text and "NLL, negative log-likelihood:" in text
     names = ("evaluation.json", "confusion-default.png", "confusion-clean.png")
     assert done.stderr.splitlines() == [f"tritone: wrote {results / name}" for name in names]
     lines = [line.split() for line in done.stdout.splitlines()]

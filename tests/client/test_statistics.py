@@ -1,5 +1,6 @@
 """Triton's metrics: read as Prometheus' own client reads them, and true of a server that has done known things."""
 
+import io
 import json
 import os
 import pty
@@ -18,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 import tritonclient.grpc as triton_grpc
 from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
 from tritone_client import Client, ServerUnavailable, TritoneError
 from tritone_client.cli.server import metrics_address, watched
 from tritone_client.errors import InvalidUrl
@@ -32,6 +34,7 @@ from tritone_client.monitoring.statistics import (
     read,
     scrape,
 )
+from tritone_client.monitoring.tables import statistics_view
 from tritone_client.transport.request import bytes_tensor
 
 from tests.support.command import TRITONE, tritone
@@ -220,6 +223,27 @@ def test_counters_that_fell_begin_anew_and_never_give_less_than_nothing():
     happened = after.since(before)
     assert {name: counts.requests for name, counts in happened.items()} == {"s": 2, "t": 2, "u": 3}
     assert happened["s"].total == 1.0 and happened["t"].failures == {"OTHER": 1}
+
+
+@pytest.mark.parametrize("seconds", [None, 2.0])
+@pytest.mark.parametrize("width", [80, 119, 120, 140])
+def test_no_name_is_folded_on_a_terminal_of_80_columns(width: int, seconds: float | None):
+    steps = ("preprocess", "network", "postprocess")
+    failures = Counter(REJECTED=3, CANCELED=1)
+    models = {"emotion2vec_plus_large": Counts(57000, 57000, 9000, 100000.0, 1.0, 90.0, 30, 40)}
+    models |= {f"emotion2vec_plus_large_{step}": Counts(5700, 570000, 900, 9e4, 1.0, 9e4) for step in steps}
+    models["emotion2vec_plus_large_network"].failures.update(failures)
+    console = Console(file=io.StringIO(), width=width)
+    console.print(statistics_view(by_system(models), Snapshot(0.0, models, None, ()), seconds, width))
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width and not any("…" in line for line in lines)
+    names = [line.split()[0] for line in lines if line.startswith(("emotion2vec_plus_large ", "  "))]
+    assert [name for name in names if name in ("emotion2vec_plus_large", *steps)] == [
+        "emotion2vec_plus_large",
+        *steps,
+    ]
+    assert "emotion2vec_plus_large, network: 1 CANCELED, 3 REJECTED." in lines
+    assert (lines[0].split()[-2:] == ["batch,", "rows"]) == (width >= 120)
 
 
 class Recorded:

@@ -118,7 +118,7 @@ def view(snapshot: Snapshot, earlier: Snapshot | None) -> RenderableType:
     from tritone_client.monitoring import statistics, tables
 
     models, seconds = since(snapshot, earlier)
-    return tables.statistics_view(statistics.by_system(models), snapshot, seconds)
+    return tables.statistics_view(statistics.by_system(models), snapshot, seconds, output().width)
 
 
 def record(snapshot: Snapshot, earlier: Snapshot | None) -> dict[str, Any]:

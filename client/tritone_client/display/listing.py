@@ -164,7 +164,8 @@ def details(answer: Answer) -> list[str]:
     """Return what the options ask for in addition: uncertainty, agreement, timings, images."""
     found = []
     if measures := doubt(answer):
-        found.append(f"uncertainty: {measures}")
+        meaning = ", 1 minus the lead of the best label" if measures.startswith("margin") else ""
+        found.append(f"uncertainty: {measures} (0 is certain{meaning})")
     if answer.agreement is not None:
         found.append(f"{answer.agreement:.0%} of the slices agree")
     if isinstance(timings := answer.raw.get("timings"), dict):

@@ -10,6 +10,10 @@ from tritone_client.display.tables import marked
 from tritone_client.evaluation.calibrate import Calibration
 from tritone_client.evaluation.evaluate import Evaluation, Scores
 
+MEANINGS = (
+    "ECE, expected calibration error: how far probabilities are from the share of correct labels. "
+    "NLL, negative log-likelihood: how improbable the correct labels were. 0 is best for both."
+)
 DEMO = "The server has demo weights: these figures mean nothing for real recordings."
 SHOWN = 5  # failures with a line of their own; the others are counted
 
@@ -36,6 +40,8 @@ def print_evaluations(console: Console, evaluations: Sequence[Evaluation]) -> No
     tables.append(label_table(evaluations))
     for table in tables:
         console.print(table)
+        if table is tables[0]:
+            console.print(MEANINGS, style="dim")
         console.print()
     for evaluation in evaluations:
         failed = [outcome for outcome in evaluation.outcomes if outcome.error]
@@ -86,6 +92,7 @@ def print_calibration(console: Console, calibration: Calibration) -> None:
         nll, ece = (f"{value:.3f}" for value in result.nll), (percent(value) for value in result.ece)
         table.add_row(name, f"{result.temperature:.3f}", str(result.recordings), *nll, *ece)
     console.print(table)
+    console.print(MEANINGS, style="dim")
     for file, why in list(calibration.failed.items())[:SHOWN]:
         console.print(f"[red]skipped[/] {marked(f'{file}: {why}')}")
     if len(calibration.failed) > SHOWN:

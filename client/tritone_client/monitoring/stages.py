@@ -120,7 +120,26 @@ def measure(
     stages = {"client": ms - call, "transport": call - 1e3 * system.total / system.requests}
     with reading_answer():
         stages |= server_stages(timings, system, steps)
-    return Timing(model, stages, ms, tuple(runs), others, answer.runtime)
+    return Timing(model, without_negatives(stages), ms, tuple(runs), others, answer.runtime)
+
+
+def without_negatives(stages: Mapping[str, float]) -> dict[str, float]:
+    """Return stages of the same sum, none of them negative if the sum is not.
+
+    The stages that are differences of two clocks, or of counts that include other requests, can be below 0. Their
+    nearest neighbours, the earlier one first, are reduced instead.
+    """
+    names, values = list(stages), list(stages.values())
+    for index, value in enumerate(values):
+        if value >= 0:
+            continue
+        values[index], debt = 0.0, -value
+        for other in sorted(range(len(values)), key=lambda i: (abs(i - index), i)):
+            taken = min(debt, max(values[other], 0.0))
+            values[other] -= taken
+            debt -= taken
+        values[index] -= debt
+    return dict(zip(names, values, strict=True))
 
 
 def settled(client: Client, model: str, before: Mapping[str, Counts], requests: int) -> dict[str, Counts]:

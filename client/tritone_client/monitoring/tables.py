@@ -14,6 +14,7 @@ from tritone_client.monitoring.statistics import Gpu, Machine, Snapshot, StepSta
 from tritone_client.plain import plain
 
 BAR = 24  # characters of a stage that takes all the time
+WIDE = 120  # columns from which on the headings of `tritone stats` are in one line
 GB = 1e9
 
 STAGES = (
@@ -34,17 +35,23 @@ REASONS = {
 
 
 def statistics_view(
-    systems: Sequence[SystemStatistics], snapshot: Snapshot, seconds: float | None
+    systems: Sequence[SystemStatistics], snapshot: Snapshot, seconds: float | None, width: int = 120
 ) -> RenderableType:
-    """Return the view of `tritone stats`, for the last `seconds`, or since the server's start if that is None."""
+    """Return the view of `tritone stats`, for the last `seconds`, or since the server's start if that is None.
+
+    Below `WIDE` columns of `width`, headings have two lines, so that no name is folded.
+    """
     if not systems:
         return Text("The server has no Tritone systems.")
     columns = ["answered", *(["per second"] if seconds else []), "failed", "from cache"]
     columns += ["total, ms", "queue, ms", "compute, ms", "batch, rows"]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("system, step", overflow="fold")
+    if width < WIDE:
+        columns = [column.replace(", ", "\n").replace(" ", "\n") for column in columns]
+    gap = 2 if width >= WIDE else 1
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, gap, 0, 0))
+    table.add_column("system, step", no_wrap=True)
     for column in columns:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for system in systems:
         lookups = system.cache_hits + system.cache_misses
         table.add_row(
@@ -58,7 +65,7 @@ def statistics_view(
         )
         for step in system.steps:
             blank = [""] * (2 if seconds else 1)
-            table.add_row(f"  {step.step}", *blank, marked(failures(step)), "", "", *step_cells(step))
+            table.add_row(f"  {step.step}", *blank, failed(step), "", "", *step_cells(step))
     since = (
         f"In the last {seconds:.1f} s."
         if seconds
@@ -66,12 +73,23 @@ def statistics_view(
     )
     seen = {reason for system in systems for step in system.steps for reason in step.failures}
     notes = " ".join([since, MEANINGS, *(text for reason, text in REASONS.items() if reason in seen)])
-    return Group(table, *machine_lines(snapshot.machine, snapshot.gpus), Text(notes, style="dim"))
+    lines = [*failure_lines(systems), *machine_lines(snapshot.machine, snapshot.gpus)]
+    return Group(table, *lines, Text(notes, style="dim"))
 
 
-def failures(step: StepStatistics) -> str:
-    """Return `3 REJECTED, 1 CANCELED` for a step, empty without failures."""
-    return ", ".join(f"{count} {reason}" for reason, count in sorted(step.failures.items()))
+def failed(step: StepStatistics) -> str:
+    """Return the number of a step's failures, empty without any."""
+    return str(sum(step.failures.values()) or "")
+
+
+def failure_lines(systems: Sequence[SystemStatistics]) -> list[Text]:
+    """Return `vgg19_bn_cqt, network: 3 REJECTED, 1 CANCELED.` for each step with failures."""
+    return [
+        Text(plain(f"{system.system}, {step.step}: {reasons}."), style="red")
+        for system in systems
+        for step in system.steps
+        if (reasons := ", ".join(f"{count} {reason}" for reason, count in sorted(step.failures.items())))
+    ]
 
 
 def step_cells(step: StepStatistics) -> list[str]:
@@ -113,8 +131,8 @@ def timing_view(file: str, timing: Timing) -> RenderableType:
     how = f"{file} by {timing.model}: mean of {plural(count, 'run')}{span} after a warm-up run."
     lines = [Text(plain(verdict(timing))), Text(plain(f"{how} {STAGES}"), style="dim")]
     if timing.others:
-        others = plural(timing.others, "request")
-        note = f"Note: the server's stages include at least {others} from other clients meanwhile."
+        others = plural(timing.others, "other request")
+        note = f"Note: the server's stages include at least {others}, of other clients or its self-tests."
         lines.append(Text(note, style="yellow"))
     return Group(table, *lines)
 
