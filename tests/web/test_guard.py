@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import socket
+import subprocess
 import urllib.request
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from tritone_client.web.app import serve
 from tritone_client.web.guard import Guard, name_of
 from tritone_client.web.uploads import LIMIT_MB
 
+from tests.support.command import TRITONE
 from tests.web.browser import EXAMPLE, JSON, put, question, status, tritone_web, upload
 
 JOIN, DATA = "/en/gradio_api/queue/join", "/en/gradio_api/queue/data?session_hash=s"
@@ -59,6 +61,18 @@ def test_nothing_is_fetched_and_uploads_are_gone_when_the_page_ends(triton, tmp_
         assert (path.name, path.read_bytes()) == (name, b"a song")
         assert status(f"{url}/en/gradio_api/file={path}") == 404
     assert not folder.exists()
+
+
+def test_a_page_that_others_can_reach_says_so():
+    command = [TRITONE, "web", "--port=0", "--host=0.0.0.0", "--url=127.0.0.1:9"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert "0.0.0.0" in process.stdout.readline()
+        finally:
+            process.terminate()
+        warning = process.stderr.read()
+    assert warning.startswith("tritone: The page listens on 0.0.0.0 and has no authentication: everyone")
+    assert warning.count("\n") == 1
 
 
 def test_of_gradio_only_what_the_page_uses_is_open(url):

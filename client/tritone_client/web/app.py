@@ -22,7 +22,7 @@ from starlette.routing import Route
 from tritone_client.aio import AsyncClient
 from tritone_client.defaults import WEB_QUOTA_MB
 from tritone_client.errors import TritoneError
-from tritone_client.web.guard import Guard, name_of
+from tritone_client.web.guard import LOCAL, Guard, name_of
 from tritone_client.web.page import THEME, build_page
 from tritone_client.web.texts import LANGUAGES, preferred
 from tritone_client.web.uploads import Refused, Uploads
@@ -32,6 +32,10 @@ ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
     '<rect width="32" height="32" rx="8" fill="#2563c9"/>'
     '<path d="M9 19v5m7-16v16m7-10v10" stroke="#fff" stroke-width="4" stroke-linecap="round"/></svg>'
+)
+OPEN = (
+    "tritone: The page listens on {host} and has no authentication: everyone who can reach this machine can use "
+    "it. Put a proxy that authenticates in front."
 )
 QUESTION_BYTES = 1 << 16  # maximum size of a post to Gradio, which keeps it in memory
 UPLOAD_SECONDS = 900  # maximum duration of an upload
@@ -161,5 +165,7 @@ def serve(
         app = build_app(client, Uploads(Path(folder), examples, quota), host, allowed)
         # Silent: visitors who leave, and those connected at the end, would cause tracebacks.
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+        if host not in LOCAL:
+            print(OPEN.format(host=host), file=sys.stderr, flush=True)
         print(f"Tritone's page: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
         server.run(sockets=[listener])
