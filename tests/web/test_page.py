@@ -231,6 +231,22 @@ def test_the_answer_can_be_copied(browser, url, triton):
         assert json.loads(page.evaluate(copied))["label"] == "Solo"
 
 
+def test_the_keyboard_leaves_no_list_open(browser, url):
+    with visit(browser, url) as page:
+        page.click("#t-options button")
+        page.wait_for_selector("text=Remove noise")
+        for _ in range(8):
+            page.keyboard.press("Tab")
+            assert page.locator("#t-options ul:visible").count() == 0
+        page.click("#t-system label:has-text('vgg19')")
+        page.get_by_label("Noise as in the first second").check()
+        give(
+            page,
+            json.dumps({"slices": [[0.1, 0.7, 0.1, 0.1]] * 2, "denoised": [[0.7, 0.1, 0.1, 0.1]] * 2}).encode(),
+        )
+        labelled(page, "Symphony")
+
+
 def test_two_visitors_at_once_each_in_a_language(browser, url):
     with visit(browser, url) as one, visit(browser, url, locale="zh-CN", **PHONE) as other:
         assert other.url == f"{url}/zh/" and other.evaluate("document.documentElement.lang") == "zh"

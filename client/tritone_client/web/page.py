@@ -160,16 +160,19 @@ def build_page(client: AsyncClient, uploads: Uploads, language: Language) -> gr.
                 )
                 system = gr.Radio([], label=words["system"], visible=False, elem_id="t-system")
                 with gr.Accordion(words["options"], open=False, elem_id="t-options"):
+                    # Not dropdowns: Gradio's stay open when the focus leaves them by the keyboard.
                     with gr.Group(elem_classes="t-group") as genre_options:
-                        crop = gr.Dropdown(
-                            choices(words, "crop", "default", "first", "middle", "whole"), label=words["crop"]
+                        crop = gr.Radio(
+                            choices(words, "crop", "default", "first", "middle", "whole"),
+                            value="",
+                            label=words["crop"],
                         )
                         segments = gr.Slider(0, 16, value=0, step=1, label=words["segments"])
                         pictures = gr.Slider(0, 4, value=1, step=1, label=words["pictures"])
                         explain = gr.Checkbox(True, label=words["explain"])
                     with gr.Group(elem_classes="t-group"):
-                        denoise = gr.Dropdown(
-                            choices(words, "denoise", "off", "first", "quietest"), label=words["denoise"]
+                        denoise = gr.Radio(
+                            choices(words, "denoise", "off", "first", "quietest"), value="", label=words["denoise"]
                         )
                         threshold = gr.Slider(0, 1, value=0.7, step=0.05, label=words["threshold"])
                     again = gr.Button(words["again"], variant="primary", elem_id="t-again")
@@ -206,7 +209,7 @@ def update(**changed: Any) -> tuple[Any, ...]:
 
 
 def choices(words: dict[str, str], option: str, *values: str) -> list[tuple[str, str]]:
-    """Return the choices of a dropdown; the first one means the server's default."""
+    """Return the choices of an option; the first one means the server's default."""
     return [(words[f"{option}_{value}"], value if place else "") for place, value in enumerate(values)]
 
 
