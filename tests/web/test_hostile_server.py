@@ -93,6 +93,8 @@ def emotion() -> EmotionPrediction:
 class Server:
     """A client of a server that means no good. What is asked about says how it answers."""
 
+    address = "grpc://127.0.0.1:8001"
+
     async def ping(self) -> None:
         pass
 
@@ -100,7 +102,7 @@ class Server:
         pass
 
     async def models(self) -> list[SimpleNamespace]:
-        return [SimpleNamespace(name=name, ready=True) for name in SYSTEMS]
+        return [SimpleNamespace(name=name, ready=True, explains=True) for name in SYSTEMS]
 
     async def method(self, system: str) -> str:
         return "emotion" if system.startswith("emotion") else "classify"
