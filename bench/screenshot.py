@@ -20,7 +20,7 @@ from server.installation import ROOT
 from sounds.examples import write_all
 
 SYSTEM = "musicnn_mtt"
-SONG = "song"
+SONG = "Prelude · music"
 PICTURE = ROOT / "docs" / "images" / "page.png"
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
