@@ -248,7 +248,7 @@ def test_the_colours_of_emotions_are_told_from_each_other(sight):
     """By the distance in CIELAB, of which 2.3 is just noticeable."""
     seen = {label: lab(colour_, np.array(SIGHT[sight])) for label, colour_ in BY_MEANING.items()}
     for one, other in combinations(seen, 2):
-        assert np.linalg.norm(seen[one] - seen[other]) > 14, (one, other)
+        assert np.linalg.norm(seen[one] - seen[other]) > 12, (one, other)
 
 
 def test_emotions_have_the_colours_of_their_meaning():
